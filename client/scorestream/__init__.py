@@ -1,0 +1,1 @@
+"""The client of a scorestream server: what users import and type."""

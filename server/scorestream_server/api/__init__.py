@@ -1,0 +1,1 @@
+"""The door: one servicer a proto service; wire types stop here."""

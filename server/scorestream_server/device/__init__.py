@@ -1,0 +1,1 @@
+"""Devices: one protocol, a CPU and a CUDA implementation of it, and their kernels."""

@@ -1,0 +1,52 @@
+"""The protocol that every device implements: `cpu.py` now, `cuda.py` beside it.
+
+A *device* prepares a model once; a *lane* of it (a CPU thread, or a CUDA stream) computes with what was
+prepared. A lane serves one call at a time and owns every buffer that it needs.
+"""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scorestream_server.device.forest_arrays import ForestArrays
+from scorestream_server.device.program import Program, Vector
+
+Columns = Sequence[NDArray[Any]]
+"""One contiguous one-dimensional array a feature, all of one length."""
+
+
+class PreparedForest(Protocol):
+    """A forest in the layout that a device's kernels read; what is in it is the device's own affair."""
+
+
+class Lane(Protocol):
+    """One stream of work on a device; used by one thread at a time."""
+
+    def score_forest(self, forest: PreparedForest, columns: Columns) -> NDArray[np.floating[Any]]:
+        """Return the post-processed scores of all rows, shape ``(rows, outputs)``."""
+        ...
+
+    def evaluate(self, program: Program, columns: Sequence[Vector]) -> list[Vector]:
+        """Return the outputs of a score-code program, one vector an output, each as long as the inputs."""
+        ...
+
+
+class Device(Protocol):
+    """One GPU, or some CPU cores."""
+
+    name: str
+    """What a person calls it, for example ``cpu`` or ``cuda:0``."""
+
+    def prepare_forest(self, forest: ForestArrays) -> PreparedForest:
+        """Lay a forest out for this device's kernels."""
+        ...
+
+    def open_lane(self) -> Lane:
+        """Allocate a lane; its buffers are made here and reused for every call."""
+        ...
+
+    def warm_up(self) -> None:
+        """Compile or load every kernel, so that no user's first job pays for it."""
+        ...

@@ -1,0 +1,1 @@
+"""What the server talks about: frozen records and enums, no I/O."""

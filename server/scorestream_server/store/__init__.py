@@ -1,0 +1,1 @@
+"""The durable record of everything a client was told."""

@@ -1,0 +1,1 @@
+"""Tables: where rows come from, how they are mapped, and how results are committed."""
