@@ -1,0 +1,1 @@
+"""The asyncio client: same names as the blocking one, `await`ed."""
