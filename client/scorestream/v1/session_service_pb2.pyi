@@ -270,7 +270,7 @@ class StatusRow(_message.Message):
     device: _builtins.str
     """Devices that work or worked on it, for example `cpu`."""
     lane: _builtins.str
-    """Lanes of the job's partitions in flight, for example `0,1`; empty while none is."""
+    """Lanes that have worked on it, for example `0,1`; empty once it is final."""
     message: _builtins.str
     """One sentence: what it waits for, or why it failed."""
     def __init__(

@@ -73,3 +73,24 @@ class ModelSchema:
     def positional(self) -> bool:
         """Whether features are matched by their place, because the model has no names for them."""
         return bool(self.features) and not self.features[0].name
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """One version of a registered model; times are seconds since 1970, UTC.
+
+    Attributes:
+        model_id: the name that the client gave.
+        version: from 1 upwards.
+        digest: SHA-256 of the file, hexadecimal.
+        file_name: name of the file in the server's model folder.
+    """
+
+    model_id: str
+    version: int
+    digest: str
+    size_bytes: int
+    file_name: str
+    schema: ModelSchema
+    owner: str
+    create_time: float

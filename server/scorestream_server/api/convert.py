@@ -1,0 +1,154 @@
+"""The only place where wire types and the domain's meet."""
+
+from google.protobuf import timestamp_pb2
+
+from scorestream.v1 import event_pb2, job_pb2, model_pb2, session_pb2, table_pb2
+from scorestream_server.domain.event import Event
+from scorestream_server.domain.job import Job, Priority, State
+from scorestream_server.domain.model import Model
+from scorestream_server.domain.session import Session
+from scorestream_server.domain.table import Table
+
+
+def timestamp(seconds: float | None) -> timestamp_pb2.Timestamp | None:
+    """Return seconds since 1970 as a timestamp."""
+    if seconds is None:
+        return None
+    nanos = round(seconds * 1e6) * 1000
+    return timestamp_pb2.Timestamp(seconds=nanos // 10**9, nanos=nanos % 10**9)
+
+
+def session_name(session_id: str) -> str:
+    """Return a session's resource name."""
+    return f"sessions/{session_id}"
+
+
+def job_name(job_id: str) -> str:
+    """Return a job's resource name; an empty id has an empty one."""
+    return f"jobs/{job_id}" if job_id else ""
+
+
+def model_name(model_id: str, version: int) -> str:
+    """Return a model version's resource name."""
+    return f"models/{model_id}/versions/{version}"
+
+
+def state(value: State | None) -> job_pb2.State:
+    """Return a job's state for the wire."""
+    return job_pb2.State.Value(f"STATE_{value.value if value else 'UNSPECIFIED'}")
+
+
+def priority(value: job_pb2.Priority) -> Priority:
+    """Return a priority class; one that this server does not know is the default."""
+    return Priority(value) if value in set(Priority) else Priority.NORMAL
+
+
+def session(value: Session) -> session_pb2.Session:
+    """Return a session for the wire."""
+    return session_pb2.Session(
+        name=session_name(value.id),
+        display_name=value.name,
+        state=session_pb2.SessionState.Value(f"SESSION_STATE_{value.state.value}"),
+        owner=value.owner,
+        create_time=timestamp(value.create_time),
+        last_active_time=timestamp(value.last_active_time),
+        end_time=timestamp(value.end_time),
+        running_jobs=value.running_jobs,
+        weight=value.weight,
+    )
+
+
+def job(value: Job) -> job_pb2.Job:
+    """Return a job for the wire."""
+    spec = value.spec
+    failure = value.failure
+    return job_pb2.Job(
+        name=job_name(value.id),
+        display_name=value.name,
+        session=session_name(value.session_id),
+        owner=value.owner,
+        spec=job_pb2.JobSpec(
+            model=model_name(spec.model_id, spec.model_version),
+            table=spec.table_id,
+            where=spec.where,
+            keep=spec.keep,
+            out_table=spec.out_table or None,
+            out_path=spec.destination.path if spec.destination else None,
+            replace=spec.replace,
+            priority=job_pb2.Priority.Value(f"PRIORITY_{spec.priority.name}"),
+        ),
+        state=state(value.state),
+        rows_done=value.rows_done,
+        rows_total=value.rows_total,
+        rows_scored=value.rows_scored,
+        partitions_done=value.partitions_done,
+        partitions_total=value.partitions_total,
+        create_time=timestamp(value.create_time),
+        start_time=timestamp(value.start_time),
+        end_time=timestamp(value.end_time),
+        failure=job_pb2.JobFailure(code=failure.code, reason=failure.reason, message=failure.message)
+        if failure
+        else None,
+        result_schema=value.result_schema,
+        outputs=value.outputs,
+        warnings=value.warnings,
+    )
+
+
+def event(value: Event) -> event_pb2.Event:
+    """Return an event for the wire."""
+    return event_pb2.Event(
+        number=value.number,
+        create_time=timestamp(value.time),
+        type=event_pb2.EventType.Value(f"EVENT_TYPE_{value.type.value}"),
+        session=session_name(value.session_id),
+        session_display_name=value.session_name,
+        job=job_name(value.job_id),
+        job_display_name=value.job_name,
+        state=state(value.state),
+        rows_done=value.rows_done,
+        rows_total=value.rows_total,
+        rows_scored=value.rows_scored,
+        device=value.device,
+        lane=value.lane,
+        message=value.message,
+    )
+
+
+def model(value: Model) -> model_pb2.Model:
+    """Return a model version for the wire."""
+    schema = value.schema
+    return model_pb2.Model(
+        name=model_name(value.model_id, value.version),
+        model_id=value.model_id,
+        version=value.version,
+        kind=schema.kind.value,
+        digest=value.digest,
+        size_bytes=value.size_bytes,
+        features=[
+            model_pb2.ModelFeature(name=feature.name, categories=feature.categories)
+            for feature in schema.features
+        ],
+        outputs=[
+            model_pb2.ModelOutput(name=output.name, type=output.type.value) for output in schema.outputs
+        ],
+        description=schema.description,
+        owner=value.owner,
+        create_time=timestamp(value.create_time),
+    )
+
+
+def table(value: Table) -> table_pb2.Table:
+    """Return a table for the wire."""
+    in_place = value.data.in_place
+    return table_pb2.Table(
+        name=f"{session_name(value.session_id)}/tables/{value.table_id}",
+        table_id=value.table_id,
+        arrow_schema=value.data.schema,
+        rows=value.data.rows,
+        size_bytes=value.size_bytes,
+        backing_store=table_pb2.BACKING_STORE_IN_PLACE if in_place else table_pb2.BACKING_STORE_DISK_CACHE,
+        format=value.data.format.value,
+        source_paths=value.source_paths,
+        create_time=timestamp(value.create_time),
+    )

@@ -1,0 +1,109 @@
+"""The door's other side: what went wrong inside becomes a gRPC status with details, in one place."""
+
+import asyncio
+import logging
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, NoReturn
+
+import grpc
+from google.protobuf import any_pb2
+from google.rpc import error_details_pb2, status_pb2
+
+from scorestream_server.domain.errors import ErrorCode, ScorestreamError
+
+logger = logging.getLogger(__name__)
+
+DOMAIN = "scorestream"
+DETAILS_KEY = "grpc-status-details-bin"
+
+
+def to_status(error: ScorestreamError) -> status_pb2.Status:
+    """Return the `google.rpc.Status` of an error: ErrorInfo always, BadRequest where there are faults."""
+    details: list[Any] = [
+        error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=dict(error.metadata))
+    ]
+    if error.faults:
+        violations = [
+            error_details_pb2.BadRequest.FieldViolation(field=fault.field, description=fault.description)
+            for fault in error.faults
+        ]
+        details.append(error_details_pb2.BadRequest(field_violations=violations))
+    if error.code is ErrorCode.FAILED_PRECONDITION:
+        violation = error_details_pb2.PreconditionFailure.Violation(
+            type=error.reason, subject=next(iter(error.metadata.values()), ""), description=error.message
+        )
+        details.append(error_details_pb2.PreconditionFailure(violations=[violation]))
+    status = status_pb2.Status(code=grpc.StatusCode[error.code.value].value[0], message=error.message)
+    for detail in details:
+        packed = any_pb2.Any()
+        packed.Pack(detail)
+        status.details.append(packed)
+    return status
+
+
+async def _abort(context: grpc.aio.ServicerContext[Any, Any], error: Exception) -> NoReturn:
+    if not isinstance(error, ScorestreamError):
+        # The client gets a number to quote; what happened is for the server's log alone.
+        incident = uuid.uuid4().hex[:12]
+        logger.error("unexpected fault, incident %s", incident, exc_info=error)
+        message = f"The server met an unexpected fault; its log has it under incident {incident}."
+        error = ScorestreamError(ErrorCode.INTERNAL, "UNEXPECTED_FAULT", message, metadata={"incident": incident})
+    status = to_status(error)
+    context.set_trailing_metadata(((DETAILS_KEY, status.SerializeToString()),))
+    await context.abort(grpc.StatusCode[error.code.value], error.message)
+    raise AssertionError  # abort always raises
+
+
+class ErrorInterceptor(grpc.aio.ServerInterceptor):
+    """Turns every exception of every handler into a status. `CancelledError` passes: grpc.aio needs it."""
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        """Return the handler, wrapped."""
+        handler = await continuation(handler_call_details)
+        if handler is None:
+            return None
+        make = {
+            (False, False): grpc.unary_unary_rpc_method_handler,
+            (False, True): grpc.unary_stream_rpc_method_handler,
+            (True, False): grpc.stream_unary_rpc_method_handler,
+            (True, True): grpc.stream_stream_rpc_method_handler,
+        }[handler.request_streaming, handler.response_streaming]
+        inner = (
+            handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
+        )
+        wrap = _wrap_stream if handler.response_streaming else _wrap_unary
+        return make(
+            wrap(inner),
+            request_deserializer=handler.request_deserializer,
+            response_serializer=handler.response_serializer,
+        )
+
+
+def _wrap_unary(inner: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, Any], Awaitable[Any]]:
+    async def call(request: Any, context: Any) -> Any:
+        try:
+            return await inner(request, context)
+        except (asyncio.CancelledError, grpc.aio.AbortError):
+            raise
+        except Exception as error:  # noqa: BLE001  # this is the one place where every fault becomes a status
+            await _abort(context, error)
+
+    return call
+
+
+def _wrap_stream(inner: Callable[[Any, Any], AsyncIterator[Any]]) -> Callable[[Any, Any], AsyncIterator[Any]]:
+    async def call(request: Any, context: Any) -> AsyncIterator[Any]:
+        try:
+            async for response in inner(request, context):
+                yield response
+        except (asyncio.CancelledError, GeneratorExit, grpc.aio.AbortError):
+            raise
+        except Exception as error:  # noqa: BLE001  # as above
+            await _abort(context, error)
+
+    return call

@@ -1,0 +1,133 @@
+"""The JobService."""
+
+import time
+import uuid
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import sqlalchemy as sa
+
+from scorestream.v1 import event_pb2, job_pb2, job_service_pb2, job_service_pb2_grpc
+from scorestream_server.api import convert, names, paging
+from scorestream_server.api.auth import owner_of
+from scorestream_server.api.results import ResultReader
+from scorestream_server.domain.errors import ErrorCode, FieldFault, ScorestreamError, invalid
+from scorestream_server.domain.job import Job
+from scorestream_server.engine.engine import Engine
+from scorestream_server.engine.submit import Submission, Submitter
+from scorestream_server.feed import Feed, Selection
+from scorestream_server.store import jobs as job_store
+from scorestream_server.store.database import Database
+
+Context = grpc.aio.ServicerContext[Any, Any]
+MOST_KEPT = 1000
+
+
+class JobService(job_service_pb2_grpc.JobServiceServicer):
+    """Jobs: submitted, followed, read, cancelled."""
+
+    def __init__(
+        self, database: Database, feed: Feed, engine: Engine, submitter: Submitter, results: ResultReader
+    ) -> None:
+        self._database = database
+        self._feed = feed
+        self._engine = engine
+        self._submitter = submitter
+        self._results = results
+
+    async def CreateJob(self, request: job_service_pb2.CreateJobRequest, context: Context) -> job_pb2.Job:
+        """Create a job."""
+        spec = request.spec
+        faults = [
+            FieldFault(f"spec.{field}", "required") for field in ("model", "table") if not getattr(spec, field)
+        ]
+        if faults:
+            shown = " and ".join(fault.field for fault in faults)
+            raise invalid("MISSING_FIELD", f"A job needs {shown}.", faults)
+        if len(spec.keep) > MOST_KEPT:
+            raise invalid("TOO_MANY_COLUMNS", f"keep names more than {MOST_KEPT} columns.")
+        model_id, model_version = names.model_version("spec.model", spec.model)
+        job_id = str(uuid.uuid4())
+        name = request.display_name or f"job-{job_id[:8]}"
+        submission = Submission(
+            job_id=job_id,
+            name=names.check_display_name("display_name", name),
+            session_id=names.session_id("session", request.session),
+            owner=owner_of(context),
+            model_id=model_id,
+            model_version=model_version,
+            table_id=names.check_table_id("spec.table", spec.table),
+            where=spec.where.strip(),
+            keep=tuple(spec.keep),
+            out_table=names.check_table_id("spec.out_table", spec.out_table) if spec.HasField("out_table") else "",
+            out_path=spec.out_path if spec.HasField("out_path") else "",
+            replace=spec.replace,
+            priority=convert.priority(spec.priority),
+            request_id=names.check_request_id(request.request_id),
+            time=time.time(),
+        )
+        return convert.job(await self._submitter.submit(submission))
+
+    async def GetJob(self, request: job_service_pb2.GetJobRequest, context: Context) -> job_pb2.Job:
+        """Return one job."""
+        return convert.job(await self._get(request.name, context))
+
+    async def ListJobs(
+        self, request: job_service_pb2.ListJobsRequest, context: Context
+    ) -> job_service_pb2.ListJobsResponse:
+        """List the caller's jobs."""
+        limit, before = paging.size(request.page_size), paging.position(request.page_token)
+        session_id = names.session_id("session", request.session) if request.session else ""
+        jobs, more = await self._database.read(
+            lambda connection: job_store.page(
+                connection, owner_of(context), session_id=session_id, before=before, limit=limit
+            )
+        )
+        return job_service_pb2.ListJobsResponse(
+            jobs=map(convert.job, jobs), next_page_token=str(more) if more else ""
+        )
+
+    async def CancelJob(self, request: job_service_pb2.CancelJobRequest, context: Context) -> job_pb2.Job:
+        """Ask a job to stop."""
+        job = await self._get(request.name, context)
+        await self._engine.cancel(job.id)
+        return convert.job(await self._get(request.name, context))
+
+    async def WatchJob(
+        self, request: job_service_pb2.WatchJobRequest, context: Context
+    ) -> AsyncIterator[event_pb2.Event]:
+        """Stream the events of one job until it is final."""
+        job = await self._get(request.name, context)
+        final = job.state.final
+        selection = Selection(job.owner, (job.session_id,), job_id=job.id)
+        async for event in self._feed.follow(selection, request.after):
+            if event is None:
+                if final:
+                    return
+                continue
+            final = final or (event.state is not None and event.state.final)
+            yield convert.event(event)
+
+    async def ReadResults(
+        self, request: job_service_pb2.ReadResultsRequest, context: Context
+    ) -> AsyncIterator[job_service_pb2.ReadResultsResponse]:
+        """Stream committed result rows."""
+        if request.offset < 0:
+            raise ScorestreamError(
+                ErrorCode.OUT_OF_RANGE,
+                "OFFSET_OUT_OF_RANGE",
+                "offset must not be negative.",
+                [FieldFault("offset", "negative")],
+            )
+        job = await self._get(request.name, context)
+        async for response in self._results.read(job, request.offset, committed_only=request.committed_only):
+            yield response
+
+    async def _get(self, name: str, context: Context) -> Job:
+        job_id, owner = names.job_id("name", name), owner_of(context)
+
+        def read(connection: sa.Connection) -> Job:
+            return job_store.get(connection, job_id, owner)
+
+        return await self._database.read(read)

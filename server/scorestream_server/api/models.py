@@ -1,0 +1,120 @@
+"""The ModelService."""
+
+import asyncio
+import hashlib
+import os
+import re
+import time
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from scorestream.v1 import model_pb2, model_service_pb2, model_service_pb2_grpc
+from scorestream_server.api import convert, names, paging
+from scorestream_server.api.auth import owner_of
+from scorestream_server.config import Config
+from scorestream_server.domain.data_directory import DataDirectory
+from scorestream_server.domain.errors import ErrorCode, ScorestreamError, invalid
+from scorestream_server.domain.messages import InspectModel, ModelInspected
+from scorestream_server.domain.model import Model
+from scorestream_server.store import models as model_store
+from scorestream_server.store.database import Database
+from scorestream_server.workers.pool import WorkerPool, run_anywhere
+
+_ENDING = re.compile(r"\.[A-Za-z0-9]{1,12}")
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class ModelService(model_service_pb2_grpc.ModelServiceServicer):
+    """Models: registered, looked at, removed."""
+
+    def __init__(
+        self, config: Config, database: Database, pool: WorkerPool, directory: DataDirectory
+    ) -> None:
+        self._config = config
+        self._database = database
+        self._pool = pool
+        self._directory = directory
+
+    async def RegisterModel(
+        self, request_iterator: AsyncIterator[model_service_pb2.RegisterModelRequest], context: Context
+    ) -> model_pb2.Model:
+        """Register a model from its file."""
+        first = await anext(aiter(request_iterator), None)
+        if first is None or first.WhichOneof("content") != "header":
+            raise invalid("REGISTRATION_ORDER", "The first message of a registration must be its header.")
+        model_id = names.check_model_id("header.model_id", first.header.model_id)
+        # Of the client's file name only the ending is used, and only if it is a plain one.
+        ending = Path(first.header.file_name).suffix.lower()
+        ending = ending if _ENDING.fullmatch(ending) else ""
+        incoming = self._directory.models / f"incoming-{uuid.uuid4()}{ending}"
+        try:
+            digest, size = await self._receive(request_iterator, incoming)
+            task = InspectModel(self._pool.next_task_id(), str(incoming))
+            schema = (await run_anywhere(self._pool, task, ModelInspected)).schema
+            name = f"{digest}{ending}"
+            await asyncio.to_thread(os.replace, incoming, self._directory.models / name)
+        finally:
+            await asyncio.shield(asyncio.to_thread(incoming.unlink, missing_ok=True))
+        model = Model(model_id, 0, digest, size, name, schema, owner_of(context), time.time())
+        made, _ = await self._database.write(lambda connection: model_store.register(connection, model))
+        return convert.model(made)
+
+    async def GetModel(self, request: model_service_pb2.GetModelRequest, context: Context) -> model_pb2.Model:
+        """Return one version of a model."""
+        del context
+        model_id, version = names.model_version("name", request.name)
+        return convert.model(
+            await self._database.read(lambda connection: model_store.get(connection, model_id, version))
+        )
+
+    async def ListModels(
+        self, request: model_service_pb2.ListModelsRequest, context: Context
+    ) -> model_service_pb2.ListModelsResponse:
+        """List models by name and version."""
+        del context
+        limit, after = paging.size(request.page_size), ("", 0)
+        if request.page_token:
+            model_id, _, version = request.page_token.rpartition("@")
+            after = (model_id, paging.position(version))
+        models, more = await self._database.read(
+            lambda connection: model_store.page(connection, request.model_id_prefix, after, limit)
+        )
+        token = f"{models[-1].model_id}@{models[-1].version}" if more else ""
+        return model_service_pb2.ListModelsResponse(models=map(convert.model, models), next_page_token=token)
+
+    async def DeleteModel(
+        self, request: model_service_pb2.DeleteModelRequest, context: Context
+    ) -> model_service_pb2.DeleteModelResponse:
+        """Remove a model version, or all of a model's versions."""
+        del context
+        model_id, version = names.model_version("name", request.name)
+        unused = await self._database.write(
+            lambda connection: model_store.remove(connection, model_id, version)
+        )
+        for name in unused:
+            await asyncio.to_thread((self._directory.models / name).unlink, missing_ok=True)
+        return model_service_pb2.DeleteModelResponse()
+
+    async def _receive(
+        self, messages: AsyncIterator[model_service_pb2.RegisterModelRequest], path: Path
+    ) -> tuple[str, int]:
+        """Write the file as it comes; return its SHA-256 and its size."""
+        digest, size, limit = hashlib.sha256(), 0, self._config.max_model_bytes
+        with await asyncio.to_thread(path.open, "xb") as file:
+            async for message in messages:
+                if message.WhichOneof("content") != "chunk":
+                    raise invalid("REGISTRATION_ORDER", "After the header a registration has chunks only.")
+                size += len(message.chunk)
+                if size > limit:
+                    raise ScorestreamError(
+                        ErrorCode.RESOURCE_EXHAUSTED,
+                        "MODEL_TOO_LARGE",
+                        f"The model file is larger than this server takes ({limit} bytes).",
+                    )
+                digest.update(message.chunk)
+                await asyncio.to_thread(file.write, message.chunk)
+        return digest.hexdigest(), size

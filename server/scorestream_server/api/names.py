@@ -1,0 +1,79 @@
+"""Resource names and the names that clients give: what is allowed, and how they are taken apart."""
+
+import re
+
+from scorestream_server.domain.errors import FieldFault, invalid
+
+_DISPLAY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_ .:-]{0,127}")
+_TABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+_MODEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
+_ID = re.compile(r"[A-Za-z0-9-]{1,64}")
+_VERSION = re.compile(r"[1-9][0-9]{0,8}")
+
+
+def check_display_name(field: str, name: str) -> str:
+    """Return a session's or job's name for people, if it is allowed."""
+    if not _DISPLAY.fullmatch(name):
+        raise _bad(field, name, "1 to 128 letters, digits, spaces or _ . : -, and no space or sign first")
+    return name
+
+
+def check_table_id(field: str, name: str) -> str:
+    """Return a table's own name, if it is allowed."""
+    if not _TABLE.fullmatch(name):
+        raise _bad(field, name, "a letter or _, then up to 127 letters, digits or _")
+    return name
+
+
+def check_model_id(field: str, name: str) -> str:
+    """Return a model's own name, if it is allowed."""
+    if not _MODEL.fullmatch(name):
+        raise _bad(field, name, "a letter, digit or _, then up to 127 letters, digits or _ . -")
+    return name
+
+
+def check_request_id(request_id: str) -> str:
+    """Return a request id, if it is allowed; an empty one is."""
+    if request_id and not _ID.fullmatch(request_id):
+        raise _bad("request_id", request_id, "up to 64 letters, digits or hyphens, or nothing")
+    return request_id
+
+
+def session_id(field: str, name: str) -> str:
+    """Take `sessions/{session}` apart."""
+    match name.split("/"):
+        case ["sessions", found] if _ID.fullmatch(found):
+            return found
+    raise _bad(field, name, "sessions/{session}")
+
+
+def job_id(field: str, name: str) -> str:
+    """Take `jobs/{job}` apart."""
+    match name.split("/"):
+        case ["jobs", found] if _ID.fullmatch(found):
+            return found
+    raise _bad(field, name, "jobs/{job}")
+
+
+def table_ids(field: str, name: str) -> tuple[str, str]:
+    """Take `sessions/{session}/tables/{table}` apart."""
+    match name.split("/"):
+        case ["sessions", session, "tables", table] if _ID.fullmatch(session) and _TABLE.fullmatch(table):
+            return session, table
+    raise _bad(field, name, "sessions/{session}/tables/{table}")
+
+
+def model_version(field: str, name: str) -> tuple[str, int]:
+    """Take `models/{model}` or `models/{model}/versions/{version}` apart; no version is 0."""
+    match name.split("/"):
+        case ["models", model] if _MODEL.fullmatch(model):
+            return model, 0
+        case ["models", model, "versions", version] if _MODEL.fullmatch(model) and _VERSION.fullmatch(version):
+            return model, int(version)
+    raise _bad(field, name, "models/{model} or models/{model}/versions/{version}")
+
+
+def _bad(field: str, name: str, wanted: str) -> Exception:
+    shown = name if len(name) <= 80 else name[:77] + "..."
+    description = f"{shown!r} is not a valid name here; wanted: {wanted}"
+    return invalid("INVALID_NAME", f"{field}: {description}.", [FieldFault(field, description)])

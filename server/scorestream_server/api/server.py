@@ -1,0 +1,95 @@
+"""The gRPC server: every service of ours, health and reflection, behind the interceptors."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import grpc
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from scorestream.v1 import (
+    job_service_pb2,
+    job_service_pb2_grpc,
+    model_service_pb2,
+    model_service_pb2_grpc,
+    session_service_pb2,
+    session_service_pb2_grpc,
+    table_service_pb2,
+    table_service_pb2_grpc,
+)
+from scorestream_server.api.errors import ErrorInterceptor
+from scorestream_server.api.jobs import JobService
+from scorestream_server.api.models import ModelService
+from scorestream_server.api.sessions import SessionService
+from scorestream_server.api.tables import TableService
+from scorestream_server.config import Config
+
+SERVICES: Sequence[Any] = [
+    module.DESCRIPTOR.services_by_name[name]
+    for module, name in (
+        (session_service_pb2, "SessionService"),
+        (job_service_pb2, "JobService"),
+        (table_service_pb2, "TableService"),
+        (model_service_pb2, "ModelService"),
+    )
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Servicers:
+    """One of each."""
+
+    sessions: SessionService
+    jobs: JobService
+    tables: TableService
+    models: ModelService
+
+
+class GrpcServer:
+    """Listens, and says through `grpc.health.v1` whether it serves."""
+
+    def __init__(self, config: Config, servicers: Servicers) -> None:
+        self._config = config
+        self._server = grpc.aio.server(
+            interceptors=[ErrorInterceptor()],
+            options=[
+                ("grpc.max_receive_message_length", config.max_message_bytes),
+                ("grpc.max_send_message_length", -1),
+                ("grpc.so_reuseport", 0),
+            ],
+        )
+        session_service_pb2_grpc.add_SessionServiceServicer_to_server(servicers.sessions, self._server)
+        job_service_pb2_grpc.add_JobServiceServicer_to_server(servicers.jobs, self._server)
+        table_service_pb2_grpc.add_TableServiceServicer_to_server(servicers.tables, self._server)
+        model_service_pb2_grpc.add_ModelServiceServicer_to_server(servicers.models, self._server)
+        self._health = health.aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        self._names = [service.full_name for service in SERVICES]
+        reflected = [*self._names, health.SERVICE_NAME, reflection.SERVICE_NAME]
+        reflection.enable_server_reflection(reflected, self._server)
+
+    async def start(self) -> str:
+        """Begin to serve and return the address.
+
+        Raises:
+            OSError: the address cannot be used.
+        """
+        wanted = f"{self._config.host}:{self._config.port}"
+        try:
+            port = self._server.add_insecure_port(wanted)
+        except RuntimeError as error:
+            message = f"cannot listen on {wanted}: is another server running there? (--port 0 takes a free port)"
+            raise OSError(message) from error
+        await self._server.start()
+        await self._say(health_pb2.HealthCheckResponse.SERVING)
+        return f"{self._config.host}:{port}"
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Take no new calls, let those that run end within the time given, then break them off."""
+        await self._say(health_pb2.HealthCheckResponse.NOT_SERVING)
+        await self._server.stop(grace_seconds)
+
+    async def _say(self, status: Any) -> None:
+        for name in ("", *self._names):
+            await self._health.set(name, status)

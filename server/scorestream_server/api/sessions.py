@@ -1,0 +1,152 @@
+"""The SessionService."""
+
+import time
+import uuid
+from collections.abc import AsyncIterator, Sequence
+from typing import Any
+
+import grpc
+import sqlalchemy as sa
+
+from scorestream.v1 import event_pb2, session_pb2, session_service_pb2, session_service_pb2_grpc
+from scorestream_server.api import convert, names, paging, status
+from scorestream_server.api.auth import owner_of
+from scorestream_server.domain.errors import FieldFault, invalid
+from scorestream_server.domain.event import EventType
+from scorestream_server.domain.job import Job
+from scorestream_server.domain.session import Session, SessionState
+from scorestream_server.engine.engine import Engine
+from scorestream_server.engine.sessions import SessionEnder
+from scorestream_server.feed import Feed, Selection
+from scorestream_server.store import jobs as job_store
+from scorestream_server.store import sessions as session_store
+from scorestream_server.store.database import Database
+
+DEFAULT_WEIGHT = 100
+LARGEST_WEIGHT = 1000
+MOST_SESSIONS_NAMED = 1000
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class SessionService(session_service_pb2_grpc.SessionServiceServicer):
+    """Sessions: made, listed, followed, ended."""
+
+    def __init__(self, database: Database, feed: Feed, engine: Engine, ender: SessionEnder) -> None:
+        self._database = database
+        self._feed = feed
+        self._engine = engine
+        self._ender = ender
+
+    async def CreateSession(
+        self, request: session_service_pb2.CreateSessionRequest, context: Context
+    ) -> session_pb2.Session:
+        """Create a session."""
+        session_id, now = str(uuid.uuid4()), time.time()
+        name = request.display_name or f"session-{session_id[:8]}"
+        names.check_display_name("display_name", name)
+        names.check_request_id(request.request_id)
+        weight = request.weight or DEFAULT_WEIGHT
+        if not 1 <= weight <= LARGEST_WEIGHT:
+            fault = FieldFault("weight", f"{weight} is not from 1 to {LARGEST_WEIGHT}")
+            raise invalid("INVALID_WEIGHT", f"weight: {fault.description}.", [fault])
+        session = Session(
+            session_id, name, owner_of(context), SessionState.ACTIVE, weight, now, now, None, running_jobs=0
+        )
+        made = await self._database.write(
+            lambda connection: session_store.create(connection, session, request.request_id)
+        )
+        return convert.session(made)
+
+    async def GetSession(
+        self, request: session_service_pb2.GetSessionRequest, context: Context
+    ) -> session_pb2.Session:
+        """Return one session."""
+        return convert.session(await self._get(request.name, context))
+
+    async def ListSessions(
+        self, request: session_service_pb2.ListSessionsRequest, context: Context
+    ) -> session_service_pb2.ListSessionsResponse:
+        """List the caller's sessions."""
+        limit, after = paging.size(request.page_size), paging.position(request.page_token)
+        sessions, more = await self._database.read(
+            lambda connection: session_store.page(
+                connection,
+                owner_of(context),
+                prefix=request.display_name_prefix,
+                include_ended=request.include_ended,
+                after=after,
+                limit=limit,
+            )
+        )
+        return session_service_pb2.ListSessionsResponse(
+            sessions=map(convert.session, sessions), next_page_token=str(more) if more else ""
+        )
+
+    async def TerminateSession(
+        self, request: session_service_pb2.TerminateSessionRequest, context: Context
+    ) -> session_pb2.Session:
+        """End a session."""
+        session = await self._get(request.name, context)
+        cancel = request.cancel or request.force
+        why = f"terminated by a client{', its jobs cancelled' if cancel else ''}"
+        return convert.session(
+            await self._ender.end(session, cancel=cancel, force=request.force, why=why)
+        )
+
+    async def GetStatus(
+        self, request: session_service_pb2.GetStatusRequest, context: Context
+    ) -> session_service_pb2.GetStatusResponse:
+        """Return a status row for each job of many sessions."""
+        owner, ids = owner_of(context), _session_ids(request.sessions)
+
+        def read(connection: sa.Connection) -> tuple[list[Session], list[Job]]:
+            if ids:
+                sessions = [session_store.get(connection, session_id, owner) for session_id in ids]
+            else:
+                sessions = session_store.all_of(connection, owner, request.display_name_prefix)
+            return sessions, job_store.of_sessions(connection, [session.id for session in sessions])
+
+        sessions, jobs = await self._database.read(read)
+        rows = status.rows(sessions, jobs, self._engine.jobs, time.time())
+        return session_service_pb2.GetStatusResponse(rows=rows)
+
+    async def WatchSessions(
+        self, request: session_service_pb2.WatchSessionsRequest, context: Context
+    ) -> AsyncIterator[event_pb2.Event]:
+        """Stream the events of many sessions."""
+        owner, ids = owner_of(context), _session_ids(request.sessions)
+
+        def read(connection: sa.Connection) -> set[str]:
+            for session_id in ids:
+                session_store.get(connection, session_id, owner)
+            return job_store.open_ids(connection, owner, ids, request.display_name_prefix)
+
+        selection = Selection(owner, ids, request.display_name_prefix)
+        # What is open now is asked for first: a job that ends after this sends its event to the stream.
+        open_jobs = await self._database.read(read)
+        async for event in self._feed.follow(selection, request.after):
+            if event is None:
+                if request.until_final and not open_jobs:
+                    return
+                continue
+            if event.type is EventType.JOB_CREATED and event.number > request.after:
+                open_jobs.add(event.job_id)
+            if event.state is not None and event.state.final:
+                open_jobs.discard(event.job_id)
+            yield convert.event(event)
+
+    async def _get(self, name: str, context: Context) -> Session:
+        session_id, owner = names.session_id("name", name), owner_of(context)
+        return await self._database.read(
+            lambda connection: session_store.get(connection, session_id, owner)
+        )
+
+
+def _session_ids(resource_names: Sequence[str]) -> tuple[str, ...]:
+    if len(resource_names) > MOST_SESSIONS_NAMED:
+        raise invalid(
+            "TOO_MANY_SESSIONS",
+            f"{len(resource_names)} sessions are named, at most {MOST_SESSIONS_NAMED} can be; use a prefix.",
+            [FieldFault("sessions", "too many")],
+        )
+    return tuple(names.session_id("sessions", name) for name in resource_names)

@@ -1,0 +1,50 @@
+"""Where what lies in the data directory: path arithmetic only."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class DataDirectory:
+    """The folders below the server's data directory.
+
+    ::
+
+        scorestream.db                                  the store
+        models/<digest>                                 model files
+        sessions/<session>/jobs/<job>/part-00000.arrow  committed partitions
+        sessions/<session>/tables/<table uid>/          converted and uploaded tables
+    """
+
+    root: Path
+
+    @property
+    def database_url(self) -> str:
+        """URL of the store."""
+        return f"sqlite:///{self.root / 'scorestream.db'}"
+
+    @property
+    def models(self) -> Path:
+        """Folder of the model files, by digest."""
+        return self.root / "models"
+
+    @property
+    def sessions(self) -> Path:
+        """Folder of the sessions' folders."""
+        return self.root / "sessions"
+
+    def session(self, session_id: str) -> Path:
+        """Everything that ends with a session."""
+        return self.sessions / session_id
+
+    def job(self, session_id: str, job_id: str) -> Path:
+        """A job's committed partitions."""
+        return self.session(session_id) / "jobs" / job_id
+
+    def partition(self, session_id: str, job_id: str, index: int) -> Path:
+        """The committed result of one partition."""
+        return self.job(session_id, job_id) / f"part-{index:05d}.arrow"
+
+    def table(self, session_id: str, table_uid: str) -> Path:
+        """Files of a converted or uploaded table."""
+        return self.session(session_id) / "tables" / table_uid

@@ -1,0 +1,120 @@
+"""Jobs: one scoring action over one table with one model."""
+
+import enum
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from scorestream_server.domain.table import Destination
+
+
+class State(enum.StrEnum):
+    """The life of a job (DESIGN: states of a job). A final state never changes."""
+
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    CANCELLING = "CANCELLING"
+    SUCCEEDED = "SUCCEEDED"
+    SUCCEEDED_WITH_WARNINGS = "SUCCEEDED_WITH_WARNINGS"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+    TIMED_OUT = "TIMED_OUT"
+
+    @property
+    def final(self) -> bool:
+        """Whether nothing follows."""
+        return self in FINAL_STATES
+
+
+FINAL_STATES = frozenset(
+    {State.SUCCEEDED, State.SUCCEEDED_WITH_WARNINGS, State.FAILED, State.CANCELLED, State.TIMED_OUT}
+)
+
+NEXT_STATES: dict[State, frozenset[State]] = {
+    State.PENDING: frozenset({State.RUNNING, State.CANCELLING}) | FINAL_STATES,
+    State.RUNNING: frozenset({State.CANCELLING}) | FINAL_STATES,
+    State.CANCELLING: FINAL_STATES,
+    **dict.fromkeys(FINAL_STATES, frozenset()),
+}
+"""Which states may follow which. A cancel that comes too late finds its job finished: hence
+CANCELLING to every final state."""
+
+
+class Priority(enum.IntEnum):
+    """How urgent a job is."""
+
+    LOW = 1
+    NORMAL = 2
+    HIGH = 3
+
+
+@dataclass(frozen=True, slots=True)
+class JobSpec:
+    """What a job was asked to do, resolved when it was accepted.
+
+    Attributes:
+        model_id: the model's own name.
+        model_version: the version that it resolved to.
+        table_id: name of the table in the session.
+        table_uid: the very table that had that name then; a later table of that name is another one.
+        where: SQL predicate, empty for all rows.
+        keep: input columns carried into the result.
+        out_table: session table made of the result, empty for none.
+        destination: where on the server the output goes, None for nowhere.
+        replace: whether an output that exists is replaced.
+        partition_rows: rows aimed at for a partition, so that a restarted server cuts the same ones.
+    """
+
+    model_id: str
+    model_version: int
+    table_id: str
+    table_uid: str
+    where: str
+    keep: Sequence[str]
+    out_table: str
+    destination: Destination | None
+    replace: bool
+    priority: Priority
+    partition_rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a job failed: gRPC code by name, stable reason, a sentence for a person."""
+
+    code: str
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A job as the store holds it; times are seconds since 1970, UTC.
+
+    Attributes:
+        rows_done: input rows committed.
+        rows_total: input rows in all, before ``where``.
+        rows_scored: result rows committed.
+        result_schema: Arrow schema of the result, IPC-serialised.
+        outputs: what was published: a table's name or files' paths.
+        device: devices that worked on it, for example ``cpu``.
+    """
+
+    id: str
+    name: str
+    session_id: str
+    owner: str
+    spec: JobSpec
+    state: State
+    rows_done: int
+    rows_total: int
+    rows_scored: int
+    partitions_done: int
+    partitions_total: int
+    create_time: float
+    start_time: float | None
+    end_time: float | None
+    failure: Failure | None
+    result_schema: bytes
+    outputs: Sequence[str]
+    warnings: Sequence[str]
+    device: str

@@ -1,0 +1,145 @@
+"""What the server and a worker say to each other, over one socket, as MessagePack.
+
+Never rows: workers and server share those as memory-mapped files. Never pickles: a worker reads hostile
+files, so nothing that it says is executed.
+"""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from scorestream_server.domain.model import ModelKind, ModelSchema
+from scorestream_server.domain.table import Destination, Partition, PartitionFile, Published, TableData
+
+
+class ToWorker(msgspec.Struct, frozen=True, tag=True):
+    """What the server sends."""
+
+
+class OpenJob(ToWorker, frozen=True, tag=True):
+    """Everything that the partitions of a job have in common; sent once before the first of them.
+
+    Attributes:
+        columns: table columns that feed the model, in the order of its features.
+        keep: table columns carried into the result.
+        result_schema: columns of the result, as an Arrow schema in IPC form.
+    """
+
+    job_id: str
+    table: TableData
+    model_path: str
+    model_kind: ModelKind
+    model_digest: str
+    where: str
+    columns: Sequence[str]
+    keep: Sequence[str]
+    result_schema: bytes
+
+
+class RunPartition(ToWorker, frozen=True, tag=True):
+    """Score one partition of an open job and write its result under a temporary name."""
+
+    task_id: int
+    job_id: str
+    partition: Partition
+    path: str
+
+
+class CloseJob(ToWorker, frozen=True, tag=True):
+    """Forget a job; no partition of it will follow."""
+
+    job_id: str
+
+
+class InspectModel(ToWorker, frozen=True, tag=True):
+    """Read a model file and say what it needs and gives."""
+
+    task_id: int
+    path: str
+
+
+class LoadTable(ToWorker, frozen=True, tag=True):
+    """Describe files as a table, converting them into `cache_dir` where they cannot be mapped."""
+
+    task_id: int
+    paths: Sequence[str]
+    cache_dir: str
+
+
+class Publish(ToWorker, frozen=True, tag=True):
+    """Write committed partitions to their destination, atomically."""
+
+    task_id: int
+    files: Sequence[PartitionFile]
+    schema: bytes
+    destination: Destination
+    replace: bool
+
+
+class CancelTask(ToWorker, frozen=True, tag=True):
+    """Stop a task at the next batch; it answers with an error of code CANCELLED."""
+
+    task_id: int
+
+
+class FromWorker(msgspec.Struct, frozen=True, tag=True):
+    """What a worker sends."""
+
+
+class Ready(FromWorker, frozen=True, tag=True):
+    """The worker's kernels are warm; it takes tasks."""
+
+    device: str
+    lanes: int
+
+
+class PartitionDone(FromWorker, frozen=True, tag=True):
+    """A partition is scored and lies under its temporary name.
+
+    Attributes:
+        lane: the lane that did it.
+        seconds: how long the lane was busy with it.
+    """
+
+    task_id: int
+    file: PartitionFile
+    lane: int
+    seconds: float
+
+
+class ModelInspected(FromWorker, frozen=True, tag=True):
+    """What a model file needs and gives."""
+
+    task_id: int
+    schema: ModelSchema
+
+
+class TableLoaded(FromWorker, frozen=True, tag=True):
+    """A table is ready to be scored."""
+
+    task_id: int
+    table: TableData
+
+
+class OutputPublished(FromWorker, frozen=True, tag=True):
+    """An output stands under its final name."""
+
+    task_id: int
+    output: Published
+
+
+class TaskFailed(FromWorker, frozen=True, tag=True):
+    """A task could not be done; the fields are those of a `ScorestreamError`."""
+
+    task_id: int
+    code: str
+    reason: str
+    message: str
+    faults: Sequence[tuple[str, str]]
+    metadata: dict[str, str]
+
+
+Task = RunPartition | InspectModel | LoadTable | Publish
+Result = PartitionDone | ModelInspected | TableLoaded | OutputPublished
+Command = OpenJob | RunPartition | CloseJob | InspectModel | LoadTable | Publish | CancelTask
+Report = Ready | PartitionDone | ModelInspected | TableLoaded | OutputPublished | TaskFailed

@@ -1,0 +1,33 @@
+"""Sessions: a client's isolated workspace."""
+
+import enum
+from dataclasses import dataclass
+
+
+class SessionState(enum.StrEnum):
+    """The life of a session."""
+
+    ACTIVE = "ACTIVE"
+    ENDING = "ENDING"
+    ENDED = "ENDED"
+
+
+@dataclass(frozen=True, slots=True)
+class Session:
+    """A session as the store holds it; times are seconds since 1970, UTC.
+
+    Attributes:
+        name: what the client calls it; not necessarily unique.
+        weight: its share of the server relative to other sessions, 100 unless said otherwise.
+        running_jobs: jobs of it that are not final.
+    """
+
+    id: str
+    name: str
+    owner: str
+    state: SessionState
+    weight: int
+    create_time: float
+    last_active_time: float
+    end_time: float | None
+    running_jobs: int

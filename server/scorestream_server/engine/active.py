@@ -1,0 +1,135 @@
+"""A job while it is not final, as the engine drives it."""
+
+import asyncio
+import heapq
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from scorestream_server.domain.job import Failure, Job, State
+from scorestream_server.domain.messages import OpenJob
+from scorestream_server.domain.model import Model
+from scorestream_server.domain.table import Partition, PartitionFile, Table, TableData
+from scorestream_server.scheduler import ReadyJob
+
+SMALLEST_WORK = 1 << 21
+LARGEST_WORK = 1 << 25
+"""Tree visits (rows times the model's cost) of a partition: at some 250 million a second and lane, from
+10 ms, below which commits would cost more than scores, to 130 ms, above which a short job would wait."""
+LARGEST_PARTITION = 1 << 18
+PARTITIONS_WANTED = 16
+"""A job is cut into about this many where its size allows, so that rows show early and lanes share it."""
+
+
+def partition_rows(rows: int, cost: float) -> int:
+    """Return how many rows a partition should have, for a table of `rows` and a model of this cost a row."""
+    least, most = SMALLEST_WORK / cost, min(LARGEST_WORK / cost, LARGEST_PARTITION)
+    return max(1, round(min(max(rows / PARTITIONS_WANTED, least), most)))
+
+
+@dataclass(frozen=True, slots=True)
+class InFlight:
+    """A partition that a worker has."""
+
+    worker_id: int
+    task_id: int
+    alone: bool
+
+
+@dataclass(eq=False)
+class ActiveJob:
+    """The engine's view of one job; changed on the event loop only.
+
+    Attributes:
+        job: as the store has it, or will once what is on its way there is written.
+        opening: what a worker has to know before its first partition of the job.
+        pending: heap of the indexes of partitions to hand out, lowest first.
+        lost: how often a partition was there when its worker died, by index.
+        opened: workers that know the job.
+        committing: partitions on their way to the store.
+        publishing: the step that writes the output or the final state, once begun.
+        table_made: the output table, to be put into the store with the final state.
+        ending: the final state that it is going to, once nothing is in flight; None while it goes on.
+        lanes: lanes that have worked on it.
+        finished: set when the job is final.
+    """
+
+    job: Job
+    order: int
+    session_name: str
+    weight: int
+    opening: OpenJob
+    model: Model
+    partitions: Sequence[Partition]
+    waiting_since: float
+    pending: list[int] = field(default_factory=list)
+    lost: dict[int, int] = field(default_factory=dict)
+    in_flight: dict[int, InFlight] = field(default_factory=dict)
+    committed: dict[int, PartitionFile] = field(default_factory=dict)
+    opened: set[int] = field(default_factory=set)
+    committing: int = 0
+    publishing: asyncio.Task[None] | None = None
+    table_made: Table | None = None
+    ending: State | None = None
+    failure: Failure | None = None
+    lanes: set[int] = field(default_factory=set)
+    finished: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def table(self) -> TableData:
+        """The table that the job reads."""
+        return self.opening.table
+
+    def ready(self) -> ReadyJob | None:
+        """Return what the scheduler needs to know, or None where there is nothing to hand out."""
+        if not self.pending or self.ending is not None:
+            return None
+        partition = self.partitions[self.pending[0]]
+        return ReadyJob(
+            self.job.id,
+            self.job.session_id,
+            self.job.spec.priority,
+            self.weight,
+            self.order,
+            partition.rows * self.model.schema.cost,
+            len(self.pending),
+            self.waiting_since,
+            alone=self.lost.get(partition.index, 0) > 0,
+        )
+
+    def take(self, worker_id: int, task_id: int, now: float, *, alone: bool) -> Partition:
+        """Move the next partition from pending to in flight."""
+        index = heapq.heappop(self.pending)
+        self.in_flight[index] = InFlight(worker_id, task_id, alone)
+        self.waiting_since = now
+        return self.partitions[index]
+
+    def give_back(self, index: int) -> int:
+        """Put a partition whose worker died back, and return how often that has happened to it."""
+        self.lost[index] = self.lost.get(index, 0) + 1
+        heapq.heappush(self.pending, index)
+        return self.lost[index]
+
+    def count(self, index: int, file: PartitionFile, device: str, lane: int) -> None:
+        """Count a partition as done."""
+        self.committed[index] = file
+        self.lanes.add(lane)
+        devices = [name for name in self.job.device.split(",") if name]
+        if device not in devices:
+            devices.append(device)
+        self.job = replace(
+            self.job,
+            rows_done=self.job.rows_done + self.partitions[index].rows,
+            rows_scored=self.job.rows_scored + file.rows,
+            partitions_done=self.job.partitions_done + 1,
+            device=",".join(devices),
+        )
+
+    def restore(self, committed: Mapping[int, PartitionFile], lost: Mapping[int, int]) -> None:
+        """Take up the job where the store says it was."""
+        self.committed = dict(committed)
+        self.lost = {index: count for index, count in lost.items() if count}
+        self.pending = [index for index in range(len(self.partitions)) if index not in committed]
+
+    def files(self) -> Iterable[PartitionFile]:
+        """Return the committed partitions in row order."""
+        return (self.committed[index] for index in sorted(self.committed))

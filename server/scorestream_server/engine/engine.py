@@ -1,0 +1,296 @@
+"""The loop: ask the scheduler, send to workers, record what came back, publish.
+
+All state here is that of jobs that are not final. Everything that a client was told is in the store, so a
+new server on the same data directory goes on from the committed partitions.
+"""
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Coroutine, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from scorestream_server.domain.data_directory import DataDirectory
+from scorestream_server.domain.errors import ErrorCode, ScorestreamError
+from scorestream_server.domain.job import Failure, Job, State
+from scorestream_server.domain.messages import CancelTask, CloseJob, PartitionDone, RunPartition
+from scorestream_server.domain.table import Partition
+from scorestream_server.engine.active import ActiveJob
+from scorestream_server.engine.output import OutputWriter
+from scorestream_server.scheduler import Assignment, WorkerLoad, schedule
+from scorestream_server.store import jobs as job_store
+from scorestream_server.store import tables as table_store
+from scorestream_server.store.database import Database
+from scorestream_server.workers.pool import MAX_ATTEMPTS, WorkerLost, WorkerPool
+
+logger = logging.getLogger(__name__)
+
+
+
+
+class Engine:
+    """Drives every job that is not final; used on the event loop only."""
+
+    def __init__(self, database: Database, pool: WorkerPool, directory: DataDirectory) -> None:
+        self._database = database
+        self._pool = pool
+        self._directory = directory
+        self._output = OutputWriter(pool, directory)
+        self._jobs: dict[str, ActiveJob] = {}
+        self._shares: Mapping[str, float] = {}
+        self._wake = asyncio.Event()
+        self._background: set[asyncio.Task[None]] = set()
+
+    @property
+    def jobs(self) -> Mapping[str, ActiveJob]:
+        """The jobs that are not final, by id."""
+        return self._jobs
+
+    def start(self) -> None:
+        """Begin to hand out partitions."""
+        self._spawn(self._run())
+
+    async def close(self) -> None:
+        """Stop; what is in flight is lost and will be run again by the next server."""
+        for task in self._background:
+            task.cancel()
+        await asyncio.gather(*self._background, return_exceptions=True)
+
+    def wake(self) -> None:
+        """Look again: a job or a worker came, went or changed."""
+        self._wake.set()
+
+    def add(self, active: ActiveJob) -> None:
+        """Take up a job that the store has."""
+        self._jobs[active.job.id] = active
+        if active.job.state is State.CANCELLING:
+            active.ending = State.CANCELLED
+        self._finish_if_done(active)
+        self.wake()
+
+    async def cancel(self, job_id: str) -> None:
+        """Ask a job to stop; nothing happens to one that is final."""
+        active = self._jobs.get(job_id)
+        if active is None or active.ending is not None:
+            return
+        active.job = replace(active.job, state=State.CANCELLING)
+        self._end(active, State.CANCELLED, None)
+        await self._write_state(active.job, active.session_name, "cancelled by a client")
+
+    # -- the loop ---------------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            for assignment in self._decide():
+                self._dispatch(assignment)
+
+    def _decide(self) -> list[Assignment]:
+        ready = [job for job in (active.ready() for active in self._jobs.values()) if job is not None]
+        if not ready:
+            return []
+        held: dict[int, list[bool]] = {}
+        for active in self._jobs.values():
+            for flight in active.in_flight.values():
+                held.setdefault(flight.worker_id, []).append(flight.alone)
+        loads = [
+            WorkerLoad(
+                worker.worker_id,
+                worker.lanes,
+                len(held.get(worker.worker_id, ())),
+                reserved=any(held.get(worker.worker_id, ())),
+            )
+            for worker in self._pool.workers()
+        ]
+        assignments, self._shares = schedule(ready, loads, self._shares, time.monotonic())
+        return assignments
+
+    def _dispatch(self, assignment: Assignment) -> None:
+        active, worker_id = self._jobs[assignment.job_id], assignment.worker_id
+        if worker_id not in active.opened:
+            self._pool.send(worker_id, active.opening)
+            active.opened.add(worker_id)
+        task_id = self._pool.next_task_id()
+        partition = active.take(worker_id, task_id, time.monotonic(), alone=assignment.alone)
+        if active.job.state is State.PENDING:
+            active.job = replace(active.job, state=State.RUNNING, start_time=time.time())
+            self._spawn(self._write_state(active.job, active.session_name))
+        self._spawn(self._run_partition(active, partition, worker_id, task_id))
+
+    async def _run_partition(
+        self, active: ActiveJob, partition: Partition, worker_id: int, task_id: int
+    ) -> None:
+        final = self._directory.partition(active.job.session_id, active.job.id, partition.index)
+        temporary = final.with_suffix(f".{task_id}.tmp")
+        task = RunPartition(task_id, active.job.id, partition, str(temporary))
+        try:
+            done = await self._pool.run(worker_id, task)
+            if not isinstance(done, PartitionDone):
+                raise TypeError(done)
+        except WorkerLost as lost:
+            self._land(active, partition)
+            await self._retry(active, partition, str(lost))
+        except ScorestreamError as error:
+            self._land(active, partition)
+            if error.code is not ErrorCode.CANCELLED:
+                self._end(active, State.FAILED, error)
+        else:
+            # The lane is free from here on: let it have its next partition while this one is committed.
+            self._land(active, partition)
+            await self._commit(active, partition, done, worker_id, temporary, final)
+        self._finish_if_done(active)
+
+    def _land(self, active: ActiveJob, partition: Partition) -> None:
+        del active.in_flight[partition.index]
+        self.wake()
+
+    async def _commit(
+        self,
+        active: ActiveJob,
+        partition: Partition,
+        done: PartitionDone,
+        worker_id: int,
+        temporary: Path,
+        final: Path,
+    ) -> None:
+        file = replace(done.file, path=str(final))
+        device = next((w.device for w in self._pool.workers() if w.worker_id == worker_id), "")
+        active.count(partition.index, file, device, done.lane)
+        job = active.job
+
+        def commit(connection: sa.Connection) -> None:
+            # The file first: a crash between the two leaves a file that the next attempt overwrites.
+            os.replace(temporary, final)  # noqa: PTH105  # Path.replace would build two paths for nothing
+            job_store.commit_partition(
+                connection, job, active.session_name, partition.index, file, done.lane, time.time()
+            )
+
+        active.committing += 1
+        try:
+            await self._database.write(commit)
+        except (OSError, sa.exc.SQLAlchemyError) as error:
+            self._end(active, State.FAILED, _storage_error(error))
+        finally:
+            active.committing -= 1
+
+    async def _retry(self, active: ActiveJob, partition: Partition, reason: str) -> None:
+        attempts = active.give_back(partition.index)
+        rows = f"rows {partition.first_row} to {partition.first_row + partition.rows - 1}"
+        if attempts >= MAX_ATTEMPTS:
+            message = f"Partition {partition.index} ({rows}) lost its worker {attempts} times; the last: {reason}."
+            self._end(active, State.FAILED, ScorestreamError(ErrorCode.INTERNAL, "WORKER_LOST", message))
+            return
+        message = f"partition {partition.index} ({rows}) is run again: {reason}"
+        job, now = active.job, time.time()
+        await self._database.write(
+            lambda connection: job_store.retry_partition(
+                connection, job, active.session_name, partition.index, attempts, message, now
+            )
+        )
+
+    # -- the end of a job -------------------------------------------------------------------------------
+
+    def _end(self, active: ActiveJob, state: State, error: ScorestreamError | None) -> None:
+        """Hand out nothing more of a job, and stop what is in flight at its next batch."""
+        if active.ending is not None:
+            return
+        active.ending = state
+        active.failure = Failure(error.code.value, error.reason, error.message) if error else None
+        for flight in active.in_flight.values():
+            self._pool.send(flight.worker_id, CancelTask(flight.task_id))
+        if active.publishing is not None:
+            active.publishing.cancel()
+        self._finish_if_done(active)
+        self.wake()
+
+    def _finish_if_done(self, active: ActiveJob) -> None:
+        """Go on to the end of a job when nothing of it is pending, in flight or on its way to the store."""
+        busy = active.in_flight or active.committing or active.publishing is not None
+        if busy or (active.ending is None and active.pending):
+            return
+        if active.ending is None:
+            active.publishing = self._spawn(self._publish(active))
+        else:
+            active.publishing = self._spawn(self._finish(active, active.ending))
+
+    async def _publish(self, active: ActiveJob) -> None:
+        try:
+            published = await self._output.publish(active)
+        except ScorestreamError as error:
+            active.publishing = None
+            self._end(active, State.FAILED, error)
+            return
+        except asyncio.CancelledError:
+            if active.ending is None:  # the server stops
+                raise
+            active.publishing = None
+            self._finish_if_done(active)
+            return
+        active.job = replace(active.job, outputs=published.names)
+        active.table_made = published.table
+        await self._finish(active, State.SUCCEEDED_WITH_WARNINGS if active.job.warnings else State.SUCCEEDED)
+
+    async def _finish(self, active: ActiveJob, state: State) -> None:
+        now = time.time()
+        job = active.job = replace(active.job, state=state, end_time=now, failure=active.failure)
+        table = active.table_made
+
+        def finish(connection: sa.Connection) -> None:
+            if table is not None:
+                table_store.put(connection, table, replace=job.spec.replace)
+            job_store.change_state(connection, job, active.session_name, now, _farewell(job))
+
+        try:
+            await self._database.write(finish)
+        except ScorestreamError as error:  # the output table's name was taken meanwhile
+            active.table_made = None
+            active.failure = Failure(error.code.value, error.reason, error.message)
+            await self._finish(active, State.FAILED)
+            return
+        for worker_id in active.opened:
+            self._pool.send(worker_id, CloseJob(job.id))
+        del self._jobs[job.id]
+        active.finished.set()
+        self.wake()
+
+    async def _write_state(self, job: Job, session_name: str, message: str = "") -> None:
+        now = time.time()
+        await self._database.write(
+            lambda connection: job_store.change_state(connection, job, session_name, now, message)
+        )
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._background.add(task)
+        task.add_done_callback(self._forget)
+        return task
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        self._background.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            logger.error("a step of the engine failed", exc_info=task.exception())
+
+
+def _storage_error(error: Exception) -> ScorestreamError:
+    full = isinstance(error, OSError) and error.errno == 28  # ENOSPC
+    return ScorestreamError(
+        ErrorCode.RESOURCE_EXHAUSTED if full else ErrorCode.INTERNAL,
+        "DISK_FULL" if full else "STORE_FAILED",
+        "The disk of the data directory is full; make room and submit the job again."
+        if full
+        else f"A partition could not be committed: {error}",
+    )
+
+
+def _farewell(job: Job) -> str:
+    if job.failure is not None:
+        return job.failure.message
+    return f"output: {', '.join(job.outputs)}" if job.outputs else ""
+
+

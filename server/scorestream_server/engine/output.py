@@ -1,0 +1,62 @@
+"""The last step of a job: its committed partitions become a table or files, at once or not at all."""
+
+import time
+import uuid
+from dataclasses import dataclass
+from pathlib import Path
+
+from scorestream_server.domain.data_directory import DataDirectory
+from scorestream_server.domain.messages import LoadTable, OutputPublished, Publish, TableLoaded
+from scorestream_server.domain.table import FileFormat, Table, TableData
+from scorestream_server.engine.active import ActiveJob
+from scorestream_server.workers.pool import WorkerPool, run_anywhere
+
+
+@dataclass(frozen=True, slots=True)
+class JobOutput:
+    """What a job's output became: its names for people, and the table to store, if it is one."""
+
+    names: tuple[str, ...] = ()
+    table: Table | None = None
+
+
+class OutputWriter:
+    """Has workers write outputs."""
+
+    def __init__(self, pool: WorkerPool, directory: DataDirectory) -> None:
+        self._pool = pool
+        self._directory = directory
+
+    async def publish(self, active: ActiveJob) -> JobOutput:
+        """Write the output of a job whose partitions are all committed.
+
+        Raises:
+            ScorestreamError: it could not be written; nothing of it stands under its final name.
+        """
+        spec = active.job.spec
+        if spec.destination is not None:
+            task = Publish(
+                self._pool.next_task_id(),
+                tuple(active.files()),
+                active.job.result_schema,
+                spec.destination,
+                spec.replace,
+            )
+            done = await run_anywhere(self._pool, task, OutputPublished)
+            return JobOutput(done.output.paths)
+        if spec.out_table:
+            return JobOutput((spec.out_table,), await self._table(active))
+        return JobOutput()
+
+    async def _table(self, active: ActiveJob) -> Table:
+        """Return a table that is made of the committed partitions as they lie there."""
+        files = [file for file in active.files() if file.rows]
+        if files:
+            paths = tuple(file.path for file in files)
+            task = LoadTable(self._pool.next_task_id(), paths, str(Path(paths[0]).parent))
+            data = (await run_anywhere(self._pool, task, TableLoaded)).table
+        else:
+            data = TableData((), (), (), active.job.result_schema, 0, FileFormat.ARROW, in_place=True)
+        size = sum(file.bytes for file in files)
+        job = active.job
+        return Table(str(uuid.uuid4()), job.session_id, job.spec.out_table, data, (), size, time.time())

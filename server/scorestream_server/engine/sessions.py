@@ -1,0 +1,92 @@
+"""The end of a session: its jobs first, then its tables and results, then its record says so."""
+
+import asyncio
+import logging
+import shutil
+import time
+
+import sqlalchemy as sa
+
+from scorestream_server.domain.data_directory import DataDirectory
+from scorestream_server.domain.session import Session, SessionState
+from scorestream_server.engine.active import ActiveJob
+from scorestream_server.engine.engine import Engine
+from scorestream_server.store import sessions as session_store
+from scorestream_server.store import tables as table_store
+from scorestream_server.store.database import Database
+from scorestream_server.workers.pool import LocalPool
+
+logger = logging.getLogger(__name__)
+
+
+class SessionEnder:
+    """Ends sessions; an end that was begun goes on without its client, and after a restart."""
+
+    def __init__(self, database: Database, engine: Engine, pool: LocalPool, directory: DataDirectory) -> None:
+        self._database = database
+        self._engine = engine
+        self._pool = pool
+        self._directory = directory
+        self._ends: dict[str, asyncio.Task[Session]] = {}
+
+    async def end(self, session: Session, *, cancel: bool, force: bool, why: str) -> Session:
+        """End a session and return it as it is then.
+
+        Args:
+            session: which.
+            cancel: whether its jobs are cancelled; otherwise they are waited for.
+            force: whether a worker that runs partitions of this session alone is stopped at once.
+            why: a sentence for the event.
+        """
+        if session.state is SessionState.ACTIVE:
+            session = await self._database.write(
+                lambda connection: session_store.set_state(
+                    connection, session.id, session.owner, SessionState.ENDING, time.time()
+                )
+            )
+        if session.state is SessionState.ENDED:
+            return session
+        if session.id not in self._ends:
+            task = asyncio.create_task(self._finish(session, why))
+            self._ends[session.id] = task
+            task.add_done_callback(lambda _: self._ends.pop(session.id, None))
+        if cancel or force:
+            for active in self._jobs(session):
+                await self._engine.cancel(active.job.id)
+        if force:
+            self._stop_workers(session)
+        # Shielded: a client that hangs up does not stop an end that was begun.
+        return await asyncio.shield(self._ends[session.id])
+
+    async def close(self) -> None:
+        """Stop waiting; the next server goes on with the ends that were begun."""
+        for task in self._ends.values():
+            task.cancel()
+        await asyncio.gather(*self._ends.values(), return_exceptions=True)
+
+    def _jobs(self, session: Session) -> list[ActiveJob]:
+        return [active for active in self._engine.jobs.values() if active.job.session_id == session.id]
+
+    def _stop_workers(self, session: Session) -> None:
+        users: dict[int, set[str]] = {}
+        for active in self._engine.jobs.values():
+            for flight in active.in_flight.values():
+                users.setdefault(flight.worker_id, set()).add(active.job.session_id)
+        for worker_id, sessions in users.items():
+            if sessions == {session.id}:
+                self._pool.kill(worker_id)
+
+    async def _finish(self, session: Session, why: str) -> Session:
+        for active in self._jobs(session):
+            await active.finished.wait()
+
+        def finish(connection: sa.Connection) -> Session:
+            table_store.drop_all(connection, session.id)
+            return session_store.set_state(
+                connection, session.id, session.owner, SessionState.ENDED, time.time(), why
+            )
+
+        ended = await self._database.write(finish)
+        folder = self._directory.session(session.id)
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        return ended

@@ -1,0 +1,224 @@
+"""From a request to a job that the engine drives: resolve, check, record, hand over."""
+
+import asyncio
+import dataclasses
+import itertools
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import sqlalchemy as sa
+
+from scorestream_server.domain.data_directory import DataDirectory
+from scorestream_server.domain.errors import precondition
+from scorestream_server.domain.job import Job, JobSpec, Priority, State
+from scorestream_server.domain.messages import OpenJob
+from scorestream_server.domain.model import Model
+from scorestream_server.domain.session import Session, SessionState
+from scorestream_server.domain.table import Destination, Table
+from scorestream_server.engine.active import ActiveJob, partition_rows
+from scorestream_server.engine.engine import Engine
+from scorestream_server.scoring.check import check_job
+from scorestream_server.scoring.expression import where_columns
+from scorestream_server.scoring.match import match_columns
+from scorestream_server.store import jobs as job_store
+from scorestream_server.store import models as model_store
+from scorestream_server.store import sessions as session_store
+from scorestream_server.store import tables as table_store
+from scorestream_server.store.database import Database
+from scorestream_server.tables.paths import DataRoots
+from scorestream_server.tables.plan import plan_partitions
+from scorestream_server.tables.publish import check_output
+
+
+@dataclass(frozen=True, slots=True)
+class Submission:
+    """A request for a job, its names checked; `model_version` 0 is the newest."""
+
+    job_id: str
+    name: str
+    session_id: str
+    owner: str
+    model_id: str
+    model_version: int
+    table_id: str
+    where: str
+    keep: tuple[str, ...]
+    out_table: str
+    out_path: str
+    replace: bool
+    priority: Priority
+    request_id: str
+    time: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What a submission refers to."""
+
+    session: Session
+    model: Model
+    table: Table
+
+
+def require_active(session: Session) -> None:
+    """Raise FAILED_PRECONDITION where a session takes nothing new."""
+    if session.state is SessionState.ACTIVE:
+        return
+    when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(session.end_time or session.last_active_time))
+    raise precondition(
+        "SESSION_ENDED",
+        f"Session {session.name!r} ({session.id}) ended or began to end at {when}; create a new one.",
+        session=session.id,
+    )
+
+
+class Submitter:
+    """Makes jobs."""
+
+    def __init__(self, database: Database, engine: Engine, directory: DataDirectory, roots: DataRoots) -> None:
+        self._database = database
+        self._engine = engine
+        self._directory = directory
+        self._roots = roots
+        self._orders = itertools.count(1)
+
+    async def submit(self, submission: Submission) -> Job:
+        """Record a job and hand it to the engine; the answer of a repeated request is the job of then.
+
+        Raises:
+            ScorestreamError: it cannot be done; every fault that can be found beforehand is.
+        """
+        earlier = await self._database.read(
+            lambda connection: job_store.find_request(connection, submission.owner, submission.request_id)
+        )
+        if earlier is not None:
+            return earlier
+        found = await self._database.read(lambda connection: self._find(connection, submission))
+        # Parsing and looking at files may take a while: not on the event loop.
+        active = await asyncio.to_thread(self._prepare, submission, found)
+
+        def create(connection: sa.Connection) -> Job | None:
+            earlier = job_store.find_request(connection, submission.owner, submission.request_id)
+            if earlier is None:
+                require_active(session_store.get(connection, submission.session_id, submission.owner))
+                job_store.create(
+                    connection, active.job, active.session_name, active.partitions, submission.request_id
+                )
+            return earlier
+
+        earlier = await self._database.write(create)
+        if earlier is not None:
+            return earlier
+        self._engine.add(active)
+        return active.job
+
+    async def recover(self) -> int:
+        """Go on with every job that the store says is not final; return how many there are."""
+
+        def read(connection: sa.Connection) -> list[ActiveJob]:
+            found = []
+            for job, session_name, weight in job_store.not_final(connection):
+                model = model_store.get(connection, job.spec.model_id, job.spec.model_version)
+                table = table_store.by_uid(connection, job.spec.table_uid)
+                active = self._activate(job, session_name, weight, model, table)
+                active.restore(
+                    job_store.committed(connection, job.id), job_store.attempts(connection, job.id)
+                )
+                found.append(active)
+            return found
+
+        jobs = await self._database.read(read)
+        for active in jobs:
+            folder = self._directory.job(active.job.session_id, active.job.id)
+            await asyncio.to_thread(_remove_leftovers, folder)
+            self._engine.add(active)
+        return len(jobs)
+
+    def _find(self, connection: sa.Connection, submission: Submission) -> _Found:
+        session = session_store.get(connection, submission.session_id, submission.owner)
+        require_active(session)
+        model = model_store.get(connection, submission.model_id, submission.model_version)
+        table = table_store.get(connection, session.id, submission.table_id)
+        if submission.out_table and not submission.replace:
+            table_store.check_absent(connection, session.id, submission.out_table)
+        return _Found(session, model, table)
+
+    def _prepare(self, submission: Submission, found: _Found) -> ActiveJob:
+        model, table = found.model, found.table
+        columns = pa.ipc.read_schema(pa.py_buffer(table.data.schema))
+        result = check_job(model.schema, self._model_path(model), columns, submission.where, submission.keep)
+        destination: Destination | None = None
+        if submission.out_path:
+            destination = self._roots.output(submission.out_path)
+            check_output(destination, replace=submission.replace)
+        spec = JobSpec(
+            model.model_id,
+            model.version,
+            table.table_id,
+            table.uid,
+            submission.where,
+            submission.keep,
+            submission.out_table,
+            destination,
+            submission.replace,
+            submission.priority,
+            partition_rows(table.data.rows, model.schema.cost),
+        )
+        job = Job(
+            id=submission.job_id,
+            name=submission.name,
+            session_id=found.session.id,
+            owner=submission.owner,
+            spec=spec,
+            state=State.PENDING,
+            rows_done=0,
+            rows_total=table.data.rows,
+            rows_scored=0,
+            partitions_done=0,
+            partitions_total=0,
+            create_time=submission.time,
+            start_time=None,
+            end_time=None,
+            failure=None,
+            result_schema=result.serialize().to_pybytes(),
+            outputs=(),
+            warnings=table.data.notes,
+            device="",
+        )
+        active = self._activate(job, found.session.name, found.session.weight, model, table)
+        self._directory.job(job.session_id, job.id).mkdir(parents=True)
+        return active
+
+    def _activate(self, job: Job, session_name: str, weight: int, model: Model, table: Table) -> ActiveJob:
+        columns = pa.ipc.read_schema(pa.py_buffer(table.data.schema))
+        inputs = match_columns(model.schema, columns)
+        read = (*inputs, *job.spec.keep, *(where_columns(job.spec.where) if job.spec.where else ()))
+        partitions = plan_partitions(table.data, job.spec.partition_rows, tuple(dict.fromkeys(read)))
+        opening = OpenJob(
+            job.id,
+            table.data,
+            str(self._model_path(model)),
+            model.schema.kind,
+            model.digest,
+            job.spec.where,
+            inputs,
+            job.spec.keep,
+            job.result_schema,
+        )
+        job = dataclasses.replace(job, partitions_total=len(partitions))
+        active = ActiveJob(
+            job, next(self._orders), session_name, weight, opening, model, partitions, time.monotonic()
+        )
+        active.restore({}, {})
+        return active
+
+    def _model_path(self, model: Model) -> Path:
+        return self._directory.models / model.file_name
+
+
+def _remove_leftovers(folder: Path) -> None:
+    """Remove what attempts of a server that is gone left behind."""
+    for path in folder.glob("*.tmp"):
+        path.unlink(missing_ok=True)

@@ -1,0 +1,125 @@
+"""The feed: numbered events, followed from any number on.
+
+A follower gets what the store has after its number, then what is published live; nothing is missed or
+repeated where the two meet. A follower that reads too slowly is not buffered without bound: what it did
+not fetch in time it reads from the store.
+"""
+
+import asyncio
+from collections import defaultdict, deque
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
+
+from scorestream_server.domain.event import Event
+
+BACKLOG_PAGE = 1000
+BUFFERED_EVENTS = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which events are wanted; every condition that is given must hold.
+
+    Attributes:
+        owner: only what belongs to this owner; None for everybody's.
+    """
+
+    owner: str | None
+    session_ids: tuple[str, ...] = ()
+    session_name_prefix: str = ""
+    job_id: str = ""
+
+    def matches(self, event: Event) -> bool:
+        """Whether the event is wanted."""
+        return (
+            (self.owner is None or event.owner == self.owner)
+            and (not self.session_ids or event.session_id in self.session_ids)
+            and event.session_name.startswith(self.session_name_prefix)
+            and (not self.job_id or event.job_id == self.job_id)
+        )
+
+
+ReadBacklog = Callable[[Selection, int, int, int], Awaitable[list[Event]]]
+"""``(selection, after, up_to, limit)`` to stored events, in order."""
+
+
+@dataclass(eq=False)
+class _Follower:
+    selection: Selection
+    events: deque[Event] = field(default_factory=deque)
+    overflowed: bool = False
+    arrived: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+class Feed:
+    """Publishes committed events to whoever follows them; used on the event loop only."""
+
+    def __init__(self, head: int, read_backlog: ReadBacklog) -> None:
+        """Start with `head`, the highest number in the store."""
+        self._head = head
+        self._read_backlog = read_backlog
+        self._by_session: dict[str, set[_Follower]] = defaultdict(set)
+        self._of_any_session: set[_Follower] = set()
+
+    @property
+    def head(self) -> int:
+        """The number of the last event published."""
+        return self._head
+
+    def publish(self, events: Sequence[Event]) -> None:
+        """Hand out events that are durable, in the order of their numbers."""
+        for event in events:
+            self._head = event.number
+            for follower in (*self._of_any_session, *self._by_session.get(event.session_id, ())):
+                if not follower.selection.matches(event):
+                    continue
+                # Once something was left out, nothing is taken until the follower has caught up from the
+                # store: an event behind a gap would hide the gap.
+                follower.overflowed = follower.overflowed or len(follower.events) == BUFFERED_EVENTS
+                if not follower.overflowed:
+                    follower.events.append(event)
+                follower.arrived.set()
+
+    async def follow(self, selection: Selection, after: int) -> AsyncIterator[Event | None]:
+        """Yield wanted events with higher numbers than `after`, then wait for more, without end.
+
+        Yields None each time it has caught up with everything published, so that the caller can decide
+        whether it has seen enough.
+        """
+        follower = _Follower(selection)
+        homes = [self._by_session[session] for session in selection.session_ids] or [self._of_any_session]
+        for home in homes:
+            home.add(follower)
+        try:
+            seen, head = after, self._head
+            while True:
+                async for event in self._stored(selection, seen, head):
+                    seen = event.number
+                    yield event
+                seen = max(seen, head)
+                while not follower.overflowed:
+                    if not follower.events:
+                        follower.arrived.clear()
+                        yield None
+                        await follower.arrived.wait()
+                    while follower.events:
+                        event = follower.events.popleft()
+                        if event.number > seen:
+                            seen = event.number
+                            yield event
+                follower.overflowed, head = False, self._head
+        finally:
+            for home in homes:
+                home.discard(follower)
+            for session in selection.session_ids:
+                if not self._by_session[session]:
+                    del self._by_session[session]
+
+    async def _stored(self, selection: Selection, after: int, up_to: int) -> AsyncIterator[Event]:
+        while after < up_to:
+            page = await self._read_backlog(selection, after, up_to, BACKLOG_PAGE)
+            for event in page:
+                yield event
+            if len(page) < BACKLOG_PAGE:
+                return
+            after = page[-1].number

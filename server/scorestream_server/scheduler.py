@@ -1,0 +1,131 @@
+"""Which partition runs next, on which worker: pure decisions over plain values, no I/O, no clock.
+
+Three rules, in this order:
+
+1. *Priority class*. A job that waits rises by one class every `AGEING_SECONDS`, so nothing starves.
+2. *Weighted fair share over sessions*. Each session has a virtual time that grows by the cost of what it
+   was given, divided by its weight; the session that is furthest behind goes next (start-time fair
+   queueing: Goyal, Vin, Cheng, 1996). A session that had nothing to run joins at the time of the one that
+   is furthest behind, so that it can neither save up a share nor be punished for having been idle.
+3. *Age*. Within a session the oldest job goes first.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from scorestream_server.domain.job import Priority
+
+AGEING_SECONDS = 10.0
+PREFETCH = 1
+"""Partitions that a worker holds beyond its lanes, so that a lane that finishes has its next at hand."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReadyJob:
+    """A job that has partitions to hand out.
+
+    Attributes:
+        order: its place in the order of creation.
+        cost: relative work of one of its partitions (rows times the model's cost a row).
+        partitions: how many can be handed out now.
+        waiting_since: when it was last given something, or created; same clock as `schedule`'s `now`.
+        alone: its next partition runs with nothing beside it, because it was there when workers died.
+    """
+
+    job_id: str
+    session_id: str
+    priority: Priority
+    weight: int
+    order: int
+    cost: float
+    partitions: int
+    waiting_since: float
+    alone: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerLoad:
+    """A worker that takes partitions.
+
+    Attributes:
+        in_flight: partitions that it holds.
+        reserved: it runs a partition that must be alone.
+    """
+
+    worker_id: int
+    lanes: int
+    in_flight: int
+    reserved: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Assignment:
+    """One partition of this job goes to this worker now."""
+
+    job_id: str
+    worker_id: int
+    alone: bool = False
+
+
+def schedule(
+    jobs: Sequence[ReadyJob], workers: Sequence[WorkerLoad], shares: Mapping[str, float], now: float
+) -> tuple[list[Assignment], dict[str, float]]:
+    """Hand out as many partitions as the workers take.
+
+    Args:
+        jobs: every job with partitions to hand out.
+        workers: every worker that is up.
+        shares: virtual time of each session that had something to run at the last call.
+        now: the time, on the clock of `ReadyJob.waiting_since`.
+
+    Returns:
+        The assignments, in the order in which to send them, and the new virtual times.
+    """
+    shares = _admit({job.session_id for job in jobs}, shares)
+    ready = {job.job_id: job for job in jobs if job.partitions > 0}
+    loads = {worker.worker_id: worker for worker in workers}
+    assignments: list[Assignment] = []
+    while ready:
+        room = [load for load in loads.values() if _has_room(load)]
+        if not room:
+            break
+        job = min(ready.values(), key=lambda job: _urgency(job, shares, now))
+        worker = _place(job, room)
+        if worker is None:
+            # It must run alone and no worker is idle: let the least busy one run dry for it.
+            drained = min(room, key=lambda load: load.in_flight)
+            loads[drained.worker_id] = replace(drained, reserved=True)
+            del ready[job.job_id]
+            continue
+        assignments.append(Assignment(job.job_id, worker.worker_id, job.alone))
+        loads[worker.worker_id] = replace(worker, in_flight=worker.in_flight + 1, reserved=job.alone)
+        shares[job.session_id] += job.cost / job.weight
+        left = job.partitions - 1
+        if left and not job.alone:
+            ready[job.job_id] = replace(job, partitions=left, waiting_since=now)
+        else:
+            del ready[job.job_id]
+    return assignments, shares
+
+
+def _admit(sessions: Iterable[str], shares: Mapping[str, float]) -> dict[str, float]:
+    """Return the virtual times of the sessions that want something; newcomers join at the lowest."""
+    wanted = set(sessions)
+    known = {session: time for session, time in shares.items() if session in wanted}
+    start = min(known.values(), default=max(shares.values(), default=0.0))
+    return known | dict.fromkeys(wanted - known.keys(), start)
+
+
+def _urgency(job: ReadyJob, shares: Mapping[str, float], now: float) -> tuple[float, float, int]:
+    risen = int(max(0.0, now - job.waiting_since) / AGEING_SECONDS)
+    return (-min(job.priority + risen, Priority.HIGH), shares[job.session_id], job.order)
+
+
+def _has_room(load: WorkerLoad) -> bool:
+    return not load.reserved and load.in_flight < load.lanes + PREFETCH
+
+
+def _place(job: ReadyJob, room: Sequence[WorkerLoad]) -> WorkerLoad | None:
+    """Return the worker with the most free lanes, or None where the job must be alone and none is idle."""
+    best = min(room, key=lambda load: (load.in_flight / load.lanes, load.worker_id))
+    return best if not job.alone or best.in_flight == 0 else None

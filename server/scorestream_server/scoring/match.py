@@ -1,0 +1,58 @@
+"""Matching a model's features to a table's columns; every fault at once, before a job starts."""
+
+import difflib
+
+import pyarrow as pa
+import pyarrow.types as pat
+
+from scorestream_server.domain.errors import FieldFault, invalid
+from scorestream_server.domain.model import Feature, ModelKind, ModelSchema
+
+
+def match_columns(model: ModelSchema, columns: pa.Schema) -> tuple[str, ...]:
+    """Return the column that feeds each feature, in the order of the features.
+
+    Features are matched by name; those of a model without names by position, and then the table must have
+    exactly as many columns as the model has features. Further columns are ignored.
+
+    Raises:
+        ScorestreamError: INVALID_ARGUMENT, MODEL_DOES_NOT_FIT, with one fault for each missing column and
+            each column of a wrong type.
+    """
+    if model.positional:
+        if len(columns) != len(model.features):
+            raise invalid(
+                "MODEL_DOES_NOT_FIT",
+                f"The model has no feature names, so its {len(model.features)} features are the table's columns "
+                f"in their order; the table has {len(columns)} columns. Load a table with just these columns, or "
+                "train the model on named columns.",
+            )
+        names = tuple(columns.names)
+    else:
+        names = tuple(feature.name for feature in model.features)
+    faults = [
+        fault
+        for name, feature in zip(names, model.features, strict=True)
+        if (fault := _fault(model.kind, name, feature, columns)) is not None
+    ]
+    if faults:
+        shown = "; ".join(f"{fault.field}: {fault.description}" for fault in faults[:10])
+        more = f"; and {len(faults) - 10} more" if len(faults) > 10 else ""
+        raise invalid("MODEL_DOES_NOT_FIT", f"The table does not fit the model. {shown}{more}.", faults)
+    return names
+
+
+def _fault(kind: ModelKind, name: str, feature: Feature, columns: pa.Schema) -> FieldFault | None:
+    index = columns.get_field_index(name)
+    if index < 0:
+        near = difflib.get_close_matches(name, columns.names, n=1)
+        return FieldFault(name, f"missing; did you mean {near[0]!r}?" if near else "missing")
+    if kind is ModelKind.EXPRESSION:  # its own compiler knows which types each place takes
+        return None
+    found = columns.field(index).type
+    number = pat.is_integer(found) or pat.is_floating(found) or pat.is_boolean(found) or pat.is_null(found)
+    text = pat.is_string(found) or pat.is_large_string(found)
+    if number or (text and feature.categories):
+        return None
+    wanted = "text or a number" if feature.categories else "a number"
+    return FieldFault(name, f"has type {found}, the model takes {wanted}")

@@ -1,0 +1,149 @@
+"""Opening the database: pragmas, migrations, and the two ways in.
+
+Reads run on a few threads; writes go through one thread that puts whatever has gathered into one
+transaction (a group commit), so that hundreds of small facts a second cost a few syncs of the disk.
+"""
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config as AlembicConfig
+
+from scorestream_server.domain.event import Event
+
+T = TypeVar("T")
+Operation = Callable[[sa.Connection], T]
+MIGRATIONS = Path(__file__).parent / "migrations"
+READERS = 2
+BATCH = 256
+"""Operations in one transaction at most, so that the first of them does not wait for ever."""
+
+
+def open_engine(url: str) -> sa.Engine:
+    """Return an engine for a database URL; SQLite gets WAL, foreign keys and a busy timeout."""
+    engine = sa.create_engine(url)
+    if engine.dialect.name == "sqlite":
+        # The driver must not begin transactions by itself, or BEGIN IMMEDIATE below could not.
+        @sa.event.listens_for(engine, "connect")
+        def _configure(connection: Any, _record: object) -> None:
+            connection.isolation_level = None
+            for pragma in ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=10000"):
+                connection.execute(f"PRAGMA {pragma}")
+
+        @sa.event.listens_for(engine, "begin")
+        def _begin(connection: sa.Connection) -> None:
+            # A read that becomes a write gets SQLITE_BUSY in spite of the timeout: say so beforehand.
+            writes = connection.get_execution_options().get("writes", False)
+            connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+    return engine
+
+
+def migrate(engine: sa.Engine) -> None:
+    """Bring the database's tables to this version's."""
+    settings = AlembicConfig()
+    settings.set_main_option("script_location", str(MIGRATIONS))
+    with engine.execution_options(writes=True).begin() as connection:
+        settings.attributes["connection"] = connection
+        command.upgrade(settings, "head")
+
+
+class _Write:
+    """One operation that waits for the writer, and the future of whoever waits for it."""
+
+    def __init__(self, operation: Operation[Any], future: asyncio.Future[Any]) -> None:
+        self.operation = operation
+        self.future = future
+        self.result: object = None
+        self.error: Exception | None = None
+
+
+class Database:
+    """Runs operations off the event loop: ``await read(...)``, ``await write(...)``.
+
+    An operation is a function of a connection. One that writes events appends them to
+    ``connection.info["events"]``; once its transaction is durable, `on_events` gets all events of the
+    transaction, in the order of their numbers, before any caller goes on.
+    """
+
+    def __init__(self, url: str, on_events: Callable[[Sequence[Event]], None]) -> None:
+        self._engine = open_engine(url)
+        self._on_events = on_events
+        self._queue: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
+        self._readers = ThreadPoolExecutor(READERS, "store-reader")
+        self._writer = threading.Thread(target=self._write_loop, name="store-writer", daemon=True)
+        self._loop = asyncio.get_running_loop()
+        self._writer.start()
+
+    async def read(self, operation: Operation[T]) -> T:
+        """Run an operation that only reads."""
+        return await self._loop.run_in_executor(self._readers, self._read, operation)
+
+    async def write(self, operation: Operation[T]) -> T:
+        """Run an operation that writes; when this returns, its effect is on the disk.
+
+        An operation that raises leaves nothing behind, and does not disturb its neighbours in the batch.
+        """
+        write = _Write(operation, self._loop.create_future())
+        self._queue.put(write)
+        return await write.future  # type: ignore[no-any-return]  # the future carries what the operation returns
+
+    async def close(self) -> None:
+        """Finish what is queued and close."""
+        self._queue.put(None)
+        await self._loop.run_in_executor(None, self._writer.join)
+        self._readers.shutdown()
+        self._engine.dispose()
+
+    def _read(self, operation: Operation[T]) -> T:
+        with self._engine.begin() as connection:
+            return operation(connection)
+
+    def _write_loop(self) -> None:
+        open_ = True
+        while open_:
+            batch = [self._queue.get()]
+            while len(batch) < BATCH and batch[-1] is not None and not self._queue.empty():
+                batch.append(self._queue.get())
+            open_ = batch[-1] is not None
+            writes = [write for write in batch if write is not None]
+            if writes:
+                events = self._commit(writes)
+                self._loop.call_soon_threadsafe(self._settle, writes, events)
+
+    def _commit(self, writes: Sequence[_Write]) -> list[Event]:
+        events: list[Event] = []
+        try:
+            with self._engine.execution_options(writes=True).begin() as connection:
+                for write in writes:
+                    connection.info["events"] = mine = []
+                    try:
+                        with connection.begin_nested():
+                            write.result = write.operation(connection)
+                    except Exception as error:  # noqa: BLE001  # it is the caller's, who is on another thread
+                        write.error = error
+                    else:
+                        events += mine
+        except Exception as error:  # noqa: BLE001  # a failed commit fails everybody in it, on their own threads
+            for write in writes:
+                write.error = write.error or error
+            return []
+        return events
+
+    def _settle(self, writes: Sequence[_Write], events: Sequence[Event]) -> None:
+        if events:
+            self._on_events(events)
+        for write in writes:
+            if write.future.done():  # its caller was cancelled
+                continue
+            if write.error is not None:
+                write.future.set_exception(write.error)
+            else:
+                write.future.set_result(write.result)

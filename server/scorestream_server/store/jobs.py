@@ -1,0 +1,209 @@
+"""Jobs and their partitions in the store: one row a job, one row a partition, events beside them."""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from scorestream_server.domain.errors import not_found
+from scorestream_server.domain.event import EventType
+from scorestream_server.domain.job import FINAL_STATES, NEXT_STATES, Failure, Job, JobSpec, State
+from scorestream_server.domain.table import Partition, PartitionFile
+from scorestream_server.store import events, requests
+from scorestream_server.store.schema import JOBS, PARTITIONS, SESSIONS
+
+_NOT_FINAL = JOBS.c.state.not_in([state.value for state in FINAL_STATES])
+_JSON = {"spec", "failure", "outputs", "warnings"}
+
+
+def find_request(connection: sa.Connection, owner: str, request_id: str) -> Job | None:
+    """Return the job that a request with this id created, if one did."""
+    earlier = requests.find(connection, owner, request_id, "job") if request_id else None
+    return get(connection, earlier, owner) if earlier else None
+
+
+def create(
+    connection: sa.Connection, job: Job, session_name: str, partitions: Sequence[Partition], request_id: str
+) -> None:
+    """Insert a job, its partitions and its first event."""
+    if request_id:
+        requests.record(connection, job.owner, request_id, "job", job.id, job.create_time)
+    connection.execute(sa.insert(JOBS).values(_values(job)))
+    if partitions:
+        rows = [
+            {"job_id": job.id, "idx": partition.index, "rows": partition.rows, "attempts": 0}
+            for partition in partitions
+        ]
+        connection.execute(sa.insert(PARTITIONS), rows)
+    events.record(connection, events.of_job(EventType.JOB_CREATED, job, session_name, job.create_time))
+    connection.execute(
+        sa.update(SESSIONS).where(SESSIONS.c.id == job.session_id).values(last_active_time=job.create_time)
+    )
+
+
+def get(connection: sa.Connection, job_id: str, owner: str) -> Job:
+    """Return a job.
+
+    Raises:
+        ScorestreamError: NOT_FOUND, where there is none or it is somebody else's.
+    """
+    row = connection.execute(sa.select(JOBS).where(JOBS.c.id == job_id, JOBS.c.owner == owner)).one_or_none()
+    if row is None:
+        raise not_found(
+            "JOB_NOT_FOUND",
+            f"There is no job {job_id!r}. `scorestream job list` shows those that there are.",
+            job=job_id,
+        )
+    return from_row(row)
+
+
+def page(
+    connection: sa.Connection, owner: str, *, session_id: str, before: int, limit: int
+) -> tuple[list[Job], int]:
+    """Return up to `limit` jobs, newest first, and the position to go on from (0: there are no more)."""
+    query = sa.select(JOBS).where(JOBS.c.owner == owner)
+    if session_id:
+        query = query.where(JOBS.c.session_id == session_id)
+    if before:
+        query = query.where(JOBS.c.seq < before)
+    rows = connection.execute(query.order_by(JOBS.c.seq.desc()).limit(limit + 1)).all()
+    more = rows[limit - 1].seq if len(rows) > limit else 0
+    return [from_row(row) for row in rows[:limit]], more
+
+
+def of_sessions(connection: sa.Connection, session_ids: Sequence[str]) -> list[Job]:
+    """Return all jobs of these sessions, oldest first."""
+    query = sa.select(JOBS).where(JOBS.c.session_id.in_(session_ids)).order_by(JOBS.c.seq)
+    return [from_row(row) for row in connection.execute(query)]
+
+
+def not_final(connection: sa.Connection) -> list[tuple[Job, str, int]]:
+    """Return every job to go on with, with its session's name and weight, oldest first."""
+    query = (
+        sa.select(JOBS, SESSIONS.c.name.label("session_name"), SESSIONS.c.weight)
+        .join(SESSIONS, SESSIONS.c.id == JOBS.c.session_id)
+        .where(_NOT_FINAL)
+        .order_by(JOBS.c.seq)
+    )
+    return [(from_row(row), row.session_name, row.weight) for row in connection.execute(query)]
+
+
+def open_ids(
+    connection: sa.Connection, owner: str, session_ids: Sequence[str], session_name_prefix: str
+) -> set[str]:
+    """Return the ids of jobs that are not final, in the sessions that match."""
+    query = sa.select(JOBS.c.id).join(SESSIONS, SESSIONS.c.id == JOBS.c.session_id)
+    query = query.where(_NOT_FINAL, JOBS.c.owner == owner)
+    if session_ids:
+        query = query.where(JOBS.c.session_id.in_(session_ids))
+    if session_name_prefix:
+        query = query.where(SESSIONS.c.name.startswith(session_name_prefix, autoescape=True))
+    return set(connection.execute(query).scalars())
+
+
+def committed(connection: sa.Connection, job_id: str, from_index: int = 0) -> dict[int, PartitionFile]:
+    """Return the committed partitions of a job from an index on, by their index."""
+    query = sa.select(PARTITIONS.c.idx, PARTITIONS.c.file).where(
+        PARTITIONS.c.job_id == job_id, PARTITIONS.c.idx >= from_index, PARTITIONS.c.file.is_not(None)
+    )
+    return {
+        row.idx: msgspec.json.decode(row.file, type=PartitionFile)
+        for row in connection.execute(query.order_by(PARTITIONS.c.idx))
+    }
+
+
+def attempts(connection: sa.Connection, job_id: str) -> dict[int, int]:
+    """Return how often each partition that is not committed was tried and lost its worker."""
+    query = sa.select(PARTITIONS.c.idx, PARTITIONS.c.attempts).where(
+        PARTITIONS.c.job_id == job_id, PARTITIONS.c.file.is_(None)
+    )
+    return {row.idx: row.attempts for row in connection.execute(query)}
+
+
+def commit_partition(
+    connection: sa.Connection, job: Job, session_name: str, index: int, file: PartitionFile, lane: int, time: float
+) -> bool:
+    """Accept one attempt of a partition, write the job's new counts, and record the event.
+
+    Returns:
+        False, and changes nothing, where another attempt was accepted before.
+    """
+    waiting = sa.and_(PARTITIONS.c.job_id == job.id, PARTITIONS.c.idx == index, PARTITIONS.c.file.is_(None))
+    done = connection.execute(sa.update(PARTITIONS).where(waiting).values(file=msgspec.json.encode(file)))
+    if done.rowcount == 0:
+        return False
+    update(connection, job)
+    event = events.of_job(
+        EventType.PARTITION_COMMITTED, job, session_name, time, device=job.device, lane=lane
+    )
+    events.record(connection, event)
+    return True
+
+
+def retry_partition(
+    connection: sa.Connection, job: Job, session_name: str, index: int, attempts: int, message: str, time: float
+) -> None:
+    """Note that a partition lost its worker and will be run again."""
+    chosen = sa.and_(PARTITIONS.c.job_id == job.id, PARTITIONS.c.idx == index)
+    connection.execute(sa.update(PARTITIONS).where(chosen).values(attempts=attempts))
+    events.record(
+        connection, events.of_job(EventType.PARTITION_RETRIED, job, session_name, time, message=message)
+    )
+
+
+def change_state(
+    connection: sa.Connection, job: Job, session_name: str, time: float, message: str = ""
+) -> bool:
+    """Write a job whose state has changed, with its event.
+
+    Returns:
+        False, and changes nothing, where the store's state may not be followed by this one.
+    """
+    now = connection.execute(sa.select(JOBS.c.state).where(JOBS.c.id == job.id)).scalar_one()
+    if job.state not in NEXT_STATES[State(now)]:
+        return False
+    update(connection, job)
+    if job.state.final:
+        connection.execute(
+            sa.update(SESSIONS).where(SESSIONS.c.id == job.session_id).values(last_active_time=time)
+        )
+    events.record(
+        connection, events.of_job(EventType.JOB_STATE_CHANGED, job, session_name, time, message=message)
+    )
+    return True
+
+
+def update(connection: sa.Connection, job: Job) -> None:
+    """Write what changes of a job while it runs."""
+    names = (
+        *("state", "rows_done", "rows_scored", "partitions_done", "start_time", "end_time"),
+        *("failure", "outputs", "warnings", "device"),
+    )
+    values = _values(job)
+    connection.execute(
+        sa.update(JOBS).where(JOBS.c.id == job.id).values({name: values[name] for name in names})
+    )
+
+
+def from_row(row: Any) -> Job:
+    """Return the job that a row of the jobs table holds."""
+    values = {name: getattr(row, name) for name in _FIELDS}
+    values["state"] = State(values["state"])
+    values["spec"] = msgspec.json.decode(values["spec"], type=JobSpec)
+    values["failure"] = msgspec.json.decode(values["failure"], type=Failure) if values["failure"] else None
+    for name in ("outputs", "warnings"):
+        values[name] = tuple(msgspec.json.decode(values[name], type=list[str]))
+    return Job(**values)
+
+
+_FIELDS = tuple(field.name for field in dataclasses.fields(Job))
+
+
+def _values(job: Job) -> Mapping[str, Any]:
+    values: dict[str, Any] = {name: getattr(job, name) for name in _FIELDS}
+    values["state"] = job.state.value
+    for name in _JSON:
+        values[name] = None if values[name] is None else msgspec.json.encode(values[name])
+    return values

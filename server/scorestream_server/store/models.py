@@ -1,0 +1,114 @@
+"""Models in the store: immutable versions of named scorers."""
+
+import dataclasses
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from scorestream_server.domain.errors import not_found, precondition
+from scorestream_server.domain.job import FINAL_STATES
+from scorestream_server.domain.model import Model, ModelSchema
+from scorestream_server.store import jobs
+from scorestream_server.store.schema import JOBS, MODELS
+
+
+def register(connection: sa.Connection, model: Model) -> tuple[Model, bool]:
+    """Insert a model as its name's next version and return it, and whether it is new.
+
+    The same content registered again under the same name is the version that it was.
+    """
+    same = sa.select(MODELS).where(
+        MODELS.c.model_id == model.model_id, MODELS.c.digest == model.digest, ~MODELS.c.removed
+    )
+    row = connection.execute(same).first()
+    if row is not None:
+        return _model(row), False
+    newest = sa.select(sa.func.max(MODELS.c.version)).where(MODELS.c.model_id == model.model_id)
+    version = int(connection.execute(newest).scalar() or 0) + 1
+    made = dataclasses.replace(model, version=version)
+    connection.execute(
+        sa.insert(MODELS).values(
+            model_id=made.model_id,
+            version=made.version,
+            digest=made.digest,
+            size_bytes=made.size_bytes,
+            file_name=made.file_name,
+            schema=msgspec.json.encode(made.schema),
+            owner=made.owner,
+            create_time=made.create_time,
+            removed=False,
+        )
+    )
+    return made, True
+
+
+def get(connection: sa.Connection, model_id: str, version: int) -> Model:
+    """Return a version of a model; version 0 is the newest.
+
+    Raises:
+        ScorestreamError: NOT_FOUND.
+    """
+    query = sa.select(MODELS).where(MODELS.c.model_id == model_id, ~MODELS.c.removed)
+    if version:
+        query = query.where(MODELS.c.version == version)
+    row = connection.execute(query.order_by(MODELS.c.version.desc()).limit(1)).one_or_none()
+    if row is None:
+        wanted = f"{model_id!r}, version {version}" if version else repr(model_id)
+        raise not_found(
+            "MODEL_NOT_FOUND",
+            f"There is no model {wanted}. `scorestream model list` shows those that there are.",
+            model=model_id,
+        )
+    return _model(row)
+
+
+def page(connection: sa.Connection, prefix: str, after: tuple[str, int], limit: int) -> tuple[list[Model], bool]:
+    """Return up to `limit` models that follow `after` (name and version), and whether there are more."""
+    query = sa.select(MODELS).where(
+        ~MODELS.c.removed, sa.tuple_(MODELS.c.model_id, MODELS.c.version) > sa.tuple_(*map(sa.literal, after))
+    )
+    if prefix:
+        query = query.where(MODELS.c.model_id.startswith(prefix, autoescape=True))
+    rows = connection.execute(query.order_by(MODELS.c.model_id, MODELS.c.version).limit(limit + 1)).all()
+    return [_model(row) for row in rows[:limit]], len(rows) > limit
+
+
+def remove(connection: sa.Connection, model_id: str, version: int) -> set[str]:
+    """Remove a version, or with version 0 all of them, and return the files that no model uses any more.
+
+    Raises:
+        ScorestreamError: NOT_FOUND; FAILED_PRECONDITION while a job that is not final uses it.
+    """
+    get(connection, model_id, version)
+    query = sa.select(MODELS).where(MODELS.c.model_id == model_id, ~MODELS.c.removed)
+    if version:
+        query = query.where(MODELS.c.version == version)
+    gone = [_model(row) for row in connection.execute(query)]
+    versions = {model.version for model in gone}
+    running = sa.select(JOBS).where(JOBS.c.state.not_in([state.value for state in FINAL_STATES]))
+    for job in map(jobs.from_row, connection.execute(running)):
+        if job.spec.model_id == model_id and job.spec.model_version in versions:
+            raise precondition(
+                "MODEL_IN_USE",
+                f"Model {model_id!r}, version {job.spec.model_version}, is in use by job {job.name!r} ({job.id}); "
+                "wait for it or cancel it first.",
+                job=job.id,
+            )
+    chosen = sa.and_(MODELS.c.model_id == model_id, MODELS.c.version.in_(versions))
+    connection.execute(sa.update(MODELS).where(chosen).values(removed=True))
+    used = sa.select(MODELS.c.file_name).where(~MODELS.c.removed)
+    return {model.file_name for model in gone} - set(connection.execute(used).scalars())
+
+
+def _model(row: Any) -> Model:
+    return Model(
+        row.model_id,
+        row.version,
+        row.digest,
+        row.size_bytes,
+        row.file_name,
+        msgspec.json.decode(row.schema, type=ModelSchema),
+        row.owner,
+        row.create_time,
+    )

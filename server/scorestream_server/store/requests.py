@@ -1,0 +1,30 @@
+"""Request ids in the store: what a create has already made, so that a retry makes nothing twice."""
+
+import sqlalchemy as sa
+
+from scorestream_server.domain.errors import invalid
+from scorestream_server.store.schema import REQUESTS
+
+
+def find(connection: sa.Connection, owner: str, request_id: str, kind: str) -> str | None:
+    """Return the id of what the request created, or None for a new request.
+
+    Raises:
+        ScorestreamError: INVALID_ARGUMENT, where it created something of another kind.
+    """
+    query = sa.select(REQUESTS).where(REQUESTS.c.owner == owner, REQUESTS.c.request_id == request_id)
+    row = connection.execute(query).one_or_none()
+    if row is None:
+        return None
+    if row.kind != kind:
+        raise invalid(
+            "REQUEST_ID_REUSED",
+            f"Request id {request_id!r} was used to create a {row.kind}; take a new one for a {kind}.",
+        )
+    return str(row.resource_id)
+
+
+def record(connection: sa.Connection, owner: str, request_id: str, kind: str, resource_id: str, time: float) -> None:
+    """Note what a request created."""
+    values = {"owner": owner, "request_id": request_id, "kind": kind, "resource_id": resource_id, "time": time}
+    connection.execute(sa.insert(REQUESTS).values(values))

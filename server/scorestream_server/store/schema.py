@@ -1,0 +1,129 @@
+"""The database's tables; `migrations/` creates them, a test proves that both agree."""
+
+import sqlalchemy as sa
+
+METADATA = sa.MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# Times are seconds since 1970, UTC. JSON columns hold msgspec's encoding of the domain's records.
+
+SESSIONS = sa.Table(
+    "sessions",
+    METADATA,
+    sa.Column("seq", sa.Integer, primary_key=True, comment="order of creation; page tokens stand on it"),
+    sa.Column("id", sa.Text, nullable=False, unique=True),
+    sa.Column("name", sa.Text, nullable=False, index=True, comment="the client's name for it"),
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("weight", sa.Integer, nullable=False),
+    sa.Column("create_time", sa.Float, nullable=False),
+    sa.Column("last_active_time", sa.Float, nullable=False),
+    sa.Column("end_time", sa.Float),
+)
+
+MODELS = sa.Table(
+    "models",
+    METADATA,
+    sa.Column("model_id", sa.Text, primary_key=True),
+    sa.Column("version", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("digest", sa.Text, nullable=False, comment="SHA-256 of the file, hexadecimal"),
+    sa.Column("size_bytes", sa.BigInteger, nullable=False),
+    sa.Column("file_name", sa.Text, nullable=False, comment="name of the file in the model folder"),
+    sa.Column("schema", sa.LargeBinary, nullable=False, comment="ModelSchema as JSON"),
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("create_time", sa.Float, nullable=False),
+    sa.Column("removed", sa.Boolean, nullable=False, comment="numbers of removed versions are not reused"),
+)
+
+TABLES = sa.Table(
+    "tables",
+    METADATA,
+    sa.Column("uid", sa.Text, primary_key=True, comment="this very table; a later one of its name differs"),
+    sa.Column("session_id", sa.Text, sa.ForeignKey("sessions.id"), nullable=False),
+    sa.Column("table_id", sa.Text, nullable=False, comment="the client's name for it"),
+    sa.Column("data", sa.LargeBinary, nullable=False, comment="TableData as JSON"),
+    sa.Column("source_paths", sa.LargeBinary, nullable=False, comment="JSON list"),
+    sa.Column("size_bytes", sa.BigInteger, nullable=False),
+    sa.Column("create_time", sa.Float, nullable=False),
+    sa.Column("dropped", sa.Boolean, nullable=False, comment="jobs that run on it still need its row"),
+    sa.Index(
+        "uq_tables_live",
+        "session_id",
+        "table_id",
+        unique=True,
+        sqlite_where=sa.text("NOT dropped"),
+        postgresql_where=sa.text("NOT dropped"),
+    ),
+)
+
+JOBS = sa.Table(
+    "jobs",
+    METADATA,
+    sa.Column("seq", sa.Integer, primary_key=True, comment="order of creation; page tokens stand on it"),
+    sa.Column("id", sa.Text, nullable=False, unique=True),
+    sa.Column("name", sa.Text, nullable=False),
+    sa.Column("session_id", sa.Text, sa.ForeignKey("sessions.id"), nullable=False, index=True),
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("spec", sa.LargeBinary, nullable=False, comment="JobSpec as JSON"),
+    sa.Column("state", sa.Text, nullable=False, index=True),
+    sa.Column("rows_done", sa.BigInteger, nullable=False),
+    sa.Column("rows_total", sa.BigInteger, nullable=False),
+    sa.Column("rows_scored", sa.BigInteger, nullable=False),
+    sa.Column("partitions_done", sa.Integer, nullable=False),
+    sa.Column("partitions_total", sa.Integer, nullable=False),
+    sa.Column("create_time", sa.Float, nullable=False),
+    sa.Column("start_time", sa.Float),
+    sa.Column("end_time", sa.Float),
+    sa.Column("failure", sa.LargeBinary, comment="Failure as JSON"),
+    sa.Column("result_schema", sa.LargeBinary, nullable=False, comment="Arrow schema, IPC"),
+    sa.Column("outputs", sa.LargeBinary, nullable=False, comment="JSON list"),
+    sa.Column("warnings", sa.LargeBinary, nullable=False, comment="JSON list"),
+    sa.Column("device", sa.Text, nullable=False),
+)
+
+PARTITIONS = sa.Table(
+    "partitions",
+    METADATA,
+    sa.Column("job_id", sa.Text, sa.ForeignKey("jobs.id"), primary_key=True),
+    sa.Column("idx", sa.Integer, primary_key=True, autoincrement=False),
+    sa.Column("rows", sa.BigInteger, nullable=False, comment="input rows"),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("file", sa.LargeBinary, comment="PartitionFile as JSON; null until committed"),
+)
+
+EVENTS = sa.Table(
+    "events",
+    METADATA,
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("time", sa.Float, nullable=False),
+    sa.Column("type", sa.Text, nullable=False),
+    sa.Column("session_id", sa.Text, nullable=False, index=True),
+    sa.Column("session_name", sa.Text, nullable=False),
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("job_id", sa.Text, nullable=False, index=True),
+    sa.Column("job_name", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("rows_done", sa.BigInteger, nullable=False),
+    sa.Column("rows_total", sa.BigInteger, nullable=False),
+    sa.Column("rows_scored", sa.BigInteger, nullable=False),
+    sa.Column("device", sa.Text, nullable=False),
+    sa.Column("lane", sa.Integer, nullable=False),
+    sa.Column("message", sa.Text, nullable=False),
+    sqlite_autoincrement=True,
+)
+
+REQUESTS = sa.Table(
+    "requests",
+    METADATA,
+    sa.Column("owner", sa.Text, primary_key=True),
+    sa.Column("request_id", sa.Text, primary_key=True),
+    sa.Column("kind", sa.Text, nullable=False, comment="what it created: session or job"),
+    sa.Column("resource_id", sa.Text, nullable=False),
+    sa.Column("time", sa.Float, nullable=False),
+)

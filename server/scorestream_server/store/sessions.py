@@ -1,0 +1,113 @@
+"""Sessions in the store."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from scorestream_server.domain.errors import not_found
+from scorestream_server.domain.event import EventType
+from scorestream_server.domain.job import FINAL_STATES
+from scorestream_server.domain.session import Session, SessionState
+from scorestream_server.store import events, requests
+from scorestream_server.store.schema import JOBS, SESSIONS
+
+_RUNNING_JOBS = (
+    sa.select(sa.func.count())
+    .select_from(JOBS)
+    .where(JOBS.c.session_id == SESSIONS.c.id, JOBS.c.state.not_in([state.value for state in FINAL_STATES]))
+    .scalar_subquery()
+)
+_COLUMNS = sa.select(SESSIONS, _RUNNING_JOBS.label("running_jobs"))
+
+
+def create(connection: sa.Connection, session: Session, request_id: str) -> Session:
+    """Insert a session with its first event; a request id seen before gives the session of then."""
+    if request_id:
+        earlier = requests.find(connection, session.owner, request_id, "session")
+        if earlier is not None:
+            return get(connection, earlier, session.owner)
+        requests.record(connection, session.owner, request_id, "session", session.id, session.create_time)
+    values = {column.name: getattr(session, column.name) for column in SESSIONS.columns if column.name != "seq"}
+    connection.execute(sa.insert(SESSIONS).values(values | {"state": session.state.value}))
+    events.record(connection, events.of_session(EventType.SESSION_CREATED, session, session.create_time))
+    return session
+
+
+def get(connection: sa.Connection, session_id: str, owner: str) -> Session:
+    """Return a session.
+
+    Raises:
+        ScorestreamError: NOT_FOUND, where there is none or it is somebody else's.
+    """
+    query = _COLUMNS.where(SESSIONS.c.id == session_id, SESSIONS.c.owner == owner)
+    row = connection.execute(query).one_or_none()
+    if row is None:
+        raise not_found(
+            "SESSION_NOT_FOUND",
+            f"There is no session {session_id!r}. `scorestream session list` shows the open ones.",
+            session=session_id,
+        )
+    return _session(row)
+
+
+def page(
+    connection: sa.Connection, owner: str, *, prefix: str, include_ended: bool, after: int, limit: int
+) -> tuple[list[Session], int]:
+    """Return up to `limit` sessions created after position `after`, and the position to go on from (0: none)."""
+    query = _COLUMNS.where(SESSIONS.c.owner == owner, SESSIONS.c.seq > after)
+    if prefix:
+        query = query.where(SESSIONS.c.name.startswith(prefix, autoescape=True))
+    if not include_ended:
+        query = query.where(SESSIONS.c.state != SessionState.ENDED.value)
+    rows = connection.execute(query.order_by(SESSIONS.c.seq).limit(limit + 1)).all()
+    more = rows[limit - 1].seq if len(rows) > limit else 0
+    return [_session(row) for row in rows[:limit]], more
+
+
+def set_state(
+    connection: sa.Connection, session_id: str, owner: str, state: SessionState, time: float, message: str = ""
+) -> Session:
+    """Move a session on, with its event where it ends, and return it as it is then."""
+    session = get(connection, session_id, owner)
+    if session.state is SessionState.ENDED or session.state is state:
+        return session
+    ended = state is SessionState.ENDED
+    values = {"state": state.value, "last_active_time": time, "end_time": time if ended else None}
+    connection.execute(sa.update(SESSIONS).where(SESSIONS.c.id == session_id).values(values))
+    if ended:
+        events.record(connection, events.of_session(EventType.SESSION_ENDED, session, time, message))
+    return get(connection, session_id, owner)
+
+
+def touch(connection: sa.Connection, session_id: str, time: float) -> None:
+    """Note that a session is in use."""
+    connection.execute(sa.update(SESSIONS).where(SESSIONS.c.id == session_id).values(last_active_time=time))
+
+
+def in_state(connection: sa.Connection, states: Sequence[SessionState]) -> list[Session]:
+    """Return every session in one of these states, of any owner."""
+    wanted = [state.value for state in states]
+    return [_session(row) for row in connection.execute(_COLUMNS.where(SESSIONS.c.state.in_(wanted)))]
+
+
+def _session(row: Any) -> Session:
+    return Session(
+        row.id,
+        row.name,
+        row.owner,
+        SessionState(row.state),
+        row.weight,
+        row.create_time,
+        row.last_active_time,
+        row.end_time,
+        row.running_jobs,
+    )
+
+
+def all_of(connection: sa.Connection, owner: str, prefix: str) -> list[Session]:
+    """Return every open session of an owner whose name begins with `prefix`, oldest first."""
+    query = _COLUMNS.where(SESSIONS.c.owner == owner, SESSIONS.c.state != SessionState.ENDED.value)
+    if prefix:
+        query = query.where(SESSIONS.c.name.startswith(prefix, autoescape=True))
+    return [_session(row) for row in connection.execute(query.order_by(SESSIONS.c.seq))]

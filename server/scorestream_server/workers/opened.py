@@ -1,0 +1,84 @@
+"""The jobs that a worker knows: their models, loaded once, and how to score a partition of each."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from pathlib import Path
+
+import pyarrow as pa
+
+from scorestream_server.device.base import Device, Lane
+from scorestream_server.domain.errors import ErrorCode, ScorestreamError
+from scorestream_server.domain.messages import OpenJob, RunPartition
+from scorestream_server.domain.table import PartitionFile
+from scorestream_server.scoring.base import Scorer
+from scorestream_server.scoring.expression import compile_where, where_columns
+from scorestream_server.scoring.load import load_scorer
+from scorestream_server.tables.reading import Condition, TableReader
+from scorestream_server.tables.results import write_partition
+
+MODELS_KEPT = 32
+
+
+class OpenedJobs:
+    """Scores partitions of open jobs; lanes call it from their own threads."""
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+        self._reader = TableReader()
+        self._jobs: dict[str, OpenJob] = {}
+        self._models: OrderedDict[str, Future[Scorer]] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def open(self, job: OpenJob) -> None:
+        """Learn about a job; its model is loaded with its first partition."""
+        self._jobs[job.job_id] = job
+
+    def close(self, job_id: str) -> None:
+        """Forget a job."""
+        self._jobs.pop(job_id, None)
+
+    def score(self, task: RunPartition, lane: Lane, cancelled: Callable[[], bool]) -> PartitionFile:
+        """Score a partition into its file.
+
+        Raises:
+            ScorestreamError: it cannot be scored; CANCELLED where it was told to stop.
+        """
+        job = self._jobs[task.job_id]
+        scorer = self._scorer(job)
+        columns = pa.ipc.read_schema(pa.py_buffer(job.table.schema))
+        where = [Condition(compile_where(job.where, columns), where_columns(job.where))] if job.where else []
+        schema = pa.ipc.read_schema(pa.py_buffer(job.result_schema))
+        wanted = list(dict.fromkeys([*job.columns, *job.keep]))
+
+        def scored() -> Iterator[pa.RecordBatch]:
+            for batch in self._reader.read(job.table, task.partition, wanted, where):
+                if cancelled():
+                    raise ScorestreamError(ErrorCode.CANCELLED, "TASK_CANCELLED", "The task was cancelled.")
+                inputs = [batch.column(name) for name in job.columns]
+                kept = [batch.column(name) for name in job.keep]
+                yield pa.RecordBatch.from_arrays([*kept, *scorer.score(inputs, lane)], schema=schema)
+
+        return write_partition(Path(task.path), scored(), schema)
+
+    def _scorer(self, job: OpenJob) -> Scorer:
+        """Return the job's model, loaded by whichever lane comes first while the others wait."""
+        key = job.model_digest
+        with self._lock:
+            future = self._models.get(key)
+            mine = future is None
+            if future is None:
+                future = self._models[key] = Future()
+            self._models.move_to_end(key)
+            while len(self._models) > MODELS_KEPT:
+                self._models.popitem(last=False)
+        if mine:
+            try:
+                future.set_result(load_scorer(Path(job.model_path), job.model_kind, self._device))
+            except BaseException as error:
+                with self._lock:
+                    self._models.pop(key, None)
+                future.set_exception(error)
+                raise
+        return future.result()

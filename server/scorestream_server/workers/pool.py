@@ -1,0 +1,271 @@
+"""The worker pool: starts processes, hands them tasks, and starts another when one dies.
+
+What happens to tasks in flight when a worker dies is written here, in `_lose`, and nowhere else: each of
+them raises `WorkerLost` at whoever waits for it, and that one decides.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import logging
+import signal
+import socket
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol, TypeVar
+
+import msgspec
+
+from scorestream_server.domain.errors import ErrorCode, FieldFault, ScorestreamError
+from scorestream_server.domain.messages import CancelTask, Command, Ready, Result, Task, TaskFailed
+from scorestream_server.workers.channel import ServerEnd
+
+logger = logging.getLogger(__name__)
+
+RESTART_SECONDS = 0.2
+"""Pause before a worker that died young is started again; doubles each time, up to the next."""
+LONGEST_RESTART_SECONDS = 30.0
+MAX_ATTEMPTS = 3
+R = TypeVar("R")
+
+
+class WorkerLost(Exception):  # noqa: N818  # a fact about a worker, not a fault of the task
+    """The worker died before it had done the task."""
+
+    def __init__(self, worker_id: int, reason: str) -> None:
+        super().__init__(f"worker {worker_id} {reason}")
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerInfo:
+    """A worker that takes tasks."""
+
+    worker_id: int
+    pid: int
+    device: str
+    lanes: int
+
+
+class WorkerPool(Protocol):
+    """What the engine needs of workers, wherever they run."""
+
+    def workers(self) -> Sequence[WorkerInfo]:
+        """Return the workers that take tasks now."""
+        ...
+
+    def send(self, worker_id: int, command: Command) -> None:
+        """Send a command that has no answer; nothing happens where the worker is gone."""
+        ...
+
+    def next_task_id(self) -> int:
+        """Return a task id that was never used before."""
+        ...
+
+    async def any_ready(self) -> WorkerInfo:
+        """Return the worker with the least to do; wait for one to come up where none takes tasks."""
+        ...
+
+    async def run(self, worker_id: int, task: Task) -> Result:
+        """Run a task and return what came of it.
+
+        Raises:
+            WorkerLost: the worker is gone.
+            ScorestreamError: the task could not be done.
+        """
+        ...
+
+
+@dataclass(eq=False)
+class _Worker:
+    """A worker process, from its start to its death."""
+
+    info: WorkerInfo
+    process: asyncio.subprocess.Process
+    end: ServerEnd
+    ready: bool = False
+    tasks: dict[int, asyncio.Future[Result]] = field(default_factory=dict)
+
+
+async def run_anywhere(pool: WorkerPool, task: Task, answer: type[R]) -> R:
+    """Run a task on whichever worker has the least to do, and on another one if that dies.
+
+    Raises:
+        ScorestreamError: it could not be done; INTERNAL, WORKER_LOST where it cost several workers.
+    """
+    for attempt in range(1, MAX_ATTEMPTS + 1):
+        worker = await pool.any_ready()
+        try:
+            result = await pool.run(worker.worker_id, task)
+        except WorkerLost as lost:
+            logger.warning("%s, attempt %d: %s", type(task).__name__, attempt, lost)
+            reason = str(lost)
+            continue
+        if not isinstance(result, answer):
+            raise TypeError(result)
+        return result
+    raise ScorestreamError(
+        ErrorCode.INTERNAL,
+        "WORKER_LOST",
+        f"This cost {MAX_ATTEMPTS} workers their lives, the last time because the {reason}. "
+        "What they were given may be damaged.",
+    )
+
+
+class LocalPool:
+    """Worker processes on this machine."""
+
+    def __init__(self, *, count: int, device: str, lanes: int, on_change: Callable[[], None]) -> None:
+        """Prepare a pool of `count` workers; `on_change` is called when one comes or goes."""
+        self._count = count
+        self._device = device
+        self._lanes = lanes
+        self._on_change = on_change
+        self._workers: dict[int, _Worker] = {}
+        self._ids = itertools.count()
+        self._task_ids = itertools.count(1)
+        self._keepers: list[asyncio.Task[None]] = []
+        self._stopping = False
+        self._first_ready = asyncio.Event()
+
+    def start(self) -> None:
+        """Begin to start the workers; they come up by themselves."""
+        self._keepers = [asyncio.create_task(self._keep()) for _ in range(self._count)]
+
+    async def any_ready(self) -> WorkerInfo:
+        """Return a worker that takes tasks, the one with the least to do; wait for one to come up."""
+        while not self.workers():
+            self._first_ready.clear()
+            await self._first_ready.wait()
+        ready = [worker for worker in self._workers.values() if worker.ready]
+        return min(ready, key=lambda worker: len(worker.tasks)).info
+
+    def workers(self) -> Sequence[WorkerInfo]:
+        """Return the workers that take tasks now."""
+        return [worker.info for worker in self._workers.values() if worker.ready]
+
+    def send(self, worker_id: int, command: Command) -> None:
+        """Send a command that has no answer; nothing happens where the worker is gone."""
+        worker = self._workers.get(worker_id)
+        if worker is not None:
+            worker.end.send(command)
+
+    def next_task_id(self) -> int:
+        """Return a task id that was never used before."""
+        return next(self._task_ids)
+
+    async def run(self, worker_id: int, task: Task) -> Result:
+        """Run a task and return what came of it (see `WorkerPool.run`)."""
+        worker = self._workers.get(worker_id)
+        if worker is None:
+            raise WorkerLost(worker_id, "is gone")
+        future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
+        worker.tasks[task.task_id] = future
+        worker.end.send(task)
+        try:
+            return await future
+        except asyncio.CancelledError:
+            worker.end.send(CancelTask(task.task_id))
+            raise
+
+    def kill(self, worker_id: int) -> None:
+        """Stop a worker at once; another takes its place."""
+        worker = self._workers.get(worker_id)
+        if worker is not None:
+            with contextlib.suppress(ProcessLookupError):
+                worker.process.kill()
+
+    async def close(self) -> None:
+        """End all workers and wait for them."""
+        self._stopping = True
+        for worker in self._workers.values():
+            worker.end.close()
+        for keeper in self._keepers:
+            keeper.cancel()
+        await asyncio.gather(*self._keepers, return_exceptions=True)
+
+    async def _keep(self) -> None:
+        """Keep one worker alive: start it, serve it until it dies, start the next."""
+        pause = RESTART_SECONDS
+        while not self._stopping:
+            worker = await self._spawn()
+            try:
+                await self._serve(worker)
+            finally:
+                await self._lose(worker)
+            if worker.ready:
+                pause = RESTART_SECONDS
+            else:
+                logger.error("worker %d died before it was ready; next try in %.1f s", worker.info.worker_id, pause)
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, LONGEST_RESTART_SECONDS)
+
+    async def _spawn(self) -> _Worker:
+        worker_id = next(self._ids)
+        ours, theirs = socket.socketpair()
+        with theirs:
+            process = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "scorestream_server.workers.process"),
+                *("--socket", str(theirs.fileno()), "--device", self._device, "--lanes", str(self._lanes)),
+                pass_fds=(theirs.fileno(),),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
+            )
+        reader, writer = await asyncio.open_connection(sock=ours, limit=1 << 24)
+        info = WorkerInfo(worker_id, process.pid, self._device, self._lanes)
+        worker = _Worker(info, process, ServerEnd(reader, writer))
+        self._workers[worker_id] = worker
+        return worker
+
+    async def _serve(self, worker: _Worker) -> None:
+        while True:
+            try:
+                report = await worker.end.receive()
+            except EOFError:
+                return
+            except msgspec.DecodeError:
+                logger.exception("worker %d sent something that is no message; it is stopped", worker.info.worker_id)
+                return
+            match report:
+                case Ready(device=device, lanes=lanes):
+                    worker.info = WorkerInfo(worker.info.worker_id, worker.info.pid, device, lanes)
+                    worker.ready = True
+                    self._first_ready.set()
+                    self._on_change()
+                case TaskFailed():
+                    self._settle(worker, report.task_id, _error(report))
+                case _:
+                    self._settle(worker, report.task_id, report)
+
+    def _settle(self, worker: _Worker, task_id: int, outcome: Result | ScorestreamError) -> None:
+        future = worker.tasks.pop(task_id, None)
+        if future is None or future.done():
+            return
+        if isinstance(outcome, ScorestreamError):
+            future.set_exception(outcome)
+        else:
+            future.set_result(outcome)
+
+    async def _lose(self, worker: _Worker) -> None:
+        """Forget a worker, make sure that its process is gone, and tell whoever waits for it."""
+        self._workers.pop(worker.info.worker_id, None)
+        worker.end.close()
+        with contextlib.suppress(ProcessLookupError):
+            worker.process.kill()
+        code = await worker.process.wait()
+        reason = f"was ended by signal {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+        if not self._stopping:
+            logger.warning("worker %d (process %d) %s", worker.info.worker_id, worker.info.pid, reason)
+        for future in worker.tasks.values():
+            if not future.done():
+                future.set_exception(WorkerLost(worker.info.worker_id, reason))
+        self._on_change()
+
+
+def _error(report: TaskFailed) -> ScorestreamError:
+    faults = tuple(FieldFault(name, description) for name, description in report.faults)
+    return ScorestreamError(
+        ErrorCode(report.code), report.reason, report.message, faults, report.metadata
+    )
+
+
