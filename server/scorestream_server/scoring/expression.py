@@ -1,0 +1,243 @@
+"""Score code and filters written as SQL expressions: the one place that puts parser, types and devices together.
+
+`README`-level rules of the language, on every device:
+
+* Columns are named as in the table, case included; ``"in double quotes"`` where the name is no plain word.
+* Whole numbers are int64 and wrap around; everything else is float64; ``/`` always gives a double.
+* What has no value is NULL: division by zero, LN of 0, SQRT of -1. NaN in the data stays NaN in arithmetic, and a
+  comparison with it is unknown, as with NULL.
+* LOG(x) is the natural logarithm, as LN(x); LOG(base, x) has another base; LOG2 and LOG10 have theirs.
+* LEAST and GREATEST are NULL where one of their values is.
+* CAST to BIGINT cuts the fraction off. Text is compared by code points.
+"""
+
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from scorestream_server.device.base import Lane
+from scorestream_server.device.program import Program
+from scorestream_server.device.program_types import Op, Type
+from scorestream_server.domain.errors import FieldFault, ScorestreamError, invalid
+from scorestream_server.domain.model import ColumnType, Feature, ModelKind, ModelSchema, OutputColumn
+from scorestream_server.scoring.columns import column_type, to_array, to_vector
+from scorestream_server.scoring.sql_arrow import to_arrow
+from scorestream_server.scoring.sql_infer import infer_columns
+from scorestream_server.scoring.sql_terms import MAX_BYTES, Syntax
+from scorestream_server.scoring.sql_typing import type_program
+
+_OPERATIONS_A_VISIT = 8
+"""Vectorised operations on a row that take as long as one tree visit."""
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreCode:
+    """Score code that was parsed and whose types fit together.
+
+    Attributes:
+        syntax: what the text says.
+        inputs: the columns that it uses, in the order of their first use.
+        outputs: the columns that it makes. Their types follow from the text alone: a column is taken for a number
+            unless it is used as text, flag or date, and what is computed with numbers is float64.
+        features: the inputs as a model's features.
+        operations: how many operations it costs a row.
+    """
+
+    syntax: Syntax
+    inputs: tuple[str, ...]
+    outputs: tuple[OutputColumn, ...]
+    features: tuple[Feature, ...]
+    operations: int
+
+    def bind(self, schema: pa.Schema) -> Program:
+        """Return the program for tables of a schema; its inputs are in the order of `inputs`.
+
+        Raises:
+            ScorestreamError: UNKNOWN_COLUMN, with every column that is missing; EXPRESSION_TYPE.
+        """
+        kinds = _column_types(self.inputs, schema)
+        return type_program(self.syntax, kinds, [Type(output.type) for output in self.outputs])
+
+
+def compile_score_code(text: str) -> ScoreCode:
+    """Parse ``expression AS name, ...``; later expressions may use the names of earlier ones.
+
+    Raises:
+        ScorestreamError: INVALID_ARGUMENT with line and column: EXPRESSION_SYNTAX, FORBIDDEN_SYNTAX,
+            FORBIDDEN_FUNCTION, EXPRESSION_TYPE, EXPRESSION_TOO_LARGE, DUPLICATE_OUTPUT, NO_INPUT.
+    """
+    # sqlglot takes a tenth of a second to import, and a worker that scores forests alone never needs it.
+    from scorestream_server.scoring.sql_syntax import parse_outputs  # noqa: PLC0415
+
+    syntax = parse_outputs(text)
+    inputs = syntax.columns()
+    if not inputs:
+        raise invalid("NO_INPUT", "This score code uses no column; name at least one column of the table.")
+    kinds = infer_columns(syntax)
+    program = type_program(syntax, kinds, [None] * len(syntax.outputs))
+    outputs = []
+    for output in program.outputs:
+        kind = program.nodes[output.node].type
+        if kind in {Type.DATE, Type.TIMESTAMP}:
+            message = f"{output.name} is a {kind}, which score code cannot give out; write CAST(... AS VARCHAR)."
+            raise invalid("EXPRESSION_TYPE", message, column=output.name)
+        outputs.append(OutputColumn(output.name, ColumnType(str(kind))))
+    features = tuple(Feature(name, text=kinds[name] is Type.TEXT) for name in inputs)
+    operations = sum(node.op not in {Op.COLUMN, Op.CONST} for node in program.nodes)
+    return ScoreCode(syntax, inputs, tuple(outputs), features, operations)
+
+
+def score_code_schema(text: str) -> ModelSchema:
+    """Return what score code needs and gives.
+
+    Raises:
+        ScorestreamError: as `compile_score_code`.
+    """
+    return _schema(compile_score_code(text))
+
+
+def _schema(code: ScoreCode) -> ModelSchema:
+    names = ", ".join(output.name for output in code.outputs[:3]) + (", ..." if len(code.outputs) > 3 else "")
+    return ModelSchema(
+        kind=ModelKind.EXPRESSION,
+        features=code.features,
+        outputs=code.outputs,
+        cost=max(1.0, code.operations / _OPERATIONS_A_VISIT),
+        description=f"score code, {code.operations} operations: {names}",
+    )
+
+
+class ExpressionScorer:
+    """Score code as a model: a `Scorer`.
+
+    Args:
+        text: the score code.
+
+    Raises:
+        ScorestreamError: as `compile_score_code`.
+    """
+
+    def __init__(self, text: str) -> None:
+        self._code = compile_score_code(text)
+        self._schema = _schema(self._code)
+        self._programs: dict[tuple[pa.DataType, ...], Program] = {}
+
+    @classmethod
+    def from_file(cls, path: Path) -> "ExpressionScorer":
+        """Read score code from a ``.sql`` file in UTF-8.
+
+        Raises:
+            ScorestreamError: EXPRESSION_SYNTAX where it is no text, or as `compile_score_code`.
+        """
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
+        if len(data) > MAX_BYTES:
+            raise invalid("EXPRESSION_TOO_LARGE", f"{path.name} is longer than {MAX_BYTES // 1024} KiB.")
+        try:
+            return cls(data.decode("utf-8-sig"))
+        except UnicodeDecodeError as error:
+            message = f"{path.name} is not UTF-8 text (byte {error.start}); save it as UTF-8."
+            raise invalid("EXPRESSION_SYNTAX", message) from None
+
+    @property
+    def schema(self) -> ModelSchema:
+        """What the score code needs and gives."""
+        return self._schema
+
+    def score(self, columns: Sequence[pa.Array], lane: Lane) -> list[pa.Array]:
+        """Score rows; see `Scorer.score`.
+
+        Raises:
+            ScorestreamError: EXPRESSION_TYPE where a column's type does not fit, COLUMN_VALUE where a value does not.
+        """
+        types = tuple(column.type for column in columns)
+        program = self._programs.get(types)
+        if program is None:
+            names = self._code.inputs
+            program = self._code.bind(pa.schema(list(zip(names, types, strict=True))))
+            # Two lanes may do this at once: both make the same program.
+            self._programs[types] = program
+        pairs = zip(program.inputs, columns, strict=True)
+        vectors = [to_vector(column, place.type, place.name) for place, column in pairs]
+        return [to_array(vector) for vector in lane.evaluate(program, vectors)]
+
+
+def compile_where(text: str, schema: pa.Schema) -> pc.Expression:
+    """Return a filter for tables of a schema: it keeps the rows for which the predicate is TRUE, not NULL.
+
+    Everything in the language can be used but: MOD of doubles or by what is no literal, POWER with an exponent
+    other than a whole literal from 0, and CAST from text to a number; Arrow computes those otherwise.
+
+    Raises:
+        ScorestreamError: INVALID_ARGUMENT with line and column, as `compile_score_code`; UNKNOWN_COLUMN.
+    """
+    return to_arrow(where_program(text, schema), schema)
+
+
+def where_program(text: str, schema: pa.Schema) -> Program:
+    """Return a predicate as a program with one flag as its output, named ``where``.
+
+    Raises:
+        ScorestreamError: as `compile_where`.
+    """
+    syntax = _predicate(text)
+    program = type_program(syntax, _column_types(syntax.columns(), schema), [None])
+    kind = program.nodes[program.outputs[0].node].type
+    if kind is not Type.BOOL:
+        message = f"A where has to be a condition, such as segment_id = 1; this is {kind}."
+        raise invalid("EXPRESSION_TYPE", message, line="1", column="1")
+    return program
+
+
+def where_columns(text: str) -> tuple[str, ...]:
+    """Return the columns that a predicate uses, in the order of their first use.
+
+    Raises:
+        ScorestreamError: INVALID_ARGUMENT with line and column.
+    """
+    return _predicate(text).columns()
+
+
+def _predicate(text: str) -> Syntax:
+    # Imported late for the reason given in compile_score_code.
+    from scorestream_server.scoring.sql_syntax import parse_predicate  # noqa: PLC0415
+
+    return parse_predicate(text)
+
+
+def _column_types(names: Iterable[str], schema: pa.Schema) -> Mapping[str, Type]:
+    """Return the type of each column, or say of all at once which are missing or cannot be used."""
+    kinds: dict[str, Type] = {}
+    missing: list[FieldFault] = []
+    unusable: list[FieldFault] = []
+    for name in names:
+        places = schema.get_all_field_indices(name)
+        kind = column_type(schema.field(places[0]).type) if len(places) == 1 else None
+        if kind is not None:
+            kinds[name] = kind
+        elif not places:
+            missing.append(FieldFault(name, f"There is no column {name}{_near(name, schema.names)}"))
+        else:
+            why = f"has type {schema.field(places[0]).type}" if len(places) == 1 else "is there more than once"
+            unusable.append(FieldFault(name, f"Column {name} {why}, which an expression cannot use"))
+    if missing:
+        raise _faults("UNKNOWN_COLUMN", missing)
+    if unusable:
+        raise _faults("EXPRESSION_TYPE", unusable)
+    return kinds
+
+
+def _near(name: str, names: Sequence[str]) -> str:
+    folded = [known for known in names if known.casefold() == name.casefold()]
+    near = folded or difflib.get_close_matches(name, names[:2000], n=1)
+    return f"; did you mean {near[0]}? (upper and lower case differ)" if folded else f"; did you mean {near[0]}?" if near else ""
+
+
+def _faults(reason: str, faults: list[FieldFault]) -> ScorestreamError:
+    shown = ". ".join(fault.description for fault in faults[:10])
+    more = f". And {len(faults) - 10} more" if len(faults) > 10 else ""
+    return invalid(reason, f"{shown}{more}.", faults, columns=", ".join(fault.field for fault in faults[:100]))

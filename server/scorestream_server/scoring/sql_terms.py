@@ -1,0 +1,86 @@
+"""What is left of an expression once its text is parsed: plain terms in order, and errors that point into the text.
+
+Nothing here depends on the parser, so that another front end can make the same terms.
+"""
+
+from dataclasses import dataclass
+
+from scorestream_server.domain.errors import ScorestreamError, invalid
+
+MAX_BYTES = 64 * 1024
+MAX_TOKENS = 30_000
+MAX_TERMS = 20_000
+MAX_DEPTH = 40
+MAX_OUTPUTS = 256
+MAX_NAME = 128
+
+Scalar = bool | int | float | str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Term:
+    """One literal, column or call.
+
+    Attributes:
+        name: ``LITERAL``, ``COLUMN``, or the name of an operation or function in upper case.
+        args: the places of the arguments among the terms, all before this one.
+        value: a literal's value, a column's name, or the target type of a CAST.
+        start: where its text starts, in characters from 0.
+        end: where its text ends.
+    """
+
+    name: str
+    args: tuple[int, ...]
+    value: Scalar
+    start: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Syntax:
+    """A parsed text.
+
+    Attributes:
+        text: what was parsed, for the errors found later.
+        terms: in an order in which arguments come first.
+        outputs: the name (empty in a ``where``) and the term of each expression.
+    """
+
+    text: str
+    terms: tuple[Term, ...]
+    outputs: tuple[tuple[str, int], ...]
+
+    def columns(self) -> tuple[str, ...]:
+        """Return the names of the columns used, in the order of their first use in the text."""
+        used = sorted((term for term in self.terms if term.name == "COLUMN"), key=lambda term: term.start)
+        return tuple(dict.fromkeys(str(term.value) for term in used))
+
+
+def fault(reason: str, message: str, text: str, start: int, end: int) -> ScorestreamError:
+    """Return an INVALID_ARGUMENT error that shows the offending text with a caret under it.
+
+    Args:
+        reason: the reason in UPPER_SNAKE_CASE.
+        message: a sentence that says what is wrong and what to do.
+        text: the whole expression.
+        start: where the offending text starts, in characters from 0.
+        end: where it ends.
+    """
+    start = min(max(start, 0), len(text))
+    line = text.count("\n", 0, start) + 1
+    line_start = text.rfind("\n", 0, start) + 1
+    line_end = text.find("\n", start)
+    line_end = len(text) if line_end < 0 else line_end
+    column = start - line_start + 1
+    shown_from = max(line_start, start - 50)
+    shown = text[shown_from : min(line_end, start + 50)]
+    width = max(1, min(end, line_end, start + 50) - start)
+    shown = "".join(character if character.isprintable() else " " for character in shown)
+    pointer = " " * (start - shown_from) + "^" * width
+    return invalid(
+        reason,
+        f"{message} (line {line}, column {column})\n  {shown}\n  {pointer}",
+        line=str(line),
+        column=str(column),
+        text=text[start : min(max(end, start + 1), start + 100)],
+    )
