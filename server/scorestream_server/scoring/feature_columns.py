@@ -13,6 +13,7 @@ from scorestream_server.domain.model import Feature
 from scorestream_server.scoring.model_files import Category
 
 _SHOWN_COLUMNS = 20
+_SHOWN_VALUES = 3
 
 FloatColumn = NDArray[np.floating[Any]]
 
@@ -22,7 +23,8 @@ def float_columns(
     features: Sequence[Feature],
     categories: Sequence[tuple[Category, ...]],
     narrow: NDArray[np.bool_],
-    unknown_code: float,
+    *,
+    unknown_is_missing: bool,
 ) -> list[FloatColumn]:
     """Turn columns into float arrays, NaN where a value is missing.
 
@@ -32,10 +34,11 @@ def float_columns(
         categories: for each feature the values that stand for the codes 0, 1, ...; empty for a number.
         narrow: for each feature whether it is cast to float32. One that is not, but whose values all fit
             float32, comes in that all the same.
-        unknown_code: what a value that is none of its feature's categories becomes.
+        unknown_is_missing: whether a value that is none of its feature's categories is a missing one
+            rather than a fault.
 
     Raises:
-        ScorestreamError: columns of types that their features do not take, all named.
+        ScorestreamError: columns of types or with categories that their features do not take, all named.
     """
     if len(columns) != len(features):
         raise invalid(
@@ -54,10 +57,38 @@ def float_columns(
         raise invalid(
             "COLUMN_TYPE", f"Columns have types that the model does not take: {shown}{rest}. Cast them first.", faults
         )
-    return [
-        _codes(column, known, unknown_code) if known else _numbers(column, narrow=bool(cast))
+    values = [
+        _codes(column, known) if known else _numbers(column, narrow=bool(cast))
         for column, known, cast in zip(columns, categories, narrow, strict=True)
     ]
+    if not unknown_is_missing:
+        _refuse_unknown(columns, features, categories, values)
+    return values
+
+
+def _refuse_unknown(
+    columns: Sequence[pa.Array],
+    features: Sequence[Feature],
+    categories: Sequence[tuple[Category, ...]],
+    codes: Sequence[FloatColumn],
+) -> None:
+    faults = []
+    for place, (column, feature, known, code) in enumerate(zip(columns, features, categories, codes, strict=True)):
+        if not known or np.count_nonzero(np.isnan(code)) == column.null_count:
+            continue
+        plain = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
+        present = ~plain.is_null(nan_is_null=True).to_numpy(zero_copy_only=False)
+        unknown = plain.filter(pa.array(np.isnan(code) & present)).unique()
+        if len(unknown):
+            shown = ", ".join(repr(value) for value in unknown[:_SHOWN_VALUES].to_pylist())
+            faults.append(FieldFault(feature.name or f"column {place}", f"has unknown categories such as {shown}"))
+    if faults:
+        shown = "; ".join(f"{fault.field} {fault.description}" for fault in faults[:_SHOWN_COLUMNS])
+        raise invalid(
+            "CATEGORY_UNKNOWN",
+            f"Columns hold categories that the model was not trained on: {shown}. Make them null, or train with them.",
+            faults,
+        )
 
 
 def _type_fault(kind: pa.DataType, known: tuple[Category, ...]) -> str:
@@ -105,12 +136,12 @@ def _numbers(column: pa.Array, *, narrow: bool) -> FloatColumn:
         return np.ascontiguousarray(column.to_numpy(zero_copy_only=False), target)
 
 
-def _codes(column: pa.Array, known: tuple[Category, ...], unknown_code: float) -> FloatColumn:
-    """Return each value's place among the known categories."""
+def _codes(column: pa.Array, known: tuple[Category, ...]) -> FloatColumn:
+    """Return each value's place among the known categories, NaN for any other."""
     if pa.types.is_null(column.type):
         return np.full(len(column), np.nan, np.float32)
     if pa.types.is_dictionary(column.type):
-        places = _codes(column.dictionary, known, unknown_code)
+        places = _codes(column.dictionary, known)
         indices = _numbers(column.indices, narrow=False)
         codes = np.full(len(column), np.nan, np.float32)
         present = ~np.isnan(indices)
@@ -122,6 +153,4 @@ def _codes(column: pa.Array, known: tuple[Category, ...], unknown_code: float) -
     if pa.types.is_string_view(values.type):
         values, value_set = values.cast(pa.large_string()), value_set.cast(pa.large_string())
     found = pc.index_in(values, value_set, skip_nulls=True)
-    codes = np.array(found.cast(pa.float32()).to_numpy(zero_copy_only=False), np.float32)
-    codes[np.isnan(codes) & values.is_valid().to_numpy(zero_copy_only=False)] = unknown_code
-    return codes
+    return np.ascontiguousarray(found.cast(pa.float32()).to_numpy(zero_copy_only=False), np.float32)

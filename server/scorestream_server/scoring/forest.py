@@ -17,7 +17,6 @@ from scorestream_server.scoring.treelite_import import forest_from_treelite
 FOREST_KINDS = frozenset(set(ModelKind) - {ModelKind.EXPRESSION})
 
 _USUAL_DEPTH = 6.0
-_IN_NO_SET = -1.0
 
 
 def load_forest(path: Path, kind: ModelKind) -> tuple[ForestArrays, ModelSchema]:
@@ -37,8 +36,8 @@ class ForestScorer:
         forest, self._schema, self._categories = _load(path, kind)
         self._classes = forest.classes
         self._narrow = forest.narrow
-        # LightGBM takes an unknown category for a missing value; XGBoost for a category that is in no set.
-        self._unknown_code = np.nan if kind is ModelKind.LIGHTGBM else _IN_NO_SET
+        # LightGBM's predict takes an unknown category for a missing value; XGBoost's refuses it.
+        self._unknown_is_missing = kind is ModelKind.LIGHTGBM
         self._single_score = _one_score_of_two_classes(forest)
         self._prepared = device.prepare_forest(forest)
 
@@ -49,7 +48,13 @@ class ForestScorer:
 
     def score(self, columns: Sequence[pa.Array], lane: Lane) -> list[pa.Array]:
         """Score rows; see `scoring.base.Scorer`."""
-        values = float_columns(columns, self._schema.features, self._categories, self._narrow, self._unknown_code)
+        values = float_columns(
+            columns,
+            self._schema.features,
+            self._categories,
+            self._narrow,
+            unknown_is_missing=self._unknown_is_missing,
+        )
         scores = lane.score_forest(self._prepared, values)
         if self._single_score:
             return [pa.array(np.ascontiguousarray(scores[:, 1]))]
