@@ -1,0 +1,62 @@
+"""Which kind of model a file holds, and the scorer for it."""
+
+from pathlib import Path
+
+from scorestream_server.device.base import Device
+from scorestream_server.domain.errors import invalid
+from scorestream_server.domain.model import ModelKind
+from scorestream_server.scoring.base import Scorer
+from scorestream_server.scoring.forest import FOREST_KINDS, ForestScorer
+from scorestream_server.scoring.model_files import refuse_pickle
+
+_SCORERS = dict.fromkeys(FOREST_KINDS, ForestScorer)
+_ENDINGS = {".sql": ModelKind.EXPRESSION, ".model": ModelKind.XGBOOST_LEGACY, ".bin": ModelKind.XGBOOST_LEGACY}
+_UBJSON_KEY_LENGTHS = b"iUIlL"
+_TREELITE_MAJOR_VERSIONS = range(3, 8)
+
+
+def load_scorer(path: Path, kind: ModelKind, device: Device) -> Scorer:
+    """Load a model and prepare it for a device.
+
+    Raises:
+        ScorestreamError: INVALID_ARGUMENT; the file holds no model of that kind that can be scored.
+    """
+    if kind not in _SCORERS:
+        raise invalid("MODEL_KIND_UNSUPPORTED", f"Models of the kind {kind} cannot be scored by this server.")
+    return _SCORERS[kind](path, kind, device)
+
+
+def detect_kind(path: Path) -> ModelKind:
+    """Tell a model file's kind by its first bytes, and by its ending where those say nothing.
+
+    Raises:
+        ScorestreamError: INVALID_ARGUMENT; a pickle, or nothing that is known.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(64)
+    except OSError as error:
+        raise invalid("MODEL_UNREADABLE", f"The model file {path.name} cannot be read: {error.strerror}.") from None
+    refuse_pickle(start, path.name)
+    if not start.strip():
+        raise invalid("MODEL_EMPTY", f"The model file {path.name} is empty.")
+    if path.suffix.lower() == ".sql":
+        return ModelKind.EXPRESSION
+    if start[:1] == b"{" and start[1:2] and start[1] in _UBJSON_KEY_LENGTHS:
+        return ModelKind.XGBOOST_UBJ
+    if start.lstrip()[:1] == b"{":
+        return ModelKind.XGBOOST_JSON
+    if start.startswith((b"tree\n", b"tree\r\n")):
+        return ModelKind.LIGHTGBM
+    if start.startswith(b"binf"):
+        return ModelKind.XGBOOST_LEGACY
+    if len(start) >= 12 and int.from_bytes(start[:4], "little") in _TREELITE_MAJOR_VERSIONS:
+        return ModelKind.TREELITE
+    known = _ENDINGS.get(path.suffix.lower())
+    if known is None:
+        raise invalid(
+            "MODEL_KIND_UNKNOWN",
+            f"{path.name} is no model that this server knows: XGBoost (.json, .ubj, .model), LightGBM (.txt), a "
+            "treelite checkpoint, or score code (.sql).",
+        )
+    return known
