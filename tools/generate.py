@@ -22,9 +22,10 @@ PROTO = ROOT / "proto"
 CLIENT = ROOT / "client" / "scorestream"
 BANNER = "# Generated from aio/{name} by tools/generate.py. Change that file, not this one.\n"
 RENAMED = {
-    "aio": "sync",
-    "grpc_aio": "grpc",
+    "transport_aio": "transport",
+    "aclosing": "closing",
     "AsyncClient": "Client",
+    "AsyncConnection": "Connection",
     "AsyncSession": "Session",
     "AsyncJob": "Job",
     "AsyncTable": "Table",
@@ -64,7 +65,10 @@ def generate_blocking_client(into: Path) -> None:
         twin.write_text(BANNER.format(name=path.name) + twin.read_text())
     ruff = [sys.executable, "-m", "ruff"]
     config = ["--quiet", "--config", str(ROOT / "pyproject.toml")]
-    subprocess.run([*ruff, "check", "--select", "I", "--fix", *config, str(into)], check=True)
+    subprocess.run(
+        [*ruff, "check", "--select", "C416,I,UP028", "--fix", "--unsafe-fixes", *config, str(into)],
+        check=True,
+    )
     subprocess.run([*ruff, "format", *config, str(into)], check=True)
 
 

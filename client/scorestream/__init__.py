@@ -1,1 +1,121 @@
-"""The client of a scorestream server: what users import and type."""
+"""The client of a scorestream server: what users import and type.
+
+`connect` reaches a server, `local` starts a private one; `scorestream.aio` has the same for asyncio.
+"""
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from scorestream.client import Client, connect, local
+    from scorestream.errors import (
+        AbortedError,
+        AlreadyExistsError,
+        DataLossError,
+        DeadlineExceededError,
+        FailedPreconditionError,
+        Fault,
+        InternalError,
+        InvalidArgumentError,
+        JobCancelledError,
+        JobFailedError,
+        JobTimedOutError,
+        NotFoundError,
+        OutOfRangeError,
+        PermissionDeniedError,
+        RequestCancelledError,
+        ResourceExhaustedError,
+        ScorestreamError,
+        UnauthenticatedError,
+        UnavailableError,
+        UnimplementedError,
+        UnknownError,
+    )
+    from scorestream.job import Job
+    from scorestream.model import Model
+    from scorestream.records import (
+        Event,
+        EventType,
+        JobFailure,
+        JobInfo,
+        ModelFeature,
+        ModelInfo,
+        ModelOutput,
+        Priority,
+        SessionInfo,
+        SessionState,
+        State,
+        StatusRow,
+        TableInfo,
+    )
+    from scorestream.session import Session
+    from scorestream.table import Table
+
+__all__ = [
+    "AbortedError",
+    "AlreadyExistsError",
+    "Client",
+    "DataLossError",
+    "DeadlineExceededError",
+    "Event",
+    "EventType",
+    "FailedPreconditionError",
+    "Fault",
+    "InternalError",
+    "InvalidArgumentError",
+    "Job",
+    "JobCancelledError",
+    "JobFailedError",
+    "JobFailure",
+    "JobInfo",
+    "JobTimedOutError",
+    "Model",
+    "ModelFeature",
+    "ModelInfo",
+    "ModelOutput",
+    "NotFoundError",
+    "OutOfRangeError",
+    "PermissionDeniedError",
+    "Priority",
+    "RequestCancelledError",
+    "ResourceExhaustedError",
+    "ScorestreamError",
+    "Session",
+    "SessionInfo",
+    "SessionState",
+    "State",
+    "StatusRow",
+    "Table",
+    "TableInfo",
+    "UnauthenticatedError",
+    "UnavailableError",
+    "UnimplementedError",
+    "UnknownError",
+    "connect",
+    "local",
+]
+
+# Where the names that are not errors or records live. Loaded at first use: gRPC takes a tenth of a second,
+# which `scorestream --help` and shell completion need not wait for.
+HOMES = {
+    "Client": "client",
+    "Job": "job",
+    "Model": "model",
+    "Session": "session",
+    "Table": "table",
+    "connect": "client",
+    "local": "client",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Load what is asked for."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = HOMES.get(name, "errors" if name.endswith("Error") or name == "Fault" else "records")
+    return getattr(importlib.import_module(f"{__name__}.{home}"), name)
+
+
+def __dir__() -> list[str]:
+    """Return the public names."""
+    return [*__all__, "aio"]

@@ -1,1 +1,12 @@
-"""The asyncio client: same names as the blocking one, `await`ed."""
+"""The asyncio client: same names as the blocking one, `await`ed.
+
+Everything else (errors, events, states) is shared with `scorestream` itself.
+"""
+
+from scorestream.aio.client import AsyncClient, connect, local
+from scorestream.aio.job import AsyncJob
+from scorestream.aio.model import AsyncModel
+from scorestream.aio.session import AsyncSession
+from scorestream.aio.table import AsyncTable
+
+__all__ = ["AsyncClient", "AsyncJob", "AsyncModel", "AsyncSession", "AsyncTable", "connect", "local"]

@@ -1,0 +1,281 @@
+"""The client of one server."""
+
+import uuid
+from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
+from contextlib import aclosing
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from scorestream import transport_aio
+from scorestream.errors import FailedPreconditionError, InvalidArgumentError, NotFoundError
+from scorestream.private_server import PrivateServer
+from scorestream.records import Event, StatusRow
+from scorestream.v1 import job_service_pb2, model_service_pb2, session_service_pb2
+from scorestream.wire import (
+    job_info,
+    job_name,
+    model_info,
+    model_name,
+    session_info,
+    session_name,
+    status_row,
+)
+
+from . import waiting
+from .connection import AsyncConnection
+from .job import AsyncJob
+from .model import AsyncModel
+from .session import AsyncSession, list_jobs
+
+DEFAULT_ADDRESS = "127.0.0.1:8500"
+DEFAULT_PATIENCE = 15.0
+CHUNK_BYTES = 1 << 20
+
+
+class AsyncClient:
+    """A client of one server. Close it, or use it as a context manager.
+
+    Args:
+        connection: how the server is reached.
+        server: the private server that is to end with this client, if it has one.
+    """
+
+    def __init__(self, connection: AsyncConnection, server: PrivateServer | None = None) -> None:
+        self._connection = connection
+        self._server = server
+
+    def __repr__(self) -> str:
+        return f"<Client of {self.address}>"
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    @property
+    def address(self) -> str:
+        """The server's address, ``host:port``."""
+        return self._connection.address
+
+    async def close(self) -> None:
+        """Close the connection, and end the private server if there is one. Jobs of a shared server go on."""
+        await self._connection.close()
+        if self._server is not None:
+            await transport_aio.run(self._server.stop)
+
+    async def create_session(self, name: str = "", *, weight: int = 0) -> AsyncSession:
+        """Open a session.
+
+        Args:
+            name: for people; empty: the server makes one up.
+            weight: its share of the server while other sessions want it too, from 1 to 1000; 0 means 100.
+        """
+        request = session_service_pb2.CreateSessionRequest(
+            display_name=name, weight=weight, request_id=uuid.uuid4().hex
+        )
+        answer = await self._connection.call(self._connection.sessions.CreateSession, request)
+        return AsyncSession(self._connection, session_info(answer))
+
+    async def get_session(self, session: str) -> AsyncSession:
+        """Return a session by its id, or by its name if only one open session has it.
+
+        Raises:
+            NotFoundError: there is none; FailedPreconditionError: several have that name.
+        """
+        request = session_service_pb2.GetSessionRequest(name=session_name(session))
+        try:
+            answer = await self._connection.call(self._connection.sessions.GetSession, request)
+            return AsyncSession(self._connection, session_info(answer))
+        except (NotFoundError, InvalidArgumentError) as error:
+            named = [found for found in await self.sessions(session) if found.name == session]
+            if not named:
+                raise NotFoundError(
+                    f"There is no session {session!r}, neither by id nor by name.", reason="SESSION_NOT_FOUND"
+                ) from error
+            if len(named) > 1:
+                ids = ", ".join(found.id for found in named)
+                raise FailedPreconditionError(
+                    f"{len(named)} sessions are called {session!r}; use an id: {ids}.",
+                    reason="AMBIGUOUS_NAME",
+                ) from None
+            return named[0]
+
+    async def sessions(self, prefix: str = "", *, include_ended: bool = False) -> list[AsyncSession]:
+        """Return your sessions whose name begins with `prefix`, oldest first."""
+        found: list[AsyncSession] = []
+        request = session_service_pb2.ListSessionsRequest(
+            display_name_prefix=prefix, include_ended=include_ended, page_size=1000
+        )
+        while True:
+            answer = await self._connection.call(self._connection.sessions.ListSessions, request)
+            found += [AsyncSession(self._connection, session_info(session)) for session in answer.sessions]
+            if not answer.next_page_token:
+                return found
+            request.page_token = answer.next_page_token
+
+    async def status(self, prefix: str = "") -> list[StatusRow]:
+        """Return the status of every job of the sessions whose name begins with `prefix`, in one call."""
+        request = session_service_pb2.GetStatusRequest(display_name_prefix=prefix)
+        answer = await self._connection.call(self._connection.sessions.GetStatus, request)
+        return [status_row(row) for row in answer.rows]
+
+    async def watch(
+        self,
+        prefix: str = "",
+        *,
+        sessions: Sequence[AsyncSession | str] = (),
+        after: int = 0,
+        until_final: bool = False,
+    ) -> AsyncGenerator[Event, None]:
+        """Yield the events of many sessions as they happen; a lost connection is resumed.
+
+        Args:
+            prefix: only sessions whose name begins with it, those that are created later too.
+            sessions: only these sessions, given as such or by id.
+            after: only events with a higher number; 0: from the beginning.
+            until_final: end once every job of these sessions that exists is final.
+        """
+        ids = [session if isinstance(session, str) else session.id for session in sessions]
+        events = waiting.watch_sessions(
+            self._connection, sessions=ids, prefix=prefix, after=after, until_final=until_final
+        )
+        async with aclosing(events):
+            async for found in events:
+                yield found
+
+    async def register_model(
+        self, name: str | None = None, *, path: str | Path | None = None, source: str | None = None
+    ) -> AsyncModel:
+        """Register a model from a file of yours, or from score code. The same content keeps its version.
+
+        Args:
+            name: what it is to be called; None: after the file.
+            path: a model file on this machine: XGBoost ``.json`` or ``.ubj``, LightGBM ``.txt``, a treelite
+                checkpoint, or score code ``.sql``.
+            source: score code, SQL expressions as in ``"a * 0.5 + b AS score"``.
+
+        Raises:
+            InvalidArgumentError: it is no model that can be scored; the message says which and what to do.
+            FileNotFoundError: `path` is not there.
+        """
+        if (path is None) == (source is None):
+            raise InvalidArgumentError("Give either path or source.", reason="ONE_MODEL_SOURCE")
+        file = None if path is None else Path(path)
+        if name is None:
+            if file is None:
+                raise InvalidArgumentError("A model made of source needs a name.", reason="NO_MODEL_NAME")
+            name = file.stem
+        if file is not None and not file.is_file():
+            raise FileNotFoundError(f"There is no model file {file}.")
+        header = model_service_pb2.RegisterModelHeader(
+            model_id=name, file_name="model.sql" if file is None else file.name
+        )
+
+        def messages() -> Iterator[model_service_pb2.RegisterModelRequest]:
+            yield model_service_pb2.RegisterModelRequest(header=header)
+            for chunk in _chunks(file, source or ""):
+                yield model_service_pb2.RegisterModelRequest(chunk=chunk)
+
+        answer = await self._connection.send(self._connection.models.RegisterModel, messages, repeat=True)
+        return AsyncModel(self._connection, model_info(answer))
+
+    async def get_model(self, model: str) -> AsyncModel:
+        """Return a model by ``name`` (its newest version) or ``name@version``."""
+        request = model_service_pb2.GetModelRequest(name=model_name(model))
+        answer = await self._connection.call(self._connection.models.GetModel, request)
+        return AsyncModel(self._connection, model_info(answer))
+
+    async def models(self, prefix: str = "") -> list[AsyncModel]:
+        """Return all versions of the models whose name begins with `prefix`, by name and version."""
+        found: list[AsyncModel] = []
+        request = model_service_pb2.ListModelsRequest(model_id_prefix=prefix, page_size=1000)
+        while True:
+            answer = await self._connection.call(self._connection.models.ListModels, request)
+            found += [AsyncModel(self._connection, model_info(model)) for model in answer.models]
+            if not answer.next_page_token:
+                return found
+            request.page_token = answer.next_page_token
+
+    async def get_job(self, job: str) -> AsyncJob:
+        """Return a job by its id, from whichever client it was started."""
+        request = job_service_pb2.GetJobRequest(name=job_name(job))
+        answer = await self._connection.call(self._connection.jobs.GetJob, request)
+        return AsyncJob(self._connection, job_info(answer))
+
+    async def jobs(self, *, limit: int | None = None) -> list[AsyncJob]:
+        """Return the jobs of all your sessions, newest first, at most `limit` of them."""
+        return await list_jobs(self._connection, "", limit)
+
+    async def as_completed(
+        self, jobs: Iterable[AsyncJob], timeout: float | None = None
+    ) -> AsyncGenerator[AsyncJob, None]:
+        """Yield each job, refreshed, as soon as it is final, however it ended: look at its `state`.
+
+        Raises:
+            DeadlineExceededError: not all were final within `timeout` seconds.
+        """
+        async with aclosing(waiting.completed(self._connection, jobs, timeout)) as final:
+            async for job in final:
+                yield job
+
+    async def wait_any(self, jobs: Iterable[AsyncJob], timeout: float | None = None) -> AsyncJob:
+        """Return the first job that is final, however it ended: look at its `state`.
+
+        Raises:
+            DeadlineExceededError: none was final within `timeout` seconds.
+        """
+        return await waiting.wait_any(self._connection, jobs, timeout)
+
+    async def wait_all(self, jobs: Iterable[AsyncJob], timeout: float | None = None) -> list[AsyncJob]:
+        """Return the jobs, in the order given, when all are final and went well.
+
+        Raises:
+            JobFailedError: all are final and one or several ended badly; `faults` names each.
+            DeadlineExceededError: not all were final within `timeout` seconds.
+        """
+        return await waiting.wait_all(self._connection, jobs, timeout)
+
+
+async def connect(address: str = DEFAULT_ADDRESS, *, patience: float = DEFAULT_PATIENCE) -> AsyncClient:
+    """Return a client of the server at `address`; the first call reaches out to it.
+
+    Args:
+        address: ``host:port``.
+        patience: seconds for which a call or a subscription is tried again while no server answers.
+    """
+    return AsyncClient(AsyncConnection(address, patience=patience))
+
+
+async def local(
+    data_dir: str | Path | None = None, device: str = "auto", workers: int | None = None
+) -> AsyncClient:
+    """Start a private server and return its client; it ends when the client is closed.
+
+    Paths given to `load_table` and `score` are then your own: relative to the current directory.
+
+    Args:
+        data_dir: where the server keeps its state; None: a temporary directory, removed in the end.
+        device: ``auto``, ``cpu``, ``cuda`` or ``cuda:N``.
+        workers: number of worker processes; None: the server decides.
+
+    Raises:
+        FailedPreconditionError: the server's dependencies are not installed.
+        UnavailableError: the server did not start; the message ends with its last words.
+    """
+    server = await transport_aio.run(PrivateServer, data_dir, device, workers)
+    connection = AsyncConnection(server.address, patience=DEFAULT_PATIENCE, files_from=Path.cwd())
+    return AsyncClient(connection, server)
+
+
+def _chunks(file: Path | None, source: str) -> Iterator[bytes]:
+    """Yield a model's bytes in pieces, from its file or from its source."""
+    if file is None:
+        yield source.encode()
+        return
+    with file.open("rb") as content:
+        while chunk := content.read(CHUNK_BYTES):
+            yield chunk

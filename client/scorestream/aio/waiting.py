@@ -1,0 +1,109 @@
+"""Waiting for several jobs at once, with one subscription for all of them."""
+
+import time
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from contextlib import aclosing
+from typing import Any
+
+from scorestream.errors import DeadlineExceededError, Fault, InvalidArgumentError, JobFailedError
+from scorestream.records import Event
+from scorestream.v1 import session_service_pb2
+from scorestream.wire import event, session_name
+
+from .connection import AsyncConnection
+from .job import AsyncJob
+
+
+async def watch_sessions(
+    connection: AsyncConnection,
+    *,
+    sessions: Sequence[str] = (),
+    prefix: str = "",
+    after: int = 0,
+    until_final: bool = False,
+    timeout: Callable[[], float | None] = lambda: None,
+) -> AsyncGenerator[Event, None]:
+    """Yield the events of many sessions; see `watch` of the client."""
+
+    def request(start: int) -> session_service_pb2.WatchSessionsRequest:
+        return session_service_pb2.WatchSessionsRequest(
+            sessions=[session_name(session) for session in sessions],
+            display_name_prefix=prefix,
+            after=start,
+            until_final=until_final,
+        )
+
+    def position(message: Any) -> int:
+        return int(message.number)
+
+    method = connection.sessions.WatchSessions
+    async with aclosing(connection.stream(method, request, position, after, timeout)) as messages:
+        async for message in messages:
+            if message.number > after:
+                after = message.number
+                yield event(message)
+
+
+async def completed(
+    connection: AsyncConnection, jobs: Iterable[AsyncJob], timeout: float | None
+) -> AsyncGenerator[AsyncJob, None]:
+    """Yield each job once, refreshed, as soon as it is final; see `as_completed` of the client."""
+    until = None if timeout is None else time.monotonic() + timeout
+    waiting = {job.id: job for job in jobs}
+
+    def left() -> float | None:
+        return None if until is None else max(until - time.monotonic(), 0.001)
+
+    while waiting:
+        for job in list(waiting.values()):
+            if (await job.refresh()).state.final:
+                del waiting[job.id]
+                yield job
+        if not waiting:
+            return
+        if until is not None and time.monotonic() >= until:
+            raise DeadlineExceededError(f"{len(waiting)} jobs are not final yet.", reason="WAIT_TIMED_OUT")
+        sessions = sorted({job.session_id for job in waiting.values()})
+        # From the first event on: what happened since the refresh above is not missed.
+        events = watch_sessions(connection, sessions=sessions, until_final=True, timeout=left)
+        async with aclosing(events):
+            async for found in events:
+                if found.job_id in waiting and found.state is not None and found.state.final:
+                    yield await waiting.pop(found.job_id).refresh()
+                    if not waiting:
+                        return
+
+
+async def wait_any(connection: AsyncConnection, jobs: Iterable[AsyncJob], timeout: float | None) -> AsyncJob:
+    """Return the first job that is final; see `wait_any` of the client."""
+    async with aclosing(completed(connection, jobs, timeout)) as final:
+        async for job in final:
+            return job
+    raise InvalidArgumentError("There is no job to wait for.", reason="NO_JOBS")
+
+
+async def wait_all(
+    connection: AsyncConnection, jobs: Iterable[AsyncJob], timeout: float | None
+) -> list[AsyncJob]:
+    """Return the jobs when all are final; see `wait_all` of the client."""
+    waited = list(jobs)
+    async for _ in completed(connection, waited, timeout):
+        pass
+    errors: list[JobFailedError] = []
+    for job in waited:
+        try:
+            job.raise_for_state()
+        except JobFailedError as error:
+            errors.append(error)
+    if len(errors) == 1:
+        raise errors[0]
+    if errors:
+        first = errors[0]
+        raise JobFailedError(
+            f"{len(errors)} of {len(waited)} jobs ended badly.",
+            job_id=first.job_id,
+            code=first.code,
+            reason=first.reason,
+            faults=[Fault(error.job_id, error.message) for error in errors],
+        )
+    return waited

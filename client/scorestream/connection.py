@@ -1,0 +1,116 @@
+# Generated from aio/connection.py by tools/generate.py. Change that file, not this one.
+"""One connection to a server: its channel, its stubs, and what is done when nobody answers."""
+
+from collections.abc import Callable, Generator, Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+
+from scorestream import transport
+from scorestream.retry import Patience
+from scorestream.v1.job_service_pb2_grpc import JobServiceStub
+from scorestream.v1.model_service_pb2_grpc import ModelServiceStub
+from scorestream.v1.session_service_pb2_grpc import SessionServiceStub
+from scorestream.v1.table_service_pb2_grpc import TableServiceStub
+from scorestream.wire import error_from_rpc, is_unavailable
+
+
+class Connection:
+    """A channel and its stubs; every error that leaves it is a ScorestreamError.
+
+    Args:
+        address: ``host:port`` of the server.
+        patience: seconds for which a call is tried again while no server answers.
+        files_from: directory that relative paths on the server are meant from; None: its data roots.
+    """
+
+    def __init__(self, address: str, *, patience: float, files_from: Path | None = None) -> None:
+        self.address = address
+        self.patience = patience
+        self._files_from = files_from
+        self._channel = transport.open_channel(address)
+        self.sessions = SessionServiceStub(self._channel)
+        self.jobs = JobServiceStub(self._channel)
+        self.models = ModelServiceStub(self._channel)
+        self.tables = TableServiceStub(self._channel)
+
+    def server_path(self, path: str | Path) -> str:
+        """Return a path as the server is to understand it."""
+        return str(path if self._files_from is None else self._files_from / path)
+
+    def call(self, method: Any, request: Any, *, repeat: bool = True) -> Any:
+        """Make a call and return its answer.
+
+        Args:
+            method: a method of one of the stubs.
+            request: its request.
+            repeat: whether it may be made again when no server answers: true where a second call changes
+                nothing more, because it only reads or carries a request id.
+        """
+        patience = Patience(self.patience if repeat else 0.0)
+        while True:
+            try:
+                return method(request)
+            except grpc.RpcError as error:
+                pause = patience.pause() if is_unavailable(error) else None
+                if pause is None:
+                    raise error_from_rpc(error, self.address) from None
+            transport.sleep(pause)
+
+    def send(self, method: Any, messages: Callable[[], Iterator[Any]], *, repeat: bool) -> Any:
+        """Send a stream of messages and return the answer.
+
+        Args:
+            method: a method of one of the stubs that takes a stream.
+            messages: makes the messages, again from the beginning at each attempt.
+            repeat: as in `call`.
+        """
+        patience = Patience(self.patience if repeat else 0.0)
+        while True:
+            try:
+                return transport.upload(method, messages())
+            except grpc.RpcError as error:
+                pause = patience.pause() if is_unavailable(error) else None
+                if pause is None:
+                    raise error_from_rpc(error, self.address) from None
+            transport.sleep(pause)
+
+    def stream(
+        self,
+        method: Any,
+        request: Callable[[int], Any],
+        position: Callable[[Any], int],
+        start: int,
+        timeout: Callable[[], float | None] = lambda: None,
+    ) -> Generator[Any, None]:
+        """Yield a stream's messages; after a broken connection it goes on behind the last one by itself.
+
+        Args:
+            method: a method of one of the stubs that answers with a stream.
+            request: makes the request that begins at a position.
+            position: the position behind a message.
+            start: the position to begin at.
+            timeout: seconds that are left for the stream; None: no limit.
+        """
+        patience = Patience(self.patience)
+        while True:
+            call = method(request(start), timeout=timeout())
+            try:
+                for message in call:
+                    start = position(message)
+                    patience.succeeded()
+                    yield message
+            except grpc.RpcError as error:
+                pause = patience.pause() if is_unavailable(error) else None
+                if pause is None:
+                    raise error_from_rpc(error, self.address) from None
+            else:
+                return
+            finally:
+                call.cancel()
+            transport.sleep(pause)
+
+    def close(self) -> None:
+        """Close the channel; what is in flight on it ends."""
+        self._channel.close()

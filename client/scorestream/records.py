@@ -1,0 +1,274 @@
+"""What the server tells, as plain frozen values: states, events, status rows, descriptions of things."""
+
+import enum
+from dataclasses import dataclass
+from datetime import datetime
+
+
+class State(enum.StrEnum):
+    """Where a job is in its life. A final state never changes."""
+
+    PENDING = "PENDING"
+    RUNNING = "RUNNING"
+    CANCELLING = "CANCELLING"
+    SUCCEEDED = "SUCCEEDED"
+    SUCCEEDED_WITH_WARNINGS = "SUCCEEDED_WITH_WARNINGS"
+    FAILED = "FAILED"
+    CANCELLED = "CANCELLED"
+    TIMED_OUT = "TIMED_OUT"
+
+    @property
+    def final(self) -> bool:
+        """Whether the job is over."""
+        return self not in {State.PENDING, State.RUNNING, State.CANCELLING}
+
+    @property
+    def succeeded(self) -> bool:
+        """Whether the job is over and its result is complete."""
+        return self in {State.SUCCEEDED, State.SUCCEEDED_WITH_WARNINGS}
+
+
+class SessionState(enum.StrEnum):
+    """Where a session is in its life."""
+
+    ACTIVE = "ACTIVE"
+    ENDING = "ENDING"
+    ENDED = "ENDED"
+
+
+class Priority(enum.StrEnum):
+    """How urgent a job is."""
+
+    LOW = "LOW"
+    NORMAL = "NORMAL"
+    HIGH = "HIGH"
+
+
+class EventType(enum.StrEnum):
+    """What an event reports."""
+
+    SESSION_CREATED = "SESSION_CREATED"
+    SESSION_ENDED = "SESSION_ENDED"
+    JOB_CREATED = "JOB_CREATED"
+    JOB_STATE_CHANGED = "JOB_STATE_CHANGED"
+    PARTITION_COMMITTED = "PARTITION_COMMITTED"
+    PARTITION_RETRIED = "PARTITION_RETRIED"
+    WARNING = "WARNING"
+
+
+def percent(done: int, total: int, state: State | None) -> float:
+    """Return how much of a job is done, 0 to 100; a job over an empty table is done when it has succeeded."""
+    if total > 0:
+        return 100.0 * done / total
+    return 100.0 if state is not None and state.succeeded else 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A numbered fact about a session or a job.
+
+    Attributes:
+        number: its place in the server's feed; give it to ``watch(after=…)`` to go on behind it.
+        time: when the server recorded it.
+        type: what happened.
+        session: the session's name.
+        session_id: the session's id.
+        job: the job's name, empty for an event of the session itself.
+        job_id: the job's id, empty for an event of the session itself.
+        state: the job's state right after it; None for an event of the session itself.
+        rows_done: input rows that are read, scored and committed.
+        rows_total: input rows in all, before `where`.
+        rows_scored: result rows committed.
+        device: what did the work, for example ``cpu`` or ``cuda:0``; empty where nothing did.
+        lane: which lane of that device; None where nothing did.
+        message: one sentence, or empty.
+    """
+
+    number: int
+    time: datetime
+    type: EventType
+    session: str
+    session_id: str
+    job: str = ""
+    job_id: str = ""
+    state: State | None = None
+    rows_done: int = 0
+    rows_total: int = 0
+    rows_scored: int = 0
+    device: str = ""
+    lane: int | None = None
+    message: str = ""
+
+    @property
+    def percent(self) -> float:
+        """How much of the job is done, 0 to 100."""
+        return percent(self.rows_done, self.rows_total, self.state)
+
+
+@dataclass(frozen=True, slots=True)
+class StatusRow:
+    """The status of one job, as a person reads it; a session without jobs has one row without a job.
+
+    Attributes:
+        session: the session's name.
+        session_id: the session's id.
+        job: the job's name, empty where the session has none; `job_id` likewise.
+        action: what the job does, for example ``score``.
+        state: the job's state; None where there is no job.
+        rows_done: input rows done, of `rows_total`; `rows_scored` are the result rows among them.
+        rows_per_second: input rows a second since the job began to run.
+        elapsed: seconds since the job was created, until now or until it was final.
+        remaining: estimated seconds until it is done; None while unknown.
+        device: the devices that work or worked on it.
+        lane: lanes of its partitions in flight, for example ``0,1``.
+        message: what it waits for, or why it failed.
+    """
+
+    session: str
+    session_id: str
+    job: str = ""
+    job_id: str = ""
+    action: str = ""
+    state: State | None = None
+    rows_done: int = 0
+    rows_total: int = 0
+    rows_scored: int = 0
+    rows_per_second: float = 0.0
+    elapsed: float = 0.0
+    remaining: float | None = None
+    device: str = ""
+    lane: str = ""
+    message: str = ""
+
+    @property
+    def percent(self) -> float:
+        """How much of the job is done, 0 to 100."""
+        return percent(self.rows_done, self.rows_total, self.state)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionInfo:
+    """A session as it was when the server was asked; see the properties of `Session`."""
+
+    id: str
+    name: str
+    state: SessionState
+    owner: str
+    created: datetime
+    last_active: datetime
+    ended: datetime | None
+    running_jobs: int
+    weight: int
+
+
+@dataclass(frozen=True, slots=True)
+class JobFailure:
+    """Why a job failed: a gRPC code by name, a stable reason for programs, a sentence for a person."""
+
+    code: str
+    reason: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class JobInfo:
+    """A job as it was when the server was asked; see the properties of `Job`.
+
+    Attributes:
+        model: what it scores with, ``name@version``.
+        table: the name of the table that it reads.
+        out_table: the name of the table that it makes, or empty; `out_path` likewise for files.
+        result_schema: the result's columns as an Arrow IPC schema message.
+        outputs: what was published: the name of a table, or the paths of files.
+    """
+
+    id: str
+    name: str
+    session_id: str
+    owner: str
+    model: str
+    table: str
+    where: str
+    keep: tuple[str, ...]
+    out_table: str
+    out_path: str
+    replace: bool
+    priority: Priority
+    state: State
+    rows_done: int
+    rows_total: int
+    rows_scored: int
+    partitions_done: int
+    partitions_total: int
+    created: datetime
+    started: datetime | None
+    ended: datetime | None
+    failure: JobFailure | None
+    result_schema: bytes
+    outputs: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    @property
+    def percent(self) -> float:
+        """How much of the job is done, 0 to 100."""
+        return percent(self.rows_done, self.rows_total, self.state)
+
+
+@dataclass(frozen=True, slots=True)
+class TableInfo:
+    """A table's description.
+
+    Attributes:
+        arrow_schema: its columns as an Arrow IPC schema message.
+        backing_store: ``IN_PLACE`` where the files that it was loaded from are mapped, else ``DISK_CACHE``.
+        format: ``arrow``, ``parquet`` or ``csv``.
+        source_paths: what it was loaded from, on the server; empty for an upload or a result.
+    """
+
+    name: str
+    session_id: str
+    arrow_schema: bytes
+    rows: int
+    size_bytes: int
+    backing_store: str
+    format: str
+    source_paths: tuple[str, ...]
+    created: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFeature:
+    """One input of a model: the column's name (empty: by position), and its categories if it has any."""
+
+    name: str
+    categories: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ModelOutput:
+    """One column that a model adds to each row, and its Arrow type by name."""
+
+    name: str
+    type: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelInfo:
+    """One immutable version of a model.
+
+    Attributes:
+        kind: how its file is read, for example ``xgboost_ubj`` or ``expression``.
+        digest: SHA-256 of the file.
+        description: one line, for example ``XGBoost, 100 trees, binary:logistic``.
+    """
+
+    name: str
+    version: int
+    kind: str
+    digest: str
+    size_bytes: int
+    features: tuple[ModelFeature, ...]
+    outputs: tuple[ModelOutput, ...]
+    description: str
+    owner: str
+    created: datetime

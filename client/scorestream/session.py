@@ -1,0 +1,269 @@
+# Generated from aio/session.py by tools/generate.py. Change that file, not this one.
+"""Sessions as a client sees them."""
+
+import uuid
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from scorestream.errors import InvalidArgumentError
+from scorestream.records import Priority, SessionInfo, SessionState, StatusRow
+from scorestream.v1 import job_pb2, job_service_pb2, session_service_pb2, table_service_pb2
+from scorestream.wire import (
+    job_info,
+    model_name,
+    session_info,
+    session_name,
+    status_row,
+    table_id_of,
+    table_info,
+    table_name,
+)
+
+from .connection import Connection
+from .job import Job
+from .model import Model
+from .table import Table
+
+
+class Session:
+    """A client's isolated workspace: its jobs and tables belong to it and end with it.
+
+    Used as a context manager it is terminated at the end: its jobs are waited for, or cancelled where the
+    block ended with an exception.
+
+    Attributes:
+        info: its description as the server last gave it; `refresh` asks again.
+    """
+
+    def __init__(self, connection: Connection, info: SessionInfo) -> None:
+        self._connection = connection
+        self.info = info
+
+    def __repr__(self) -> str:
+        return f"<Session {self.name} ({self.id}): {self.state}>"
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.terminate(cancel=kind is not None)
+
+    @property
+    def id(self) -> str:
+        """Its id, unique on the server and never used again."""
+        return self.info.id
+
+    @property
+    def name(self) -> str:
+        """The name that it was given; not necessarily unique."""
+        return self.info.name
+
+    @property
+    def state(self) -> SessionState:
+        """Where it was in its life when the server was last asked."""
+        return self.info.state
+
+    @property
+    def owner(self) -> str:
+        """Who created it."""
+        return self.info.owner
+
+    @property
+    def running_jobs(self) -> int:
+        """Jobs of it that were not final when the server was last asked."""
+        return self.info.running_jobs
+
+    def refresh(self) -> Self:
+        """Ask the server again, and return this session."""
+        request = session_service_pb2.GetSessionRequest(name=session_name(self.id))
+        self.info = session_info(self._connection.call(self._connection.sessions.GetSession, request))
+        return self
+
+    def load_table(self, source: Any, name: str | None = None, *, replace: bool = False) -> Table:
+        """Make a table of files on the server, or of rows that are sent there.
+
+        Args:
+            source: a path, or several, of files or directories **on the server** (CSV, Parquet, Arrow), where
+                a relative one is looked for under its data roots; with a private server, your own files.
+                Or rows of yours: any object with ``__arrow_c_stream__`` (pyarrow, polars), or a pandas
+                DataFrame, streamed in pieces of about 1 MiB.
+            name: the table's name; None: after the file, or made up for rows.
+            replace: whether a table of that name is replaced.
+
+        Raises:
+            AlreadyExistsError: the table is there and `replace` is false.
+            InvalidArgumentError: it cannot be read; all faults are named.
+            PermissionDeniedError: a path outside the server's data roots.
+        """
+        paths = _paths(source)
+        if paths is None:
+            return self._upload(source, name or f"upload_{uuid.uuid4().hex[:8]}", replace=replace)
+        request = table_service_pb2.LoadTableRequest(
+            session=session_name(self.id),
+            table_id=table_id_of(Path(paths[0]).name) if name is None else name,
+            paths=[self._connection.server_path(path) for path in paths],
+            replace=replace,
+        )
+        answer = self._connection.call(self._connection.tables.LoadTable, request, repeat=replace)
+        return Table(self._connection, table_info(answer))
+
+    def tables(self) -> list[Table]:
+        """Return the session's tables by name."""
+        request = table_service_pb2.ListTablesRequest(session=session_name(self.id))
+        answer = self._connection.call(self._connection.tables.ListTables, request)
+        return [Table(self._connection, table_info(table)) for table in answer.tables]
+
+    def table(self, name: str) -> Table:
+        """Return one of the session's tables."""
+        request = table_service_pb2.GetTableRequest(name=table_name(self.id, name))
+        answer = self._connection.call(self._connection.tables.GetTable, request)
+        return Table(self._connection, table_info(answer))
+
+    def score(
+        self,
+        model: Model | str,
+        table: Any,
+        *,
+        where: str = "",
+        out: str = "",
+        out_path: str | Path = "",
+        keep: Sequence[str] = (),
+        replace: bool = False,
+        name: str = "",
+        priority: Priority | str = Priority.NORMAL,
+    ) -> Job:
+        """Start a scoring job and return at once; the job goes on even if this client leaves.
+
+        Args:
+            model: a registered model, its name (the newest version), or ``name@version``.
+            table: a table of this session, its name, or rows as in `load_table`, which then stay in the
+                session under a made-up name.
+            where: SQL predicate; only rows for which it is true are scored.
+            out: name of a table of this session to make of the result.
+            out_path: path on the server to write the result to, all of it or nothing: ``.parquet``,
+                ``.arrow``, ``.csv``, or without an ending a directory with a Parquet data set. With a
+                private server, your own file. At most one of `out` and `out_path`.
+            keep: input columns that the result carries before the scores.
+            replace: whether an output that exists is replaced.
+            name: the job's name; empty: the server makes one up.
+            priority: ``low``, ``normal`` or ``high``.
+
+        Raises:
+            NotFoundError: the model or the table is not there.
+            AlreadyExistsError: the output is there and `replace` is false.
+            InvalidArgumentError: columns are missing or of the wrong type, or `where` is wrong; all faults
+                are named.
+        """
+        if out and out_path:
+            raise InvalidArgumentError("Give out or out_path, not both.", reason="TWO_OUTPUTS")
+        spec = job_pb2.JobSpec(
+            model=model_name(model.id if isinstance(model, Model) else model),
+            table=self._table_name(table),
+            where=where,
+            keep=keep,
+            replace=replace,
+            priority=_priority(priority),
+        )
+        if out:
+            spec.out_table = out
+        if out_path:
+            spec.out_path = self._connection.server_path(out_path)
+        request = job_service_pb2.CreateJobRequest(
+            session=session_name(self.id), display_name=name, spec=spec, request_id=uuid.uuid4().hex
+        )
+        return Job(
+            self._connection, job_info(self._connection.call(self._connection.jobs.CreateJob, request))
+        )
+
+    def jobs(self, *, limit: int | None = None) -> list[Job]:
+        """Return the session's jobs, newest first, at most `limit` of them."""
+        return list_jobs(self._connection, session_name(self.id), limit)
+
+    def action_status(self) -> list[StatusRow]:
+        """Return the status of each of the session's jobs, oldest first."""
+        request = session_service_pb2.GetStatusRequest(sessions=[session_name(self.id)])
+        answer = self._connection.call(self._connection.sessions.GetStatus, request)
+        return [status_row(row) for row in answer.rows]
+
+    def terminate(self, *, cancel: bool = False, force: bool = False) -> Self:
+        """End the session, drop its tables and results, and return it. A session that has ended stays so.
+
+        Args:
+            cancel: cancel its jobs first; otherwise they are waited for.
+            force: cancel, and stop the worker at once if no other session shares it.
+        """
+        request = session_service_pb2.TerminateSessionRequest(
+            name=session_name(self.id), cancel=cancel, force=force
+        )
+        answer = self._connection.call(self._connection.sessions.TerminateSession, request)
+        self.info = session_info(answer)
+        return self
+
+    def _table_name(self, table: Any) -> str:
+        """Return the name of the table that `score` was given, sending its rows first if it is none yet."""
+        if isinstance(table, str):
+            return table
+        if not isinstance(table, Table):
+            table = self._upload(table, f"upload_{uuid.uuid4().hex[:8]}", replace=False)
+        if table.session_id != self.id:
+            raise InvalidArgumentError(
+                f"Table {table.name} belongs to session {table.session_id}, not to {self.name} ({self.id}).",
+                reason="TABLE_OF_OTHER_SESSION",
+            )
+        return str(table.name)
+
+    def _upload(self, source: Any, name: str, *, replace: bool) -> Table:
+        """Send rows and make a table of them."""
+        from scorestream.arrow import reader_of, upload_messages  # noqa: PLC0415 - pyarrow loads slowly
+
+        reader = reader_of(source)
+        header = table_service_pb2.UploadTableHeader(
+            session=session_name(self.id), table_id=name, replace=replace
+        )
+
+        def messages() -> Iterator[table_service_pb2.UploadTableRequest]:
+            yield table_service_pb2.UploadTableRequest(header=header)
+            encoded = upload_messages(reader)
+            yield table_service_pb2.UploadTableRequest(arrow_schema=next(encoded))
+            for message in encoded:
+                yield table_service_pb2.UploadTableRequest(arrow_batch=message)
+
+        # Not tried again: a reader's rows can be had once only.
+        answer = self._connection.send(self._connection.tables.UploadTable, messages, repeat=False)
+        return Table(self._connection, table_info(answer))
+
+
+def list_jobs(connection: Connection, session: str, limit: int | None) -> list[Job]:
+    """Return jobs, newest first: of the session with that resource name, or of all if it is empty."""
+    jobs: list[Job] = []
+    request = job_service_pb2.ListJobsRequest(session=session, page_size=min(limit or 1000, 1000))
+    while limit is None or len(jobs) < limit:
+        answer = connection.call(connection.jobs.ListJobs, request)
+        jobs += [Job(connection, job_info(job)) for job in answer.jobs]
+        if not answer.next_page_token:
+            break
+        request.page_token = answer.next_page_token
+    return jobs[:limit]
+
+
+def _paths(source: Any) -> list[str] | None:
+    """Return the paths that `source` consists of, or None if it is no path."""
+    if isinstance(source, str | Path):
+        return [str(source)]
+    if isinstance(source, list | tuple) and source and all(isinstance(path, str | Path) for path in source):
+        return [str(path) for path in source]
+    return None
+
+
+def _priority(priority: Priority | str) -> job_pb2.Priority.ValueType:
+    """Return a priority class on the wire."""
+    try:
+        return job_pb2.Priority.Value(f"PRIORITY_{Priority(priority.upper())}")
+    except ValueError:
+        raise InvalidArgumentError(
+            f"{priority!r} is no priority; use low, normal or high.", reason="BAD_PRIORITY"
+        ) from None

@@ -1,0 +1,58 @@
+"""What the blocking client asks of gRPC and of time. `transport_aio.py` has the same names for asyncio."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError
+from typing import Any, ParamSpec, TypeVar
+
+import grpc
+
+from scorestream.channel import channel_options
+
+Given = ParamSpec("Given")
+Result = TypeVar("Result")
+
+
+def open_channel(address: str) -> Any:
+    """Return a channel to the server at `address`; nothing is sent yet."""
+    return grpc.insecure_channel(address, options=channel_options(address))
+
+
+def sleep(seconds: float) -> None:
+    """Wait."""
+    time.sleep(seconds)
+
+
+def run(function: Callable[Given, Result], *args: Given.args, **kwargs: Given.kwargs) -> Result:
+    """Call a function that blocks."""
+    return function(*args, **kwargs)
+
+
+def upload(method: Any, messages: Iterator[Any]) -> Any:
+    """Send a stream of messages and return the answer.
+
+    If `messages` raises, the stream is broken off, so that the server makes nothing of it, and the
+    exception goes on to the caller.
+    """
+    faults: list[BaseException] = []
+    started = threading.Event()
+
+    def guarded() -> Iterator[Any]:
+        started.wait()
+        try:
+            yield from messages
+        except Exception as error:  # noqa: BLE001 - raised again below, in the caller's thread
+            faults.append(error)
+            call.cancel()
+
+    call = method.future(guarded())
+    started.set()
+    try:
+        return call.result()
+    except (grpc.RpcError, grpc.FutureCancelledError, CancelledError):
+        if faults:
+            raise faults[0] from None
+        raise
+    finally:
+        call.cancel()

@@ -1,0 +1,270 @@
+"""The only place where the client's values meet the wire: resource names, messages, errors."""
+
+import enum
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, TypeVar
+
+import grpc
+from google.protobuf.timestamp_pb2 import Timestamp
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+
+from scorestream.errors import ERROR_OF_CODE, Fault, InvalidArgumentError, ScorestreamError, UnknownError
+from scorestream.records import (
+    Event,
+    EventType,
+    JobFailure,
+    JobInfo,
+    ModelFeature,
+    ModelInfo,
+    ModelOutput,
+    Priority,
+    SessionInfo,
+    SessionState,
+    State,
+    StatusRow,
+    TableInfo,
+)
+from scorestream.v1 import event_pb2, job_pb2, model_pb2, session_pb2, session_service_pb2, table_pb2
+
+Value = TypeVar("Value", bound=enum.StrEnum)
+
+MODEL = re.compile(r"(?P<name>[^@/\s]+)(?:@(?P<version>[1-9]\d{0,8}))?")
+RESOURCE = re.compile(r"models/(?P<name>[^/]+)(?:/versions/(?P<version>\d+))?")
+TABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
+MAX_TABLE_NAME = 128
+
+
+def session_name(session: str) -> str:
+    """Return the resource name of a session that is given by its id or its resource name."""
+    return session if session.startswith("sessions/") else f"sessions/{session}"
+
+
+def job_name(job: str) -> str:
+    """Return the resource name of a job that is given by its id or its resource name."""
+    return job if job.startswith("jobs/") else f"jobs/{job}"
+
+
+def table_name(session_id: str, table: str) -> str:
+    """Return the resource name of a session's table."""
+    return f"sessions/{session_id}/tables/{table}"
+
+
+def model_name(model: str) -> str:
+    """Return the resource name of a model that is given as ``name``, ``name@version`` or resource name."""
+    if model.startswith("models/"):
+        return model
+    match = MODEL.fullmatch(model)
+    if match is None:
+        raise InvalidArgumentError(
+            f"{model!r} names no model; write its name, or name@version.", reason="BAD_MODEL_NAME"
+        )
+    return f"models/{match['name']}" + (f"/versions/{match['version']}" if match["version"] else "")
+
+
+def model_label(resource: str) -> str:
+    """Return ``name@version`` for a model's resource name."""
+    match = RESOURCE.fullmatch(resource)
+    if match is None:
+        return resource
+    return match["name"] + (f"@{match['version']}" if match["version"] else "")
+
+
+def table_id_of(file_name: str) -> str:
+    """Return a table's name made of a file's name: its stem, with what a name may not have made `_`."""
+    stem = re.sub(r"[^A-Za-z0-9_]", "_", file_name.split(".", 1)[0]) or "table"
+    return (stem if TABLE.fullmatch(stem) else f"_{stem}")[:MAX_TABLE_NAME]
+
+
+def last(resource: str) -> str:
+    """Return the id at the end of a resource name."""
+    return resource.rpartition("/")[2]
+
+
+def time_of(stamp: Timestamp) -> datetime:
+    """Return a time stamp as an aware datetime."""
+    return stamp.ToDatetime(tzinfo=UTC)
+
+
+def time_or_none(message: Any, field: str) -> datetime | None:
+    """Return a message's time stamp, or None where it is unset."""
+    return time_of(getattr(message, field)) if message.HasField(field) else None
+
+
+def value_of(kind: type[Value], enum_type: Any, number: int, default: Value) -> Value:
+    """Return the value of an enum on the wire; a newer server may send one that this client does not know."""
+    name = enum_type.Name(number) if number in enum_type.values() else ""
+    short = name.removeprefix(re.sub(r"(?<!^)(?=[A-Z])", "_", enum_type.DESCRIPTOR.name).upper() + "_")
+    return kind(short) if short in kind.__members__ else default
+
+
+def state_of(number: int) -> State | None:
+    """Return a job's state, or None where there is none."""
+    return (
+        None if number == job_pb2.STATE_UNSPECIFIED else value_of(State, job_pb2.State, number, State.RUNNING)
+    )
+
+
+def event(message: event_pb2.Event) -> Event:
+    """Return an event."""
+    return Event(
+        number=message.number,
+        time=time_of(message.create_time),
+        type=value_of(EventType, event_pb2.EventType, message.type, EventType.WARNING),
+        session=message.session_display_name,
+        session_id=last(message.session),
+        job=message.job_display_name,
+        job_id=last(message.job),
+        state=state_of(message.state),
+        rows_done=message.rows_done,
+        rows_total=message.rows_total,
+        rows_scored=message.rows_scored,
+        device=message.device,
+        lane=message.lane if message.device else None,
+        message=message.message,
+    )
+
+
+def status_row(message: session_service_pb2.StatusRow) -> StatusRow:
+    """Return a row of a status report."""
+    return StatusRow(
+        session=message.session_display_name,
+        session_id=last(message.session),
+        job=message.job_display_name,
+        job_id=last(message.job),
+        action=message.action,
+        state=state_of(message.state),
+        rows_done=message.rows_done,
+        rows_total=message.rows_total,
+        rows_scored=message.rows_scored,
+        rows_per_second=message.rows_per_second,
+        elapsed=message.elapsed_seconds,
+        remaining=message.remaining_seconds if message.HasField("remaining_seconds") else None,
+        device=message.device,
+        lane=message.lane,
+        message=message.message,
+    )
+
+
+def session_info(message: session_pb2.Session) -> SessionInfo:
+    """Return a session's description."""
+    return SessionInfo(
+        id=last(message.name),
+        name=message.display_name,
+        state=value_of(SessionState, session_pb2.SessionState, message.state, SessionState.ACTIVE),
+        owner=message.owner,
+        created=time_of(message.create_time),
+        last_active=time_of(message.last_active_time),
+        ended=time_or_none(message, "end_time"),
+        running_jobs=message.running_jobs,
+        weight=message.weight,
+    )
+
+
+def job_info(message: job_pb2.Job) -> JobInfo:
+    """Return a job's description."""
+    spec, failure = message.spec, message.failure
+    return JobInfo(
+        id=last(message.name),
+        name=message.display_name,
+        session_id=last(message.session),
+        owner=message.owner,
+        model=model_label(spec.model),
+        table=last(spec.table),
+        where=spec.where,
+        keep=tuple(spec.keep),
+        out_table=spec.out_table,
+        out_path=spec.out_path,
+        replace=spec.replace,
+        priority=value_of(Priority, job_pb2.Priority, spec.priority, Priority.NORMAL),
+        state=state_of(message.state) or State.PENDING,
+        rows_done=message.rows_done,
+        rows_total=message.rows_total,
+        rows_scored=message.rows_scored,
+        partitions_done=message.partitions_done,
+        partitions_total=message.partitions_total,
+        created=time_of(message.create_time),
+        started=time_or_none(message, "start_time"),
+        ended=time_or_none(message, "end_time"),
+        failure=JobFailure(failure.code, failure.reason, failure.message)
+        if message.HasField("failure")
+        else None,
+        result_schema=message.result_schema,
+        outputs=tuple(last(out) if out.startswith("sessions/") else out for out in message.outputs),
+        warnings=tuple(message.warnings),
+    )
+
+
+def table_info(message: table_pb2.Table) -> TableInfo:
+    """Return a table's description."""
+    return TableInfo(
+        name=message.table_id,
+        session_id=message.name.split("/")[1],
+        arrow_schema=message.arrow_schema,
+        rows=message.rows,
+        size_bytes=message.size_bytes,
+        backing_store=table_pb2.BackingStore.Name(message.backing_store).removeprefix("BACKING_STORE_"),
+        format=message.format,
+        source_paths=tuple(message.source_paths),
+        created=time_of(message.create_time),
+    )
+
+
+def model_info(message: model_pb2.Model) -> ModelInfo:
+    """Return a model version's description."""
+    return ModelInfo(
+        name=message.model_id,
+        version=message.version,
+        kind=message.kind,
+        digest=message.digest,
+        size_bytes=message.size_bytes,
+        features=tuple(ModelFeature(f.name, tuple(f.categories)) for f in message.features),
+        outputs=tuple(ModelOutput(output.name, output.type) for output in message.outputs),
+        description=message.description,
+        owner=message.owner,
+        created=time_of(message.create_time),
+    )
+
+
+def is_unavailable(error: grpc.RpcError) -> bool:
+    """Whether a call failed because no server answered, so that it may be tried again."""
+    return bool(error.code() == grpc.StatusCode.UNAVAILABLE)
+
+
+def error_from_rpc(error: grpc.RpcError, address: str) -> ScorestreamError:
+    """Return a failed call as the exception that a user of the client sees.
+
+    Args:
+        error: what gRPC raised, by the blocking or the asyncio client.
+        address: the server's address, for the sentence about a server that does not answer.
+    """
+    code, message = error.code().name, error.details() or ""
+    reason, metadata, faults = _details(error)
+    if code == "UNAVAILABLE" and not reason:
+        reason, message = "NO_ANSWER", f"No scorestream server answers at {address}: {message}"
+    kind = ERROR_OF_CODE.get(code, UnknownError)
+    return kind(message or code, code=code, reason=reason, faults=faults, metadata=metadata)
+
+
+def _details(error: grpc.RpcError) -> tuple[str, Mapping[str, str], list[Fault]]:
+    """Return reason, metadata and faults from a call's google.rpc.Status, empty where it has none."""
+    try:
+        status = rpc_status.from_call(error)
+    except ValueError:
+        # The status contradicts the call's own code: not from our server, so nothing in it is to be trusted.
+        status = None
+    reason, faults = "", []
+    metadata: dict[str, str] = {}
+    for detail in status.details if status is not None else ():
+        info = error_details_pb2.ErrorInfo()
+        request = error_details_pb2.BadRequest()
+        precondition = error_details_pb2.PreconditionFailure()
+        if detail.Unpack(info):
+            reason, metadata = info.reason, dict(info.metadata)
+        elif detail.Unpack(request):
+            faults += [Fault(v.field, v.description) for v in request.field_violations]
+        elif detail.Unpack(precondition):
+            faults += [Fault(v.subject, v.description) for v in precondition.violations]
+    return reason, metadata, faults
