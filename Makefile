@@ -1,10 +1,42 @@
+# `make demo` shows the main job, `make test` runs the tests; both need only Python (3.11 or later) and make.
 PY ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: install
-install: $(VENV)/.installed
+.PHONY: demo test lint types layers generated check format clean
+.DEFAULT_GOAL := test
+
 $(VENV)/.installed: pyproject.toml constraints.txt
+	$(PY) -c 'import sys; sys.exit("Python 3.11 or later is needed; say which with: make PY=python3.12") if sys.version_info < (3, 11) else None'
 	$(PY) -m venv $(VENV)
+	@echo "Installing into $(VENV) (the first time only; a minute or two) ..."
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[server,dev]'
-	touch $@
+	@touch $@
+
+demo: $(VENV)/.installed
+	$(BIN)/python examples/demo.py
+
+test: $(VENV)/.installed
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.installed
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: $(VENV)/.installed
+	$(BIN)/mypy
+
+layers: $(VENV)/.installed
+	$(BIN)/lint-imports
+
+generated: $(VENV)/.installed
+	$(BIN)/python tools/generate.py --check
+
+check: lint types layers generated
+
+format: $(VENV)/.installed
+	$(BIN)/ruff check --fix-only
+	$(BIN)/ruff format
+
+clean:
+	rm -rf $(VENV) demo-output .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -44,7 +44,9 @@ def parse(arguments: list[str] | None = None) -> Config:
     if not 0 <= flags.port <= 65535:
         parser.error("--port must be from 0 to 65535")
     if flags.device not in ("auto", "cpu"):
-        parser.error(f"--device {flags.device} is not available: this version scores on the CPU (auto or cpu)")
+        parser.error(
+            f"--device {flags.device} is not available: this version scores on the CPU (auto or cpu)"
+        )
     missing = [str(root) for root in flags.data_root if not root.is_dir()]
     if missing:
         parser.error(f"--data-root {', '.join(missing)}: no such folder")

@@ -142,9 +142,7 @@ def _migrate(url: str) -> None:
 
 async def _go_on_ending(database: Database, ender: SessionEnder, stack: contextlib.AsyncExitStack) -> None:
     """Take up the ends of sessions that the last run did not finish."""
-    ending = await database.read(
-        lambda connection: session_store.in_state(connection, [SessionState.ENDING])
-    )
+    ending = await database.read(lambda connection: session_store.in_state(connection, [SessionState.ENDING]))
     tasks = [
         asyncio.create_task(ender.end(session, cancel=False, force=False, why="terminated by a client"))
         for session in ending

@@ -7,7 +7,7 @@ not fetch in time it reads from the store.
 
 import asyncio
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from scorestream_server.domain.event import Event
@@ -80,7 +80,7 @@ class Feed:
                     follower.events.append(event)
                 follower.arrived.set()
 
-    async def follow(self, selection: Selection, after: int) -> AsyncIterator[Event | None]:
+    async def follow(self, selection: Selection, after: int) -> AsyncGenerator[Event | None, None]:
         """Yield wanted events with higher numbers than `after`, then wait for more, without end.
 
         Yields None each time it has caught up with everything published, so that the caller can decide

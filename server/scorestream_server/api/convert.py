@@ -33,12 +33,12 @@ def model_name(model_id: str, version: int) -> str:
     return f"models/{model_id}/versions/{version}"
 
 
-def state(value: State | None) -> job_pb2.State:
+def state(value: State | None) -> "job_pb2.State.ValueType":
     """Return a job's state for the wire."""
     return job_pb2.State.Value(f"STATE_{value.value if value else 'UNSPECIFIED'}")
 
 
-def priority(value: job_pb2.Priority) -> Priority:
+def priority(value: int) -> Priority:
     """Return a priority class; one that this server does not know is the default."""
     return Priority(value) if value in set(Priority) else Priority.NORMAL
 
@@ -62,6 +62,11 @@ def job(value: Job) -> job_pb2.Job:
     """Return a job for the wire."""
     spec = value.spec
     failure = value.failure
+    output: dict[str, str] = {}
+    if spec.out_table:
+        output["out_table"] = spec.out_table
+    if spec.destination:
+        output["out_path"] = spec.destination.path
     return job_pb2.Job(
         name=job_name(value.id),
         display_name=value.name,
@@ -72,10 +77,9 @@ def job(value: Job) -> job_pb2.Job:
             table=spec.table_id,
             where=spec.where,
             keep=spec.keep,
-            out_table=spec.out_table or None,
-            out_path=spec.destination.path if spec.destination else None,
             replace=spec.replace,
             priority=job_pb2.Priority.Value(f"PRIORITY_{spec.priority.name}"),
+            **output,
         ),
         state=state(value.state),
         rows_done=value.rows_done,

@@ -48,15 +48,24 @@ async def _abort(context: grpc.aio.ServicerContext[Any, Any], error: Exception) 
         incident = uuid.uuid4().hex[:12]
         logger.error("unexpected fault, incident %s", incident, exc_info=error)
         message = f"The server met an unexpected fault; its log has it under incident {incident}."
-        error = ScorestreamError(ErrorCode.INTERNAL, "UNEXPECTED_FAULT", message, metadata={"incident": incident})
+        error = ScorestreamError(
+            ErrorCode.INTERNAL, "UNEXPECTED_FAULT", message, metadata={"incident": incident}
+        )
     status = to_status(error)
     context.set_trailing_metadata(((DETAILS_KEY, status.SerializeToString()),))
     await context.abort(grpc.StatusCode[error.code.value], error.message)
     raise AssertionError  # abort always raises
 
 
-class ErrorInterceptor(grpc.aio.ServerInterceptor):
-    """Turns every exception of every handler into a status. `CancelledError` passes: grpc.aio needs it."""
+class ErrorInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc ships no types
+    """Turns every exception of every handler into a status. `CancelledError` passes: grpc.aio needs it.
+
+    It also refuses messages over the limit, with a status that says so; gRPC's own limit, which answers
+    without details, lies higher.
+    """
+
+    def __init__(self, max_message_bytes: int) -> None:
+        self._limit = max_message_bytes
 
     async def intercept_service(
         self,
@@ -73,21 +82,39 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
             (True, False): grpc.stream_unary_rpc_method_handler,
             (True, True): grpc.stream_stream_rpc_method_handler,
         }[handler.request_streaming, handler.response_streaming]
-        inner = (
-            handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
-        )
+        inner = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
+        checked = self._checked_stream if handler.request_streaming else self._checked
         wrap = _wrap_stream if handler.response_streaming else _wrap_unary
         return make(
-            wrap(inner),
+            wrap(inner, checked),
             request_deserializer=handler.request_deserializer,
             response_serializer=handler.response_serializer,
         )
 
 
-def _wrap_unary(inner: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, Any], Awaitable[Any]]:
+    def _checked(self, request: Any) -> Any:
+        size = request.ByteSize()
+        if size > self._limit:
+            raise ScorestreamError(
+                ErrorCode.RESOURCE_EXHAUSTED,
+                "MESSAGE_TOO_LARGE",
+                f"A message of {size} bytes was sent; at most {self._limit} are taken. Send rows and files in "
+                "pieces of 1 to 2 MiB.",
+                metadata={"limit": str(self._limit)},
+            )
+        return request
+
+    async def _checked_stream(self, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        async for request in requests:
+            yield self._checked(request)
+
+
+def _wrap_unary(
+    inner: Callable[[Any, Any], Awaitable[Any]], checked: Callable[[Any], Any]
+) -> Callable[[Any, Any], Awaitable[Any]]:
     async def call(request: Any, context: Any) -> Any:
         try:
-            return await inner(request, context)
+            return await inner(checked(request), context)
         except (asyncio.CancelledError, grpc.aio.AbortError):
             raise
         except Exception as error:  # noqa: BLE001  # this is the one place where every fault becomes a status
@@ -96,10 +123,12 @@ def _wrap_unary(inner: Callable[[Any, Any], Awaitable[Any]]) -> Callable[[Any, A
     return call
 
 
-def _wrap_stream(inner: Callable[[Any, Any], AsyncIterator[Any]]) -> Callable[[Any, Any], AsyncIterator[Any]]:
+def _wrap_stream(
+    inner: Callable[[Any, Any], AsyncIterator[Any]], checked: Callable[[Any], Any]
+) -> Callable[[Any, Any], AsyncIterator[Any]]:
     async def call(request: Any, context: Any) -> AsyncIterator[Any]:
         try:
-            async for response in inner(request, context):
+            async for response in inner(checked(request), context):
                 yield response
         except (asyncio.CancelledError, GeneratorExit, grpc.aio.AbortError):
             raise

@@ -1,16 +1,15 @@
 """The JobService."""
 
+import contextlib
 import time
 import uuid
 from collections.abc import AsyncIterator
-from typing import Any
 
-import grpc
 import sqlalchemy as sa
 
 from scorestream.v1 import event_pb2, job_pb2, job_service_pb2, job_service_pb2_grpc
 from scorestream_server.api import convert, names, paging
-from scorestream_server.api.auth import owner_of
+from scorestream_server.api.auth import Context, owner_of
 from scorestream_server.api.results import ResultReader
 from scorestream_server.domain.errors import ErrorCode, FieldFault, ScorestreamError, invalid
 from scorestream_server.domain.job import Job
@@ -20,7 +19,6 @@ from scorestream_server.feed import Feed, Selection
 from scorestream_server.store import jobs as job_store
 from scorestream_server.store.database import Database
 
-Context = grpc.aio.ServicerContext[Any, Any]
 MOST_KEPT = 1000
 
 
@@ -40,7 +38,9 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
         """Create a job."""
         spec = request.spec
         faults = [
-            FieldFault(f"spec.{field}", "required") for field in ("model", "table") if not getattr(spec, field)
+            FieldFault(f"spec.{field}", "required")
+            for field in ("model", "table")
+            if not getattr(spec, field)
         ]
         if faults:
             shown = " and ".join(fault.field for fault in faults)
@@ -60,7 +60,9 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
             table_id=names.check_table_id("spec.table", spec.table),
             where=spec.where.strip(),
             keep=tuple(spec.keep),
-            out_table=names.check_table_id("spec.out_table", spec.out_table) if spec.HasField("out_table") else "",
+            out_table=names.check_table_id("spec.out_table", spec.out_table)
+            if spec.HasField("out_table")
+            else "",
             out_path=spec.out_path if spec.HasField("out_path") else "",
             replace=spec.replace,
             priority=convert.priority(spec.priority),
@@ -101,13 +103,14 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
         job = await self._get(request.name, context)
         final = job.state.final
         selection = Selection(job.owner, (job.session_id,), job_id=job.id)
-        async for event in self._feed.follow(selection, request.after):
-            if event is None:
-                if final:
-                    return
-                continue
-            final = final or (event.state is not None and event.state.final)
-            yield convert.event(event)
+        async with contextlib.aclosing(self._feed.follow(selection, request.after)) as events:
+            async for event in events:
+                if event is None:
+                    if final:
+                        return
+                    continue
+                final = final or (event.state is not None and event.state.final)
+                yield convert.event(event)
 
     async def ReadResults(
         self, request: job_service_pb2.ReadResultsRequest, context: Context

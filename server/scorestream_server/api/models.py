@@ -8,13 +8,10 @@ import time
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
-
-import grpc
 
 from scorestream.v1 import model_pb2, model_service_pb2, model_service_pb2_grpc
 from scorestream_server.api import convert, names, paging
-from scorestream_server.api.auth import owner_of
+from scorestream_server.api.auth import Context, owner_of
 from scorestream_server.config import Config
 from scorestream_server.domain.data_directory import DataDirectory
 from scorestream_server.domain.errors import ErrorCode, ScorestreamError, invalid
@@ -25,7 +22,6 @@ from scorestream_server.store.database import Database
 from scorestream_server.workers.pool import WorkerPool, run_anywhere
 
 _ENDING = re.compile(r"\.[A-Za-z0-9]{1,12}")
-Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class ModelService(model_service_pb2_grpc.ModelServiceServicer):

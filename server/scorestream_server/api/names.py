@@ -68,7 +68,9 @@ def model_version(field: str, name: str) -> tuple[str, int]:
     match name.split("/"):
         case ["models", model] if _MODEL.fullmatch(model):
             return model, 0
-        case ["models", model, "versions", version] if _MODEL.fullmatch(model) and _VERSION.fullmatch(version):
+        case ["models", model, "versions", version] if _MODEL.fullmatch(model) and _VERSION.fullmatch(
+            version
+        ):
             return model, int(version)
     raise _bad(field, name, "models/{model} or models/{model}/versions/{version}")
 

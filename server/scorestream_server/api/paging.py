@@ -9,7 +9,9 @@ LARGEST_SIZE = 1000
 def size(asked: int) -> int:
     """Return the page size to use; 0 is the default, more than the largest is cut to it."""
     if asked < 0:
-        raise invalid("INVALID_PAGE", "page_size must not be negative.", [FieldFault("page_size", "negative")])
+        raise invalid(
+            "INVALID_PAGE", "page_size must not be negative.", [FieldFault("page_size", "negative")]
+        )
     return min(asked or DEFAULT_SIZE, LARGEST_SIZE)
 
 

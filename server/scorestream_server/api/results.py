@@ -1,6 +1,7 @@
 """Result rows on their way to a client: committed partitions, mapped, sliced, in input order."""
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Iterator
 
 import pyarrow as pa
@@ -77,36 +78,33 @@ class ResultReader:
                 session has ended and its results are gone.
         """
         place = ReadingJob(offset)
-        first = True
+        yield job_service_pb2.ReadResultsResponse(
+            arrow_schema=_schema_message(job.result_schema), offset=offset, state=convert.state(job.state)
+        )
         selection = Selection(job.owner, (job.session_id,), job_id=job.id)
-        async for event in self._feed.follow(selection, self._feed.head):
-            if event is not None:  # what matters is where the job is once the reader has caught up
-                continue
-            state, committed = await self._look(job, place.next_index)
-            position = place.offset
-            found = place.advance(committed, gaps=state.final)
-            if first:
-                yield job_service_pb2.ReadResultsResponse(
-                    arrow_schema=_schema_message(job.result_schema), offset=position, state=convert.state(state)
-                )
-                first = False
-            for file, begin in found:
-                batches = read_results([file], begin, MESSAGE_BYTES)
-                while (message := await asyncio.to_thread(_next_message, batches)) is not None:
-                    body, rows = message
-                    yield job_service_pb2.ReadResultsResponse(
-                        arrow_batch=body, offset=position, rows=rows, state=convert.state(state)
+        async with contextlib.aclosing(self._feed.follow(selection, self._feed.head)) as events:
+            async for event in events:
+                if event is not None:  # what matters is where the job is once the reader has caught up
+                    continue
+                state, committed = await self._look(job, place.next_index)
+                position = place.offset
+                for file, begin in place.advance(committed, gaps=state.final):
+                    batches = read_results([file], begin, MESSAGE_BYTES)
+                    while (message := await asyncio.to_thread(_next_message, batches)) is not None:
+                        body, rows = message
+                        yield job_service_pb2.ReadResultsResponse(
+                            arrow_batch=body, offset=position, rows=rows, state=convert.state(state)
+                        )
+                        position += rows
+                if state.final and offset > place.rows:
+                    raise ScorestreamError(
+                        ErrorCode.OUT_OF_RANGE,
+                        "OFFSET_OUT_OF_RANGE",
+                        f"The job's result has {place.rows} rows; there is no row {offset}.",
+                        [FieldFault("offset", f"{offset} is more than {place.rows}")],
                     )
-                    position += rows
-            if state.final and offset > place.rows:
-                raise ScorestreamError(
-                    ErrorCode.OUT_OF_RANGE,
-                    "OFFSET_OUT_OF_RANGE",
-                    f"The job's result has {place.rows} rows; there is no row {offset}.",
-                    [FieldFault("offset", f"{offset} is more than {place.rows}")],
-                )
-            if state.final or committed_only:
-                return
+                if state.final or committed_only:
+                    return
 
     async def _look(self, job: Job, from_index: int) -> tuple[State, dict[int, PartitionFile]]:
         def read(connection: sa.Connection) -> tuple[State, dict[int, PartitionFile]]:

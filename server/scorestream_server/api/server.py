@@ -25,6 +25,9 @@ from scorestream_server.api.sessions import SessionService
 from scorestream_server.api.tables import TableService
 from scorestream_server.config import Config
 
+HARD_LIMIT = 4
+"""Times the message limit: what is larger, gRPC itself refuses before it is read into memory."""
+
 SERVICES: Sequence[Any] = [
     module.DESCRIPTOR.services_by_name[name]
     for module, name in (
@@ -52,9 +55,9 @@ class GrpcServer:
     def __init__(self, config: Config, servicers: Servicers) -> None:
         self._config = config
         self._server = grpc.aio.server(
-            interceptors=[ErrorInterceptor()],
+            interceptors=[ErrorInterceptor(config.max_message_bytes)],
             options=[
-                ("grpc.max_receive_message_length", config.max_message_bytes),
+                ("grpc.max_receive_message_length", HARD_LIMIT * config.max_message_bytes),
                 ("grpc.max_send_message_length", -1),
                 ("grpc.so_reuseport", 0),
             ],
@@ -79,7 +82,9 @@ class GrpcServer:
         try:
             port = self._server.add_insecure_port(wanted)
         except RuntimeError as error:
-            message = f"cannot listen on {wanted}: is another server running there? (--port 0 takes a free port)"
+            message = (
+                f"cannot listen on {wanted}: is another server running there? (--port 0 takes a free port)"
+            )
             raise OSError(message) from error
         await self._server.start()
         await self._say(health_pb2.HealthCheckResponse.SERVING)

@@ -1,16 +1,15 @@
 """The SessionService."""
 
+import contextlib
 import time
 import uuid
 from collections.abc import AsyncIterator, Sequence
-from typing import Any
 
-import grpc
 import sqlalchemy as sa
 
 from scorestream.v1 import event_pb2, session_pb2, session_service_pb2, session_service_pb2_grpc
 from scorestream_server.api import convert, names, paging, status
-from scorestream_server.api.auth import owner_of
+from scorestream_server.api.auth import Context, owner_of
 from scorestream_server.domain.errors import FieldFault, invalid
 from scorestream_server.domain.event import EventType
 from scorestream_server.domain.job import Job
@@ -25,7 +24,6 @@ from scorestream_server.store.database import Database
 DEFAULT_WEIGHT = 100
 LARGEST_WEIGHT = 1000
 MOST_SESSIONS_NAMED = 1000
-Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class SessionService(session_service_pb2_grpc.SessionServiceServicer):
@@ -89,9 +87,7 @@ class SessionService(session_service_pb2_grpc.SessionServiceServicer):
         session = await self._get(request.name, context)
         cancel = request.cancel or request.force
         why = f"terminated by a client{', its jobs cancelled' if cancel else ''}"
-        return convert.session(
-            await self._ender.end(session, cancel=cancel, force=request.force, why=why)
-        )
+        return convert.session(await self._ender.end(session, cancel=cancel, force=request.force, why=why))
 
     async def GetStatus(
         self, request: session_service_pb2.GetStatusRequest, context: Context
@@ -124,22 +120,21 @@ class SessionService(session_service_pb2_grpc.SessionServiceServicer):
         selection = Selection(owner, ids, request.display_name_prefix)
         # What is open now is asked for first: a job that ends after this sends its event to the stream.
         open_jobs = await self._database.read(read)
-        async for event in self._feed.follow(selection, request.after):
-            if event is None:
-                if request.until_final and not open_jobs:
-                    return
-                continue
-            if event.type is EventType.JOB_CREATED and event.number > request.after:
-                open_jobs.add(event.job_id)
-            if event.state is not None and event.state.final:
-                open_jobs.discard(event.job_id)
-            yield convert.event(event)
+        async with contextlib.aclosing(self._feed.follow(selection, request.after)) as events:
+            async for event in events:
+                if event is None:
+                    if request.until_final and not open_jobs:
+                        return
+                    continue
+                if event.type is EventType.JOB_CREATED:
+                    open_jobs.add(event.job_id)
+                if event.state is not None and event.state.final:
+                    open_jobs.discard(event.job_id)
+                yield convert.event(event)
 
     async def _get(self, name: str, context: Context) -> Session:
         session_id, owner = names.session_id("name", name), owner_of(context)
-        return await self._database.read(
-            lambda connection: session_store.get(connection, session_id, owner)
-        )
+        return await self._database.read(lambda connection: session_store.get(connection, session_id, owner))
 
 
 def _session_ids(resource_names: Sequence[str]) -> tuple[str, ...]:

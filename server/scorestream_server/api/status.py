@@ -60,6 +60,10 @@ def _message(job: Job) -> str:
         return job.failure.message
     if job.state is State.PENDING:
         return "waiting for a lane"
-    if job.state is State.RUNNING and job.rows_done == job.rows_total and (job.spec.out_table or job.spec.destination):
+    if (
+        job.state is State.RUNNING
+        and job.rows_done == job.rows_total
+        and (job.spec.out_table or job.spec.destination)
+    ):
         return "publishing the output"
     return "; ".join(job.warnings)

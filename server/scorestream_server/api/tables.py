@@ -6,14 +6,12 @@ import time
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
-import grpc
 import pyarrow as pa
 
 from scorestream.v1 import table_pb2, table_service_pb2, table_service_pb2_grpc
 from scorestream_server.api import convert, names
-from scorestream_server.api.auth import owner_of
+from scorestream_server.api.auth import Context, owner_of
 from scorestream_server.config import Config
 from scorestream_server.domain.data_directory import DataDirectory
 from scorestream_server.domain.errors import FieldFault, invalid
@@ -31,7 +29,6 @@ from scorestream_server.workers.pool import WorkerPool, run_anywhere
 DEFAULT_HEAD = 10
 LARGEST_HEAD = 1000
 MOST_ROWS = 1 << 40
-Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class TableService(table_service_pb2_grpc.TableServiceServicer):
@@ -132,7 +129,9 @@ class TableService(table_service_pb2_grpc.TableServiceServicer):
                     case "arrow_batch":
                         await asyncio.to_thread(writer.batch, message.arrow_batch)
                     case _:
-                        raise invalid("UPLOAD_ORDER", "After the header an upload has a schema, then batches.")
+                        raise invalid(
+                            "UPLOAD_ORDER", "After the header an upload has a schema, then batches."
+                        )
             return await asyncio.to_thread(writer.finish)
 
     async def _put(

@@ -59,7 +59,9 @@ class ScorestreamError(Exception):
         return self.message
 
 
-def invalid(reason: str, message: str, faults: Sequence[FieldFault] = (), **metadata: str) -> ScorestreamError:
+def invalid(
+    reason: str, message: str, faults: Sequence[FieldFault] = (), **metadata: str
+) -> ScorestreamError:
     """Return an INVALID_ARGUMENT error."""
     return ScorestreamError(ErrorCode.INVALID_ARGUMENT, reason, message, tuple(faults), metadata)
 

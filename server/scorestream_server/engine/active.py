@@ -114,7 +114,7 @@ class ActiveJob:
         self.committed[index] = file
         self.lanes.add(lane)
         devices = [name for name in self.job.device.split(",") if name]
-        if device not in devices:
+        if device and device not in devices:
             devices.append(device)
         self.job = replace(
             self.job,

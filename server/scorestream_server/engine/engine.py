@@ -31,8 +31,6 @@ from scorestream_server.workers.pool import MAX_ATTEMPTS, WorkerLost, WorkerPool
 logger = logging.getLogger(__name__)
 
 
-
-
 class Engine:
     """Drives every job that is not final; used on the event loop only."""
 
@@ -180,10 +178,14 @@ class Engine:
             active.committing -= 1
 
     async def _retry(self, active: ActiveJob, partition: Partition, reason: str) -> None:
+        if active.ending is not None:
+            return
         attempts = active.give_back(partition.index)
         rows = f"rows {partition.first_row} to {partition.first_row + partition.rows - 1}"
         if attempts >= MAX_ATTEMPTS:
-            message = f"Partition {partition.index} ({rows}) lost its worker {attempts} times; the last: {reason}."
+            message = (
+                f"Partition {partition.index} ({rows}) lost its worker {attempts} times; the last: {reason}."
+            )
             self._end(active, State.FAILED, ScorestreamError(ErrorCode.INTERNAL, "WORKER_LOST", message))
             return
         message = f"partition {partition.index} ({rows}) is run again: {reason}"
@@ -237,6 +239,7 @@ class Engine:
         await self._finish(active, State.SUCCEEDED_WITH_WARNINGS if active.job.warnings else State.SUCCEEDED)
 
     async def _finish(self, active: ActiveJob, state: State) -> None:
+        active.ending = state  # from here on nothing can end it otherwise
         now = time.time()
         job = active.job = replace(active.job, state=state, end_time=now, failure=active.failure)
         table = active.table_made
@@ -292,5 +295,3 @@ def _farewell(job: Job) -> str:
     if job.failure is not None:
         return job.failure.message
     return f"output: {', '.join(job.outputs)}" if job.outputs else ""
-
-

@@ -77,7 +77,9 @@ def require_active(session: Session) -> None:
 class Submitter:
     """Makes jobs."""
 
-    def __init__(self, database: Database, engine: Engine, directory: DataDirectory, roots: DataRoots) -> None:
+    def __init__(
+        self, database: Database, engine: Engine, directory: DataDirectory, roots: DataRoots
+    ) -> None:
         self._database = database
         self._engine = engine
         self._directory = directory

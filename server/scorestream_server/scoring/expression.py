@@ -148,6 +148,10 @@ class ExpressionScorer:
         """What the score code needs and gives."""
         return self._schema
 
+    def check(self, schema: pa.Schema) -> None:
+        """Refuse tables of a schema that the score code does not fit; raises what `ScoreCode.bind` does."""
+        self._code.bind(schema)
+
     def score(self, columns: Sequence[pa.Array], lane: Lane) -> list[pa.Array]:
         """Score rows; see `Scorer.score`.
 

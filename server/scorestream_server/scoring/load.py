@@ -4,12 +4,12 @@ from pathlib import Path
 
 from scorestream_server.device.base import Device
 from scorestream_server.domain.errors import invalid
-from scorestream_server.domain.model import ModelKind
+from scorestream_server.domain.model import ModelKind, ModelSchema
 from scorestream_server.scoring.base import Scorer
-from scorestream_server.scoring.forest import FOREST_KINDS, ForestScorer
+from scorestream_server.scoring.expression import ExpressionScorer
+from scorestream_server.scoring.forest import ForestScorer, load_forest
 from scorestream_server.scoring.model_files import refuse_pickle
 
-_SCORERS = dict.fromkeys(FOREST_KINDS, ForestScorer)
 _ENDINGS = {".sql": ModelKind.EXPRESSION, ".model": ModelKind.XGBOOST_LEGACY, ".bin": ModelKind.XGBOOST_LEGACY}
 _UBJSON_KEY_LENGTHS = b"iUIlL"
 _TREELITE_MAJOR_VERSIONS = range(3, 8)
@@ -21,9 +21,21 @@ def load_scorer(path: Path, kind: ModelKind, device: Device) -> Scorer:
     Raises:
         ScorestreamError: INVALID_ARGUMENT; the file holds no model of that kind that can be scored.
     """
-    if kind not in _SCORERS:
-        raise invalid("MODEL_KIND_UNSUPPORTED", f"Models of the kind {kind} cannot be scored by this server.")
-    return _SCORERS[kind](path, kind, device)
+    if kind is ModelKind.EXPRESSION:
+        return ExpressionScorer.from_file(path)
+    return ForestScorer(path, kind, device)
+
+
+def inspect_model(path: Path) -> ModelSchema:
+    """Return what the model in a file needs and gives.
+
+    Raises:
+        ScorestreamError: INVALID_ARGUMENT; it is no model that can be scored.
+    """
+    kind = detect_kind(path)
+    if kind is ModelKind.EXPRESSION:
+        return ExpressionScorer.from_file(path).schema
+    return load_forest(path, kind)[1]
 
 
 def detect_kind(path: Path) -> ModelKind:

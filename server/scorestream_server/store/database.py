@@ -123,7 +123,8 @@ class Database:
         try:
             with self._engine.execution_options(writes=True).begin() as connection:
                 for write in writes:
-                    connection.info["events"] = mine = []
+                    mine: list[Event] = []
+                    connection.info["events"] = mine
                     try:
                         with connection.begin_nested():
                             write.result = write.operation(connection)

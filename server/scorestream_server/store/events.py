@@ -14,7 +14,9 @@ from scorestream_server.store.schema import EVENTS
 
 def record(connection: sa.Connection, event: Event) -> Event:
     """Insert an event, whatever its `number`, and return it with the number that it got."""
-    values = {column.name: getattr(event, column.name) for column in EVENTS.columns if column.name != "number"}
+    values = {
+        column.name: getattr(event, column.name) for column in EVENTS.columns if column.name != "number"
+    }
     values["type"] = event.type.value
     values["state"] = event.state.value if event.state else ""
     number = connection.execute(sa.insert(EVENTS).values(values)).inserted_primary_key
@@ -30,7 +32,14 @@ def of_session(event_type: EventType, session: Session, time: float, message: st
 
 
 def of_job(
-    event_type: EventType, job: Job, session_name: str, time: float, *, message: str = "", device: str = "", lane: int = 0
+    event_type: EventType,
+    job: Job,
+    session_name: str,
+    time: float,
+    *,
+    message: str = "",
+    device: str = "",
+    lane: int = 0,
 ) -> Event:
     """Return an event, still without its number, that shows a job as it is now."""
     return Event(
@@ -87,4 +96,3 @@ def _event(row: Any) -> Event:
     values["type"] = EventType(values["type"])
     values["state"] = State(values["state"]) if values["state"] else None
     return Event(**values)
-

@@ -123,7 +123,13 @@ def attempts(connection: sa.Connection, job_id: str) -> dict[int, int]:
 
 
 def commit_partition(
-    connection: sa.Connection, job: Job, session_name: str, index: int, file: PartitionFile, lane: int, time: float
+    connection: sa.Connection,
+    job: Job,
+    session_name: str,
+    index: int,
+    file: PartitionFile,
+    lane: int,
+    time: float,
 ) -> bool:
     """Accept one attempt of a partition, write the job's new counts, and record the event.
 
@@ -143,7 +149,13 @@ def commit_partition(
 
 
 def retry_partition(
-    connection: sa.Connection, job: Job, session_name: str, index: int, attempts: int, message: str, time: float
+    connection: sa.Connection,
+    job: Job,
+    session_name: str,
+    index: int,
+    attempts: int,
+    message: str,
+    time: float,
 ) -> None:
     """Note that a partition lost its worker and will be run again."""
     chosen = sa.and_(PARTITIONS.c.job_id == job.id, PARTITIONS.c.idx == index)

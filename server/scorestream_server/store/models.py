@@ -63,7 +63,9 @@ def get(connection: sa.Connection, model_id: str, version: int) -> Model:
     return _model(row)
 
 
-def page(connection: sa.Connection, prefix: str, after: tuple[str, int], limit: int) -> tuple[list[Model], bool]:
+def page(
+    connection: sa.Connection, prefix: str, after: tuple[str, int], limit: int
+) -> tuple[list[Model], bool]:
     """Return up to `limit` models that follow `after` (name and version), and whether there are more."""
     query = sa.select(MODELS).where(
         ~MODELS.c.removed, sa.tuple_(MODELS.c.model_id, MODELS.c.version) > sa.tuple_(*map(sa.literal, after))

@@ -24,7 +24,15 @@ def find(connection: sa.Connection, owner: str, request_id: str, kind: str) -> s
     return str(row.resource_id)
 
 
-def record(connection: sa.Connection, owner: str, request_id: str, kind: str, resource_id: str, time: float) -> None:
+def record(
+    connection: sa.Connection, owner: str, request_id: str, kind: str, resource_id: str, time: float
+) -> None:
     """Note what a request created."""
-    values = {"owner": owner, "request_id": request_id, "kind": kind, "resource_id": resource_id, "time": time}
+    values = {
+        "owner": owner,
+        "request_id": request_id,
+        "kind": kind,
+        "resource_id": resource_id,
+        "time": time,
+    }
     connection.execute(sa.insert(REQUESTS).values(values))

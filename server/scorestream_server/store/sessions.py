@@ -28,7 +28,9 @@ def create(connection: sa.Connection, session: Session, request_id: str) -> Sess
         if earlier is not None:
             return get(connection, earlier, session.owner)
         requests.record(connection, session.owner, request_id, "session", session.id, session.create_time)
-    values = {column.name: getattr(session, column.name) for column in SESSIONS.columns if column.name != "seq"}
+    values = {
+        column.name: getattr(session, column.name) for column in SESSIONS.columns if column.name != "seq"
+    }
     connection.execute(sa.insert(SESSIONS).values(values | {"state": session.state.value}))
     events.record(connection, events.of_session(EventType.SESSION_CREATED, session, session.create_time))
     return session
@@ -66,7 +68,12 @@ def page(
 
 
 def set_state(
-    connection: sa.Connection, session_id: str, owner: str, state: SessionState, time: float, message: str = ""
+    connection: sa.Connection,
+    session_id: str,
+    owner: str,
+    state: SessionState,
+    time: float,
+    message: str = "",
 ) -> Session:
     """Move a session on, with its event where it ends, and return it as it is then."""
     session = get(connection, session_id, owner)

@@ -17,7 +17,9 @@ def put(connection: sa.Connection, table: Table, *, replace: bool) -> None:
     Raises:
         ScorestreamError: ALREADY_EXISTS, where the session has one of that name and `replace` is false.
     """
-    live = sa.and_(TABLES.c.session_id == table.session_id, TABLES.c.table_id == table.table_id, ~TABLES.c.dropped)
+    live = sa.and_(
+        TABLES.c.session_id == table.session_id, TABLES.c.table_id == table.table_id, ~TABLES.c.dropped
+    )
     if replace:
         connection.execute(sa.update(TABLES).where(live).values(dropped=True))
     else:

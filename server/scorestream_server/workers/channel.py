@@ -14,8 +14,8 @@ from scorestream_server.domain.messages import Command, Report
 
 _LENGTH = struct.Struct("!I")
 _encode = msgspec.msgpack.Encoder().encode
-_decode_command = msgspec.msgpack.Decoder(Command).decode
-_decode_report = msgspec.msgpack.Decoder(Report).decode
+_commands: msgspec.msgpack.Decoder[Command] = msgspec.msgpack.Decoder(Command)
+_reports: msgspec.msgpack.Decoder[Report] = msgspec.msgpack.Decoder(Report)
 
 
 class ServerEnd:
@@ -39,7 +39,7 @@ class ServerEnd:
         """
         try:
             (length,) = _LENGTH.unpack(await self._reader.readexactly(_LENGTH.size))
-            return _decode_report(await self._reader.readexactly(length))
+            return _reports.decode(await self._reader.readexactly(length))
         except (asyncio.IncompleteReadError, ConnectionError) as error:
             raise EOFError from error
 
@@ -69,4 +69,4 @@ class WorkerEnd:
             return None
         (length,) = _LENGTH.unpack(header)
         body = self._input.read(length)
-        return _decode_command(body) if len(body) == length else None
+        return _commands.decode(body) if len(body) == length else None

@@ -196,7 +196,9 @@ class LocalPool:
             if worker.ready:
                 pause = RESTART_SECONDS
             else:
-                logger.error("worker %d died before it was ready; next try in %.1f s", worker.info.worker_id, pause)
+                logger.error(
+                    "worker %d died before it was ready; next try in %.1f s", worker.info.worker_id, pause
+                )
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST_RESTART_SECONDS)
 
@@ -224,7 +226,9 @@ class LocalPool:
             except EOFError:
                 return
             except msgspec.DecodeError:
-                logger.exception("worker %d sent something that is no message; it is stopped", worker.info.worker_id)
+                logger.exception(
+                    "worker %d sent something that is no message; it is stopped", worker.info.worker_id
+                )
                 return
             match report:
                 case Ready(device=device, lanes=lanes):
@@ -253,7 +257,9 @@ class LocalPool:
         with contextlib.suppress(ProcessLookupError):
             worker.process.kill()
         code = await worker.process.wait()
-        reason = f"was ended by signal {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+        reason = (
+            f"was ended by signal {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+        )
         if not self._stopping:
             logger.warning("worker %d (process %d) %s", worker.info.worker_id, worker.info.pid, reason)
         for future in worker.tasks.values():
@@ -264,8 +270,4 @@ class LocalPool:
 
 def _error(report: TaskFailed) -> ScorestreamError:
     faults = tuple(FieldFault(name, description) for name, description in report.faults)
-    return ScorestreamError(
-        ErrorCode(report.code), report.reason, report.message, faults, report.metadata
-    )
-
-
+    return ScorestreamError(ErrorCode(report.code), report.reason, report.message, faults, report.metadata)

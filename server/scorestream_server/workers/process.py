@@ -117,14 +117,16 @@ class Worker:
                 return TableLoaded(task.task_id, table)
             case Publish():
                 schema = pa.ipc.read_schema(pa.py_buffer(task.schema))
-                output = publish(task.files, schema, task.destination, replace=task.replace, cancelled=cancelled)
+                output = publish(
+                    task.files, schema, task.destination, replace=task.replace, cancelled=cancelled
+                )
                 return OutputPublished(task.task_id, output)
 
     def _answer(self, task_id: int, work: Callable[[], Result]) -> None:
         """Do a task and send what came of it; no fault of a task ends a lane."""
         try:
             self._end.send(work())
-        except Exception as error:  # noqa: BLE001  # whatever it is, the server must hear of it
+        except Exception as error:  # whatever it is, the server must hear of it
             fault = _fault(error)
             if fault.code is ErrorCode.INTERNAL:
                 logger.exception("task %d failed", task_id)
@@ -157,7 +159,9 @@ def _fault(error: Exception) -> ScorestreamError:
 def main() -> None:
     """Run a worker on the socket that the pool handed over."""
     parser = argparse.ArgumentParser(description="A scorestream worker; started by the server.")
-    parser.add_argument("--socket", type=int, required=True, help="file descriptor of the socket to the server")
+    parser.add_argument(
+        "--socket", type=int, required=True, help="file descriptor of the socket to the server"
+    )
     parser.add_argument("--device", required=True)
     parser.add_argument("--lanes", type=int, required=True)
     arguments = parser.parse_args()
