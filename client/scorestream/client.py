@@ -16,6 +16,7 @@ from scorestream.v1 import job_service_pb2, model_service_pb2, session_service_p
 from scorestream.wire import (
     job_info,
     job_name,
+    model_id_of,
     model_info,
     model_name,
     session_info,
@@ -168,7 +169,7 @@ class Client:
         if name is None:
             if file is None:
                 raise InvalidArgumentError("A model made of source needs a name.", reason="NO_MODEL_NAME")
-            name = file.stem
+            name = model_id_of(file.name)
         if file is not None and not file.is_file():
             raise FileNotFoundError(f"There is no model file {file}.")
         header = model_service_pb2.RegisterModelHeader(

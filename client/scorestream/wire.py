@@ -34,7 +34,7 @@ Value = TypeVar("Value", bound=enum.StrEnum)
 MODEL = re.compile(r"(?P<name>[^@/\s]+)(?:@(?P<version>[1-9]\d{0,8}))?")
 RESOURCE = re.compile(r"models/(?P<name>[^/]+)(?:/versions/(?P<version>\d+))?")
 TABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
-MAX_TABLE_NAME = 128
+MAX_NAME = 128
 
 
 def session_name(session: str) -> str:
@@ -75,7 +75,13 @@ def model_label(resource: str) -> str:
 def table_id_of(file_name: str) -> str:
     """Return a table's name made of a file's name: its stem, with what a name may not have made `_`."""
     stem = re.sub(r"[^A-Za-z0-9_]", "_", file_name.split(".", 1)[0]) or "table"
-    return (stem if TABLE.fullmatch(stem) else f"_{stem}")[:MAX_TABLE_NAME]
+    return (stem if TABLE.fullmatch(stem) else f"_{stem}")[:MAX_NAME]
+
+
+def model_id_of(file_name: str) -> str:
+    """Return a model's name made of a file's name: its stem, with what a name may not have made `_`."""
+    stem = re.sub(r"[^A-Za-z0-9_.-]", "_", file_name.rpartition(".")[0] or file_name)
+    return (stem if stem[0].isalnum() else f"_{stem}")[:MAX_NAME]
 
 
 def last(resource: str) -> str:
@@ -244,6 +250,8 @@ def error_from_rpc(error: grpc.RpcError, address: str) -> ScorestreamError:
     reason, metadata, faults = _details(error)
     if code == "UNAVAILABLE" and not reason:
         reason, message = "NO_ANSWER", f"No scorestream server answers at {address}: {message}"
+    if code == "DEADLINE_EXCEEDED" and not reason:
+        reason, message = "TIMED_OUT", "What was waited for did not happen in the time that was given."
     kind = ERROR_OF_CODE.get(code, UnknownError)
     return kind(message or code, code=code, reason=reason, faults=faults, metadata=metadata)
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 
 import grpc
 import pytest
-from fake_server import FakeServer, abort, fake_server
 from google.rpc import error_details_pb2
 
 import scorestream
+from fake_server import FakeServer, abort, fake_server
 from scorestream.errors import ERROR_OF_CODE, Fault, JobFailedError, ScorestreamError
 
 

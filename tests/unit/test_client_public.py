@@ -11,14 +11,49 @@ import scorestream
 import scorestream.aio
 
 ROOT = Path(__file__).parents[2]
-PUBLIC = """
-AbortedError AlreadyExistsError Client DataLossError DeadlineExceededError Event EventType
-FailedPreconditionError Fault InternalError InvalidArgumentError Job JobCancelledError JobFailedError JobFailure
-JobInfo JobTimedOutError Model ModelFeature ModelInfo ModelOutput NotFoundError OutOfRangeError
-PermissionDeniedError Priority RequestCancelledError ResourceExhaustedError ScorestreamError Session SessionInfo
-SessionState State StatusRow Table TableInfo UnauthenticatedError UnavailableError UnimplementedError
-UnknownError connect local
-""".split()
+PUBLIC = [
+    "AbortedError",
+    "AlreadyExistsError",
+    "Client",
+    "DataLossError",
+    "DeadlineExceededError",
+    "Event",
+    "EventType",
+    "FailedPreconditionError",
+    "Fault",
+    "InternalError",
+    "InvalidArgumentError",
+    "Job",
+    "JobCancelledError",
+    "JobFailedError",
+    "JobFailure",
+    "JobInfo",
+    "JobTimedOutError",
+    "Model",
+    "ModelFeature",
+    "ModelInfo",
+    "ModelOutput",
+    "NotFoundError",
+    "OutOfRangeError",
+    "PermissionDeniedError",
+    "Priority",
+    "RequestCancelledError",
+    "ResourceExhaustedError",
+    "ScorestreamError",
+    "Session",
+    "SessionInfo",
+    "SessionState",
+    "State",
+    "StatusRow",
+    "Table",
+    "TableInfo",
+    "UnauthenticatedError",
+    "UnavailableError",
+    "UnimplementedError",
+    "UnknownError",
+    "connect",
+    "local",
+]
 
 
 def test_the_public_names_are_pinned() -> None:

@@ -1,0 +1,63 @@
+"""The commands, put together."""
+
+import sys
+from typing import Annotated
+
+import typer
+
+from scorestream.cli import job, model, score, serve, session, table
+from scorestream.cli.shell import FAILED, INTERRUPTED, exit_code, say
+from scorestream.errors import ScorestreamError
+
+app = typer.Typer(
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Score tables with models, on CPUs and GPUs: one file at once, or many jobs on a server.",
+)
+app.command("score")(score.score)
+app.command("serve")(serve.serve)
+app.add_typer(session.app, name="session")
+app.add_typer(job.app, name="job")
+app.add_typer(model.app, name="model")
+app.add_typer(table.app, name="table")
+
+
+def _version(wanted: bool) -> None:
+    """Print the version and end."""
+    if wanted:
+        from importlib.metadata import version  # noqa: PLC0415 - a tenth of the start-up, for this flag alone
+
+        typer.echo(f"scorestream {version('scorestream')}")
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    _version_wanted: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Take the options that belong to no command."""
+
+
+def main() -> None:
+    """Run the command line; errors become one sentence on standard error and an exit code.
+
+    Exit codes: 0 done; 1 a job failed, or a server did; 2 wrong usage, or a request that was refused for
+    what it asks; 130 interrupted.
+    """
+    try:
+        app()
+    except ScorestreamError as error:
+        say(f"Error: {error}")
+        sys.exit(exit_code(error))
+    except BrokenPipeError:
+        # The reader of our output has seen enough.
+        sys.stderr.close()
+        sys.exit(FAILED)
+    except OSError as error:
+        say(f"Error: {error}")
+        sys.exit(FAILED)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)

@@ -1,0 +1,226 @@
+"""`scorestream job ...`."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from scorestream.cli.following import follow
+from scorestream.cli.shell import (
+    DEFAULT_SERVER,
+    WATCH_PATIENCE,
+    Output,
+    OutputOption,
+    ServerOption,
+    columns_of,
+    console,
+    find_job,
+    open_client,
+    print_facts,
+    print_json,
+    print_table,
+    when,
+)
+
+if TYPE_CHECKING:
+    from scorestream.job import Job
+
+app = typer.Typer(no_args_is_help=True, help="Jobs: scoring actions that run on the server.")
+
+JobArgument = Annotated[
+    str, typer.Argument(metavar="JOB", help="Id of a job, or its name if it is the only one.")
+]
+
+
+@app.command("submit")
+def submit_job(
+    session: Annotated[str, typer.Argument(help="Name or id of a session.")],
+    model: Annotated[str, typer.Argument(help="Registered model: name, or name@version.")],
+    table: Annotated[str, typer.Argument(help="Table of the session.")],
+    where: Annotated[str, typer.Option(help="SQL predicate: only these rows are scored.")] = "",
+    keep: Annotated[str, typer.Option(help="Input columns to carry into the result: COL,COL.")] = "",
+    out: Annotated[str, typer.Option(help="Table of the session to make of the result.")] = "",
+    out_path: Annotated[str, typer.Option(help="Path on the server to write the result to.")] = "",
+    replace: Annotated[bool, typer.Option("--replace", help="Replace the output if it is there.")] = False,
+    name: Annotated[str, typer.Option(help="Name of the job.")] = "",
+    priority: Annotated[str, typer.Option(help="low, normal or high.")] = "normal",
+    wait: Annotated[bool, typer.Option("--wait", help="Show progress until it is final.")] = False,
+    output: OutputOption = Output.TEXT,
+    server: ServerOption = DEFAULT_SERVER,
+) -> None:
+    """Start a job and print its id; it goes on by itself.
+
+    Example: scorestream job submit ScoringJob_Seg1 dummy_scorer customers --where "segment_id = 1" --out scored
+    """
+    with open_client(server) as client:
+        job = client.get_session(session).score(
+            model,
+            table,
+            where=where,
+            keep=columns_of(keep),
+            out=out,
+            out_path=out_path,
+            replace=replace,
+            name=name,
+            priority=priority,
+        )
+        if wait:
+            _show(follow(job, output), output)
+            job.raise_for_state()
+        else:
+            _show(job, output)
+
+
+@app.command("list")
+def list_jobs(
+    session: Annotated[str, typer.Option(help="Only jobs of this session, by name or id.")] = "",
+    limit: Annotated[int, typer.Option(min=1, help="At most this many.")] = 50,
+    output: OutputOption = Output.TEXT,
+    server: ServerOption = DEFAULT_SERVER,
+) -> None:
+    """List jobs, newest first.
+
+    Example: scorestream job list --session ScoringJob_Seg1
+    """
+    with open_client(server) as client:
+        jobs = client.get_session(session).jobs(limit=limit) if session else client.jobs(limit=limit)
+    found = [job.info for job in jobs]
+    if output is Output.JSON:
+        return print_json(found)
+    return print_table(
+        ["job", "id", "session", "model", "table", "state", "rows done", "rows total", "created"],
+        [
+            (
+                info.name,
+                info.id,
+                info.session_id,
+                info.model,
+                info.table,
+                info.state,
+                info.rows_done,
+                info.rows_total,
+                when(info.created),
+            )
+            for info in found
+        ],
+    )
+
+
+@app.command("status")
+def job_status(
+    job: JobArgument, output: OutputOption = Output.TEXT, server: ServerOption = DEFAULT_SERVER
+) -> None:
+    """Show one job in full.
+
+    Example: scorestream job status job_seg1
+    """
+    with open_client(server) as client:
+        _show(find_job(client, job), output)
+
+
+@app.command("watch")
+def watch_job(
+    job: JobArgument,
+    after: Annotated[int, typer.Option(help="Only events with a higher number.")] = 0,
+    output: OutputOption = Output.TEXT,
+    server: ServerOption = DEFAULT_SERVER,
+) -> None:
+    """Show a job's progress until it is final; exit code 1 if it ended badly.
+
+    Example: scorestream job watch job_seg1
+    """
+    with open_client(server, patience=WATCH_PATIENCE) as client:
+        done = follow(find_job(client, job), output, after)
+        if output is Output.TEXT:
+            _show(done, output)
+        done.raise_for_state()
+
+
+@app.command("results")
+def job_results(
+    job: JobArgument,
+    to: Annotated[Path | None, typer.Option(help="File to write; its ending says the format.")] = None,
+    offset: Annotated[int, typer.Option(min=0, help="First result row wanted.")] = 0,
+    committed: Annotated[
+        bool, typer.Option("--committed", help="Do not wait for rows that are not there yet.")
+    ] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace the file if it is there.")] = False,
+    output: OutputOption = Output.TEXT,
+    server: ServerOption = DEFAULT_SERVER,
+) -> None:
+    """Read a job's result rows, while it runs too: as CSV, as JSON lines, or into a file.
+
+    Example: scorestream job results job_seg1 --to scores.parquet
+    """
+    with open_client(server, patience=WATCH_PATIENCE) as client:
+        found = find_job(client, job)
+        if to is None:
+            _print_rows(found, output, offset, committed=committed)
+        else:
+            from scorestream.result_file import ResultFile  # noqa: PLC0415 - keeps --help quick
+
+            with ResultFile(to, found.schema, replace=replace) as file:
+                for batch in found.results(offset, committed_only=committed):
+                    file.write(batch)
+            report = {"rows": file.rows, "file": str(to)}
+            print_json(report) if output is Output.JSON else console().print(
+                f"{file.rows:,} rows in {to}", markup=False
+            )
+        if not committed:
+            found.wait()
+
+
+@app.command("cancel")
+def cancel_job(
+    job: JobArgument, output: OutputOption = Output.TEXT, server: ServerOption = DEFAULT_SERVER
+) -> None:
+    """Ask a job to stop; what it committed stays readable.
+
+    Example: scorestream job cancel job_seg1
+    """
+    with open_client(server) as client:
+        _show(find_job(client, job).cancel(), output)
+
+
+def _print_rows(job: "Job", output: Output, offset: int, *, committed: bool) -> None:
+    """Print result rows as CSV with a heading, or as a JSON object a line."""
+    from pyarrow import csv  # noqa: PLC0415 - keeps --help quick
+
+    if output is Output.JSON:
+        for batch in job.results(offset, committed_only=committed):
+            for row in batch.to_pylist():
+                print_json(row, indent=None)
+        return
+    sys.stdout.flush()
+    with csv.CSVWriter(sys.stdout.buffer, job.schema) as rows:
+        for batch in job.results(offset, committed_only=committed):
+            rows.write_batch(batch)
+
+
+def _show(job: "Job", output: Output) -> None:
+    """Print one job."""
+    info = job.info
+    if output is Output.JSON:
+        return print_json(info)
+    failure = info.failure
+    return print_facts(
+        {
+            "job": info.name,
+            "id": info.id,
+            "session": info.session_id,
+            "state": info.state,
+            "rows": f"{info.rows_done:,} of {info.rows_total:,} done ({info.percent:.0f} %), {info.rows_scored:,} scored",
+            "model": info.model,
+            "table": info.table,
+            "where": info.where,
+            "keep": ", ".join(info.keep),
+            "out": info.out_table or info.out_path,
+            "created": when(info.created),
+            "started": when(info.started),
+            "ended": when(info.ended),
+            "outputs": ", ".join(info.outputs),
+            "failure": f"{failure.message} ({failure.reason})" if failure is not None else "",
+            "warnings": "; ".join(info.warnings),
+        }
+    )

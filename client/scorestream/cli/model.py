@@ -1,0 +1,131 @@
+"""`scorestream model ...`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from scorestream.cli.shell import (
+    DEFAULT_SERVER,
+    Output,
+    OutputOption,
+    ServerOption,
+    existing,
+    open_client,
+    print_facts,
+    print_json,
+    print_table,
+    when,
+    wrong_usage,
+)
+
+if TYPE_CHECKING:
+    from scorestream.model import Model
+
+app = typer.Typer(no_args_is_help=True, help="Models: registered scorers and their versions.")
+
+ModelArgument = Annotated[
+    str, typer.Argument(metavar="MODEL", help="Name (its newest version), or name@version.")
+]
+
+
+@app.command("add")
+def add_model(
+    path: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="Model file on this machine.")] = None,
+    name: Annotated[str, typer.Option(help="What to call it; otherwise after the file.")] = "",
+    source: Annotated[str, typer.Option(help='Score code instead of a file: "a * 0.5 + b AS score".')] = "",
+    output: OutputOption = Output.TEXT,
+    server: ServerOption = DEFAULT_SERVER,
+) -> None:
+    """Register a model. The same content under the same name keeps its version.
+
+    Example: scorestream model add credit_model.ubj --name credit
+    """
+    if (path is None) == (not source):
+        raise wrong_usage("Give a model file or --source.")
+    if source and not name:
+        raise wrong_usage("Score code needs a --name.")
+    if path is not None:
+        existing(path)
+    with open_client(server) as client:
+        _show(client.register_model(name or None, path=path, source=source or None), output)
+
+
+@app.command("list")
+def list_models(
+    prefix: Annotated[str, typer.Option(help="Only models whose name begins with this.")] = "",
+    output: OutputOption = Output.TEXT,
+    server: ServerOption = DEFAULT_SERVER,
+) -> None:
+    """List models and their versions.
+
+    Example: scorestream model list --prefix credit
+    """
+    with open_client(server) as client:
+        found = [model.info for model in client.models(prefix)]
+    if output is Output.JSON:
+        return print_json(found)
+    return print_table(
+        ["model", "version", "kind", "features", "description", "owner", "registered"],
+        [
+            (
+                info.name,
+                info.version,
+                info.kind,
+                len(info.features),
+                info.description,
+                info.owner,
+                when(info.created),
+            )
+            for info in found
+        ],
+    )
+
+
+@app.command("show")
+def show_model(
+    model: ModelArgument, output: OutputOption = Output.TEXT, server: ServerOption = DEFAULT_SERVER
+) -> None:
+    """Show a model with its inputs and outputs.
+
+    Example: scorestream model show credit@2
+    """
+    with open_client(server) as client:
+        _show(client.get_model(model), output)
+
+
+@app.command("remove")
+def remove_model(model: ModelArgument, server: ServerOption = DEFAULT_SERVER) -> None:
+    """Remove one version (name@version), or all versions (name).
+
+    Example: scorestream model remove credit@1
+    """
+    with open_client(server) as client:
+        versions = [client.get_model(model)]
+        if "@" not in model:
+            versions = [found for found in client.models(model) if found.name == model]
+        for version in versions:
+            version.remove()
+
+
+def _show(model: "Model", output: Output) -> None:
+    """Print one model."""
+    from scorestream.progress import bytes_text  # noqa: PLC0415 - keeps --help quick
+
+    info = model.info
+    if output is Output.JSON:
+        return print_json(info)
+    return print_facts(
+        {
+            "model": model.id,
+            "kind": info.kind,
+            "description": info.description,
+            "features": ", ".join(f.name for f in info.features if f.name)
+            or f"{len(info.features)}, by position",
+            "outputs": ", ".join(f"{column.name} ({column.type})" for column in info.outputs),
+            "size": bytes_text(info.size_bytes),
+            "digest": info.digest,
+            "owner": info.owner,
+            "registered": when(info.created),
+        }
+    )

@@ -1,0 +1,47 @@
+"""`scorestream serve`."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = 8500,
+    data_dir: Annotated[Path | None, typer.Option(help="Where the server keeps its state.")] = None,
+    data_root: Annotated[
+        list[Path] | None,
+        typer.Option(help="Directory that clients may read and write files under; repeat it."),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    workers: Annotated[int | None, typer.Option(help="Number of worker processes.")] = None,
+) -> None:
+    """Run a server until it is interrupted.
+
+    Example: scorestream serve --data-root /srv/tables --data-dir /var/lib/scorestream
+    """
+    from scorestream.private_server import require_server  # noqa: PLC0415 - keeps --help quick
+
+    require_server()
+    command = [
+        sys.executable,
+        "-m",
+        "scorestream_server",
+        "--host",
+        host,
+        "--port",
+        str(port),
+        "--device",
+        device,
+    ]
+    if data_dir is not None:
+        command += ["--data-dir", str(data_dir)]
+    for root in data_root or []:
+        command += ["--data-root", str(root)]
+    if workers is not None:
+        command += ["--workers", str(workers)]
+    # This process becomes the server, so that signals and exit codes are its own.
+    os.execv(command[0], command)  # noqa: S606 - our own module, run by this very interpreter

@@ -1,0 +1,137 @@
+"""`scorestream table ...`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from scorestream.cli.shell import (
+    DEFAULT_SERVER,
+    Output,
+    OutputOption,
+    ServerOption,
+    as_json,
+    open_client,
+    print_facts,
+    print_json,
+    print_table,
+    when,
+)
+
+if TYPE_CHECKING:
+    from scorestream.table import Table
+
+app = typer.Typer(no_args_is_help=True, help="Tables of a session.")
+
+SessionArgument = Annotated[str, typer.Argument(metavar="SESSION", help="Name or id of a session.")]
+TableArgument = Annotated[str, typer.Argument(metavar="TABLE", help="Name of a table of the session.")]
+
+
+@app.command("load")
+def load_table(
+    session: SessionArgument,
+    paths: Annotated[
+        list[Path],
+        typer.Argument(metavar="PATH...", help="CSV, Parquet or Arrow files or directories on the server."),
+    ],
+    name: Annotated[str, typer.Option(help="What to call the table; otherwise after the first file.")] = "",
+    upload: Annotated[bool, typer.Option("--upload", help="Send files of this machine instead.")] = False,
+    replace: Annotated[bool, typer.Option("--replace", help="Replace a table of that name.")] = False,
+    output: OutputOption = Output.TEXT,
+    server: ServerOption = DEFAULT_SERVER,
+) -> None:
+    """Make a table of files that the server can read, or send it your own.
+
+    Example: scorestream table load ScoringJob_Seg1 customers.parquet --upload
+    """
+    with open_client(server) as client:
+        found = client.get_session(session)
+        if upload:
+            from scorestream.input_files import open_files  # noqa: PLC0415 - keeps --help quick
+            from scorestream.wire import table_id_of  # noqa: PLC0415 - keeps --help quick
+
+            table = found.load_table(open_files(paths), name or table_id_of(paths[0].name), replace=replace)
+        else:
+            table = found.load_table([str(path) for path in paths], name or None, replace=replace)
+        _show(table, output)
+
+
+@app.command("list")
+def list_tables(
+    session: SessionArgument, output: OutputOption = Output.TEXT, server: ServerOption = DEFAULT_SERVER
+) -> None:
+    """List a session's tables.
+
+    Example: scorestream table list ScoringJob_Seg1
+    """
+    from scorestream.progress import bytes_text  # noqa: PLC0415 - keeps --help quick
+
+    with open_client(server) as client:
+        tables = client.get_session(session).tables()
+    if output is Output.JSON:
+        return print_json([_described(table) for table in tables])
+    return print_table(
+        ["table", "rows", "columns", "size", "format", "stored", "made"],
+        [
+            (
+                table.name,
+                table.rows,
+                len(table.schema),
+                bytes_text(table.info.size_bytes),
+                table.info.format,
+                table.info.backing_store.lower().replace("_", " "),
+                when(table.info.created),
+            )
+            for table in tables
+        ],
+    )
+
+
+@app.command("head")
+def head_table(
+    session: SessionArgument,
+    table: TableArgument,
+    rows: Annotated[int, typer.Option(min=1, max=1000, help="How many rows.")] = 10,
+    output: OutputOption = Output.TEXT,
+    server: ServerOption = DEFAULT_SERVER,
+) -> None:
+    """Show a table's first rows.
+
+    Example: scorestream table head ScoringJob_Seg1 scored_seg1 --rows 5
+    """
+    with open_client(server) as client:
+        found = client.get_session(session).table(table).head(rows)
+    if output is Output.JSON:
+        return print_json(found.to_pylist())
+    return print_table(found.column_names, [list(row.values()) for row in found.to_pylist()])
+
+
+@app.command("drop")
+def drop_table(session: SessionArgument, table: TableArgument, server: ServerOption = DEFAULT_SERVER) -> None:
+    """Drop a table; jobs that already run on it go on.
+
+    Example: scorestream table drop ScoringJob_Seg1 customers
+    """
+    with open_client(server) as client:
+        client.get_session(session).table(table).drop()
+
+
+def _described(table: "Table") -> dict[str, object]:
+    """Return a table's description with its columns."""
+    columns = [{"name": field.name, "type": str(field.type)} for field in table.schema]
+    return {**as_json(table.info), "columns": columns}
+
+
+def _show(table: "Table", output: Output) -> None:
+    """Print one table."""
+    if output is Output.JSON:
+        return print_json(_described(table))
+    return print_facts(
+        {
+            "table": table.name,
+            "rows": table.rows,
+            "columns": ", ".join(f"{field.name} ({field.type})" for field in table.schema),
+            "format": table.info.format,
+            "from": ", ".join(table.info.source_paths),
+        }
+    )
