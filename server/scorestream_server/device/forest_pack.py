@@ -155,7 +155,7 @@ def pack_planes(forest: ForestArrays) -> PlaneModel:
     )
 
 
-_SETS = 1 << 40
+_SETS = 1 << 60
 _ALWAYS_RIGHT = 1 << 30
 
 

@@ -183,8 +183,9 @@ def _rank_block(model, used, address, wide, start, count, ranks):  # type: ignor
     """Write how many thresholds each value has passed (a category: its code); -1 where it is missing."""
     values = model.values[_U(model.value_starts[used]) :]
     buckets = model.buckets[_U(used * BUCKETS) :]
-    low, scale, strict = model.low[used], model.scale[used], model.strict
+    low, scale = model.low[used], model.scale[used]
     category, floor = model.is_category[used], model.category_floor
+    passes_equal = model.strict or category
     first_step = np.int64(1) << model.steps[used]
     for row in range(_U(count)):
         value = _value_at(address, start + row, wide)
@@ -199,7 +200,7 @@ def _rank_block(model, used, address, wide, start, count, ranks):  # type: ignor
         while step > 1:
             step >>= 1
             probe = values[_U(rank + step - 1)]
-            rank += step if (key >= probe if strict else key > probe) else 0
+            rank += step if (key >= probe if passes_equal else key > probe) else 0
         if category:
             rank = rank if rank > 0 and values[_U(max(rank, 1) - 1)] == key else 0
         ranks[row] = rank if value == value else -1
