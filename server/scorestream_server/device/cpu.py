@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from scorestream_server.device import forest_numpy
 from scorestream_server.device.base import Columns
 from scorestream_server.device.forest_arrays import Floats, ForestArrays
-from scorestream_server.device.forest_pack import BLOCK, PlaneModel, PlaneScratch, fits_planes, pack_planes, plane_scratch
 from scorestream_server.device.forest_planes import score_planes
+from scorestream_server.device.plane_pack import PackedPlanes, PlaneScratch, fits_planes, pack_planes, plane_scratch
 from scorestream_server.device.program import Program, Vector, evaluate
+from scorestream_server.device.rank_pack import BLOCK
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,7 +21,7 @@ class CpuForest:
     """A forest, and its layout for the kernels that suit it."""
 
     forest: ForestArrays
-    planes: PlaneModel | None
+    planes: PackedPlanes | None
 
 
 @dataclass(eq=False)
@@ -38,7 +39,7 @@ class CpuLane:
         model = forest.planes
         addresses = np.array([column.ctypes.data for column in columns], np.uint64)
         wide = np.array([column.dtype == np.float64 for column in columns], np.uint64)
-        score_planes(model, addresses, wide, rows, plane_scratch(model), np.empty((len(sums), BLOCK), sums.dtype), sums)
+        score_planes(*model, addresses, wide, rows, plane_scratch(model), np.empty((len(sums), BLOCK), sums.dtype), sums)
         return forest_numpy.post_process(forest.forest, sums.T)
 
     def evaluate(self, program: Program, columns: Sequence[Vector]) -> list[Vector]:

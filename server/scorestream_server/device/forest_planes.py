@@ -17,14 +17,14 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from scorestream_server.device.forest_pack import BLOCK, BUCKETS, CODE_BITS, PLANE_BYTES
+from scorestream_server.device.forest_ranks import quantise
+from scorestream_server.device.plane_pack import CODE_BITS, PLANE_BYTES
+from scorestream_server.device.rank_pack import BLOCK
 
 _I8, _I64 = ir.IntType(8), ir.IntType(64)
 _BYTES64 = ir.VectorType(_I8, 64)
 _BITS64 = ir.VectorType(ir.IntType(1), 64)
 _PLANE = ir.VectorType(_I64, 8)
-
-LAST_BUCKET = np.float64(BUCKETS - 1)
 
 _U = np.uint64
 _U0, _U1, _U8, _U32 = _U(0), _U(1), _U(8), _U(32)
@@ -154,82 +154,13 @@ def _spread(_: Any, planes: Any, codes: Any) -> Any:
     return types.void(types.uint64, types.uint64), build
 
 
-@intrinsic  # type: ignore[untyped-decorator]
-def _value_at(_: Any, address: Any, place: Any, wide: Any) -> Any:
-    """Load a float32, or a float64 where ``wide``, as a float64."""
-
-    def build(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        base, index, is_wide = arguments
-        entry_wide = builder.icmp_unsigned("!=", is_wide, ir.Constant(_I64, 0))
-        with builder.if_else(entry_wide) as (then, otherwise):
-            with then:
-                at = builder.add(base, builder.shl(index, ir.Constant(_I64, 3)))
-                double = _load(builder, at, ir.DoubleType())
-                from_wide = builder.block
-            with otherwise:
-                at = builder.add(base, builder.shl(index, ir.Constant(_I64, 2)))
-                single = builder.fpext(_load(builder, at, ir.FloatType()), ir.DoubleType())
-                from_narrow = builder.block
-        value = builder.phi(ir.DoubleType())
-        value.add_incoming(double, from_wide)
-        value.add_incoming(single, from_narrow)
-        return value
-
-    return types.float64(types.uint64, types.uint64, types.uint64), build
-
-
-@nb.njit(nogil=True, error_model="numpy", boundscheck=False)
-def _rank_block(model, used, address, wide, start, count, ranks):  # type: ignore[no-untyped-def]
-    """Write how many thresholds each value has passed (a category: its code); -1 where it is missing."""
-    values = model.values[_U(model.value_starts[used]) :]
-    buckets = model.buckets[_U(used * BUCKETS) :]
-    low, scale = model.low[used], model.scale[used]
-    category, floor = model.is_category[used], model.category_floor
-    passes_equal = model.strict or category
-    first_step = np.int64(1) << model.steps[used]
-    for row in range(_U(count)):
-        value = _value_at(address, start + row, wide)
-        key = value
-        if category:
-            key = np.trunc(value) if value > floor else np.nan
-        place = (key - low) * scale
-        place = place if place > 0.0 else 0.0  # also where it is not a number
-        place = place if place < LAST_BUCKET else LAST_BUCKET
-        rank = np.int64(buckets[_U(np.int64(place))])
-        step = first_step
-        while step > 1:
-            step >>= 1
-            probe = values[_U(rank + step - 1)]
-            rank += step if (key >= probe if passes_equal else key > probe) else 0
-        if category:
-            rank = rank if rank > 0 and values[_U(max(rank, 1) - 1)] == key else 0
-        ranks[row] = rank if value == value else -1
-
-
-@nb.njit(nogil=True, error_model="numpy", boundscheck=False)
-def _fill_column(model, column, ranks, bytes_):  # type: ignore[no-untyped-def]
-    """Write one column of bytes: the ranks that it covers, from ``column_low`` on, cut to what a byte holds."""
-    low = model.column_low[column]
-    missing = model.column_missing[column]
-    if model.column_equal[column]:
-        for row in range(_U(BLOCK)):
-            rank = ranks[row]
-            code = (missing if rank < 0 else rank) - low
-            bytes_[row] = code if 0 < code <= 255 else 0
-    else:
-        for row in range(_U(BLOCK)):
-            rank = ranks[row]
-            bytes_[row] = min(max((missing if rank < 0 else rank) - low, 0), 255)
-
-
 @nb.njit(nogil=True, cache=True, error_model="numpy", boundscheck=False)
-def score_planes(model, addresses, wide, rows, scratch, sums, out):  # type: ignore[no-untyped-def]
+def score_planes(tables, model, leaves, addresses, wide, rows, scratch, sums, out):  # type: ignore[no-untyped-def]
     """Sum the leaves of ``rows`` rows into ``out``, shape ``(outputs, rows)``.
 
     Args:
-        model: a `PlaneModel`.
-        addresses: uint64, shape ``(features,)``: where each column starts in memory.
-        wide: uint64, shape ``(features,)``: 1 for a float64 column, 0 for a float32 one.
+        tables, model, leaves: a `PackedPlanes`.
+        addresses, wide: see `forest_ranks.quantise`.
         rows: how many rows the columns have.
         scratch: a `PlaneScratch` of this model's size, owned by the caller's lane.
         sums: shape ``(outputs, BLOCK)``, in the type of the leaves.
@@ -243,23 +174,21 @@ def score_planes(model, addresses, wide, rows, scratch, sums, out):  # type: ign
     xors_at = _U(model.xors.ctypes.data)
     for block in range(_U0, _U(rows), _U(BLOCK)):
         count = min(_U(BLOCK), _U(rows) - block)
-        for used in range(len(model.used_features)):
-            feature = model.used_features[used]
-            _rank_block(model, used, addresses[feature], wide[feature], block, count, scratch.ranks)
-            for column in range(model.feature_columns[used], model.feature_columns[used + 1]):
-                _fill_column(model, column, scratch.ranks, scratch.columns[column])
+        quantise(tables, addresses, wide, block, count, scratch.ranks, scratch.columns)
         sums[:] = 0
         for group in range(len(model.group_trees) - 1):
             for place in range(_U(model.group_planes[group]), _U(model.group_planes[group + 1])):
                 question = model.questions[place]
                 column = question >> _U32
                 plane = planes_at + (place - _U(model.group_planes[group])) * _U(PLANE_BYTES)
-                equal = _U(model.column_equal[column])
+                equal = _U(model.asks_equal[column])
                 _compare(columns_at + column * _U(BLOCK), question & _LOW32, equal, plane)
             _join_sets(model, group, planes_at)
             for tree in range(model.group_trees[group], model.group_trees[group + 1]):
                 _leaf_codes(model, tree, planes_at, pairs_at, bits_at, xors_at, codes_at)
-                _add_leaves(model, tree, scratch.codes, sums)
+                for table in range(model.table_outputs.shape[1]):
+                    output = model.table_outputs[tree, table]
+                    _add_leaves(leaves[tree * model.table_outputs.shape[1] + table], scratch.codes, sums[output])
         for output in range(len(sums)):
             for row in range(count):
                 out[output, block + row] = sums[output, row]
@@ -293,10 +222,7 @@ def _leaf_codes(model, tree, planes_at, pairs_at, bits_at, xors_at, codes_at):  
 
 
 @nb.njit(nogil=True, error_model="numpy", boundscheck=False)
-def _add_leaves(model, tree, codes, sums):  # type: ignore[no-untyped-def]
-    """Add each row's leaf to its sums."""
-    for table in range(_U(model.tree_tables[tree]), _U(model.tree_tables[tree + 1])):
-        leaves = model.leaves[table]
-        total = sums[_U(model.table_outputs[table])]
-        for row in range(_U(BLOCK)):
-            total[row] += leaves[codes[row]]
+def _add_leaves(leaves, codes, total):  # type: ignore[no-untyped-def]
+    """Add each row's leaf to its sum."""
+    for row in range(_U(BLOCK)):
+        total[row] += leaves[codes[row]]

@@ -6,65 +6,42 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scorestream_server.device.forest_arrays import Floats, ForestArrays
+from scorestream_server.device.rank_pack import BLOCK, CATEGORY, RankBuilder, RankTables, splits_by_feature
 
-BLOCK = 512
-"""Rows a block: the bits of a plane."""
-BUCKETS = 1024
-"""Equal parts of a feature's range; each knows the rank of the values at its start."""
 CODE_BITS = 8
 """Bits of a leaf's number."""
 MOST_LEAVES = 1 << CODE_BITS
 PLANE_BYTES = BLOCK // 8
 
-_BYTE_RANKS = 255
+_BYTE_SPAN = 255
 _GROUP_PLANES = 8192
 """Planes that a group of trees may use: as many as a core's second-level cache holds with room to spare."""
 _ALL_ROWS = 0
+_SETS = 1 << 60
+"""Answers from here on are sets, unions of the answers to questions."""
 
 
 class PlaneModel(NamedTuple):
-    """A forest as the kernels of `forest_planes` read it. ``U`` used features, ``C`` columns of bytes.
+    """A forest as the kernels of `forest_planes` read it, but for its leaves.
 
     Attributes:
-        used_features: int64, shape ``(U,)``.
-        values, value_starts: float64: each used feature's thresholds, ascending, and as many NaN behind
-            them as a search may overrun.
-        buckets: int32, shape ``(U * BUCKETS,)``: the rank at the start of each part of a feature's range.
-        low, scale, steps: from a value to its part, and the binary steps of the search within it.
-        is_category, category_floor, strict: how values are read and compared.
-        feature_columns: int64, shape ``(U + 1,)``: a feature's columns are consecutive.
-        column_low: int32, shape ``(C,)``: a column holds ranks above this one, up to 255 of them.
-        column_missing: int32: the rank that a missing value has there.
-        column_equal: uint8: 1 where a column is asked for a category, 0 where for a threshold.
         group_trees, group_planes, group_sets: int64: the trees, questions and sets of each group.
         questions: uint64: column << 32 | byte, ordered by column within a group. Their answers are the
             group's first planes, in that order; the sets come behind them.
+        asks_equal: uint8: for each column whether it is asked for a category rather than for a rank.
         set_starts, set_members: int64: the planes that each set is the union of.
         tree_splits, split_sources, split_planes: int64: each tree's splits, parents first; the rows that
             come there, and the plane that parts them. Source 0 is all rows; split ``k`` of a tree sends rows
             to 2k + 2 (left) and 2k + 3 (right).
         xor_starts, xors: for each tree and bit of a leaf's number, the sources whose rows flip it.
-        tree_tables, table_outputs, leaves: for each tree its tables of leaves, shape ``(tables, numbers)``.
+        table_outputs: int64, shape ``(T, W)``: the output that each of a tree's tables of leaves adds to.
     """
 
-    used_features: NDArray[np.int64]
-    values: NDArray[np.float64]
-    value_starts: NDArray[np.int64]
-    buckets: NDArray[np.int32]
-    low: NDArray[np.float64]
-    scale: NDArray[np.float64]
-    steps: NDArray[np.int64]
-    is_category: NDArray[np.bool_]
-    category_floor: float
-    strict: bool
-    feature_columns: NDArray[np.int64]
-    column_low: NDArray[np.int32]
-    column_missing: NDArray[np.int32]
-    column_equal: NDArray[np.uint8]
     group_trees: NDArray[np.int64]
     group_planes: NDArray[np.int64]
     group_sets: NDArray[np.int64]
     questions: NDArray[np.uint64]
+    asks_equal: NDArray[np.uint8]
     set_starts: NDArray[np.int64]
     set_members: NDArray[np.int64]
     tree_splits: NDArray[np.int64]
@@ -72,8 +49,14 @@ class PlaneModel(NamedTuple):
     split_planes: NDArray[np.int64]
     xor_starts: NDArray[np.int64]
     xors: NDArray[np.uint32]
-    tree_tables: NDArray[np.int64]
     table_outputs: NDArray[np.int64]
+
+
+class PackedPlanes(NamedTuple):
+    """A whole forest for the kernels of `forest_planes`; ``leaves``: for each tree and table, by leaf's number."""
+
+    ranks: RankTables
+    model: PlaneModel
     leaves: Floats
 
 
@@ -96,15 +79,16 @@ def aligned(rows: int, width: int) -> NDArray[np.uint8]:
     return memory[start : start + size].reshape(rows, width)
 
 
-def plane_scratch(model: PlaneModel) -> PlaneScratch:
+def plane_scratch(packed: PackedPlanes) -> PlaneScratch:
     """Allocate what scoring with a model needs."""
+    model = packed.model
     most_planes = int(np.max(np.diff(model.group_planes) + np.diff(model.group_sets), initial=0))
     most_splits = int(np.max(np.diff(model.tree_splits), initial=0))
     pairs = aligned(2 * most_splits + 2, PLANE_BYTES)
     pairs[_ALL_ROWS] = 0xFF
     return PlaneScratch(
         ranks=np.zeros(BLOCK, np.int32),
-        columns=aligned(max(len(model.column_low), 1), BLOCK),
+        columns=aligned(max(len(model.asks_equal), 1), BLOCK),
         planes=aligned(max(most_planes, 1), PLANE_BYTES),
         pairs=pairs,
         bits=aligned(CODE_BITS, PLANE_BYTES),
@@ -118,135 +102,36 @@ def fits_planes(forest: ForestArrays) -> bool:
     return bool(np.all(np.diff(leaf[forest.tree_starts]) <= MOST_LEAVES))
 
 
-def pack_planes(forest: ForestArrays) -> PlaneModel:
+def pack_planes(forest: ForestArrays) -> PackedPlanes:
     """Lay out a forest that `fits_planes`."""
+    builder = RankBuilder(forest, _BYTE_SPAN)
+    answers = np.zeros(len(forest.left), np.int64)
+    sets: dict[tuple[int, ...], int] = {}
+    for by_category, nodes in splits_by_feature(forest):
+        if not by_category:
+            column, byte = builder.thresholds(nodes)
+            answers[nodes] = (column << 32) | byte
+            continue
+        codes, count = builder.categories(nodes)
+        first = builder.code_columns(count)
+        for node, members in zip(nodes, codes, strict=True):
+            chunk, byte = np.divmod(members - 1, _BYTE_SPAN)
+            questions = tuple((((first + chunk) << 32) | (byte + 1)).tolist())
+            answers[node] = _SETS + sets.setdefault(questions, len(sets))
+    ranks = builder.tables()
     inner = np.flatnonzero(forest.left >= 0)
     tree_of = np.repeat(np.arange(forest.trees), np.diff(forest.tree_starts))
-    used, entry = np.unique(forest.feature[inner] * 2 + forest.categorical[inner], return_inverse=True)
-    columns = _Columns()
-    answers = np.zeros(len(inner), np.int64)  # for each split: its question, or its set + _SETS
-    tables = []
-    for place, key in enumerate(used):
-        nodes = np.flatnonzero(entry == place)
-        columns.next_feature()
-        if key % 2:
-            values = _ask_categories(forest, inner, nodes, columns, answers)
-        else:
-            values = _ask_thresholds(forest, inner, nodes, columns, answers)
-        tables.append(_search_table(values))
-    tree_splits = np.searchsorted(tree_of[inner], np.arange(forest.trees + 1))
-    return PlaneModel(
-        used_features=(used // 2).astype(np.int64),
-        values=np.concatenate([*(table.values for table in tables), np.zeros(1)]),
-        value_starts=np.cumsum([0, *(len(table.values) for table in tables)]).astype(np.int64),
-        buckets=np.concatenate([*(table.buckets for table in tables), np.zeros(1, np.int32)]),
-        low=np.array([table.low for table in tables], np.float64),
-        scale=np.array([table.scale for table in tables], np.float64),
-        steps=np.array([table.steps for table in tables], np.int64),
-        is_category=used % 2 == 1,
-        category_floor=-1.0 if forest.fractions_above_minus_one else float(np.nextafter(0.0, -1.0)),
-        strict=forest.strict,
-        feature_columns=np.array([*columns.starts, len(columns.low)], np.int64),
-        column_low=np.array(columns.low, np.int32),
-        column_missing=np.array(columns.missing, np.int32),
-        column_equal=np.array(columns.equal, np.uint8),
-        **_group_trees(columns, answers, tree_splits),
-        **_tree_steps(forest, inner, tree_of, tree_splits),
-    )
+    tree_splits = np.searchsorted(tree_of[inner], np.arange(forest.trees + 1)).astype(np.int64)
+    steps, leaves = _tree_steps(forest, inner, tree_of, tree_splits)
+    groups = _group_trees(list(sets), answers[inner], tree_splits)
+    asks_equal = (ranks.column_kind == CATEGORY).astype(np.uint8)
+    return PackedPlanes(ranks, PlaneModel(asks_equal=asks_equal, tree_splits=tree_splits, **groups, **steps), leaves)
 
 
-_SETS = 1 << 60
-_ALWAYS_RIGHT = 1 << 30
-
-
-class _Columns:
-    """The columns of bytes, the questions asked of them, and unions of questions, as they are found."""
-
-    def __init__(self) -> None:
-        self.starts: list[int] = []
-        self.low: list[int] = []
-        self.missing: list[int] = []
-        self.equal: list[bool] = []
-        self.sets: dict[tuple[int, ...], int] = {}
-
-    def next_feature(self) -> None:
-        self.starts.append(len(self.low))
-
-    def add(self, low: int, missing: int, *, equal: bool) -> int:
-        self.low.append(low)
-        self.missing.append(missing)
-        self.equal.append(equal)
-        return len(self.low) - 1
-
-    def set_of(self, questions: tuple[int, ...]) -> int:
-        return _SETS + self.sets.setdefault(questions, len(self.sets))
-
-
-def _ask_thresholds(
-    forest: ForestArrays, inner: NDArray[np.int64], nodes: NDArray[np.int64], columns: _Columns, answers: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """Set the questions of one feature's numeric splits; return its thresholds."""
-    values, rank = np.unique(forest.threshold[inner[nodes]].astype(np.float64), return_inverse=True)
-    chunk, byte = np.divmod(rank, _BYTE_RANKS)
-    # Missing values rank below everything in one column and above everything in another.
-    wanted, which = np.unique(chunk * 2 + forest.default_left[inner[nodes]], return_inverse=True)
-    made = [
-        columns.add(int(key // 2) * _BYTE_RANKS, 0 if key % 2 else _ALWAYS_RIGHT, equal=False) for key in wanted
-    ]
-    answers[nodes] = (np.array(made, np.int64)[which] << 32) | byte
-    return values
-
-
-def _ask_categories(
-    forest: ForestArrays, inner: NDArray[np.int64], nodes: NDArray[np.int64], columns: _Columns, answers: NDArray[np.int64]
-) -> NDArray[np.float64]:
-    """Set the questions of one feature's categorical splits; return its categories."""
-    spans = [slice(forest.category_starts[node], forest.category_starts[node + 1]) for node in inner[nodes]]
-    values = np.unique(np.concatenate([forest.categories[span] for span in spans]))
-    missing = len(values) + 1
-    first = len(columns.low)
-    for low in range(0, missing, _BYTE_RANKS):
-        columns.add(low, missing, equal=True)
-
-    for place, span in zip(nodes, spans, strict=True):
-        codes = np.searchsorted(values, forest.categories[span]) + 1
-        if forest.default_left[inner[place]]:
-            codes = np.append(codes, missing)
-        chunk, byte = np.divmod(codes - 1, _BYTE_RANKS)
-        questions = ((first + chunk) << 32) | (byte + 1)
-        answers[place] = columns.set_of(tuple(questions.tolist()))
-    return values.astype(np.float64)
-
-
-class _SearchTable(NamedTuple):
-    values: NDArray[np.float64]
-    buckets: NDArray[np.int32]
-    low: float
-    scale: float
-    steps: int
-
-
-def _search_table(values: NDArray[np.float64]) -> _SearchTable:
-    """Cut a feature's range into equal parts, so that a search starts close to its end.
-
-    The part of a value is computed here as the kernel does it, so the two agree to the last bit.
-    """
-    finite = values[np.isfinite(values)]
-    low = float(finite[0]) if len(finite) else 0.0
-    with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
-        scale = float(BUCKETS / (finite[-1] - low)) if len(finite) > 1 else 0.0
-        scale = scale if np.isfinite(scale) else 0.0
-        part = (values - low) * scale
-    part = np.where(part > 0, part, 0.0)
-    part = np.minimum(part, BUCKETS - 1).astype(np.int64)
-    starts = np.searchsorted(part, np.arange(BUCKETS)).astype(np.int32)
-    steps = int(np.bincount(part, minlength=1).max()).bit_length() if len(part) else 0
-    return _SearchTable(np.append(values, np.full(1 << steps, np.nan)), starts, low, scale, steps)
-
-
-def _group_trees(columns: _Columns, answers: NDArray[np.int64], tree_splits: NDArray[np.int64]) -> dict[str, Any]:
+def _group_trees(
+    members: list[tuple[int, ...]], answers: NDArray[np.int64], tree_splits: NDArray[np.int64]
+) -> dict[str, Any]:
     """Cut the trees into groups that use no more planes than fit a cache, and number each group's planes."""
-    members = list(columns.sets)
     bounds, planes, sets = [0], [0], [0]
     questions: list[NDArray[np.int64]] = []
     set_starts, set_members, split_planes = [0], [], np.zeros(len(answers), np.int64)
@@ -289,7 +174,7 @@ def _group_trees(columns: _Columns, answers: NDArray[np.int64], tree_splits: NDA
 
 def _tree_steps(
     forest: ForestArrays, inner: NDArray[np.int64], tree_of: NDArray[np.int64], tree_splits: NDArray[np.int64]
-) -> dict[str, Any]:
+) -> tuple[dict[str, Any], Floats]:
     """Return the boolean steps of every tree, and its leaves in the order of their numbers."""
     step = np.arange(len(inner)) - tree_splits[tree_of[inner]]
     source = np.zeros(len(forest.left), np.int64)
@@ -309,14 +194,11 @@ def _tree_steps(
         leaves[tree_of[leaf] * width + place, number[leaf]] = forest.leaves[leaf, place]
     outputs = forest.tree_output[:, None] + np.arange(width) * forest.output_step[:, None]
     return {
-        "tree_splits": tree_splits.astype(np.int64),
         "split_sources": source[inner],
         "xor_starts": np.append(0, np.cumsum(np.bincount(run, minlength=forest.trees * CODE_BITS))).astype(np.int64),
         "xors": np.append(np.concatenate(sources)[order], 0).astype(np.uint32),
-        "tree_tables": np.arange(forest.trees + 1, dtype=np.int64) * width,
-        "table_outputs": outputs.reshape(-1).astype(np.int64),
-        "leaves": leaves,
-    }
+        "table_outputs": outputs.astype(np.int64),
+    }, leaves
 
 
 def _leaf_numbers(forest: ForestArrays, tree_of: NDArray[np.int64]) -> NDArray[np.int64]:
