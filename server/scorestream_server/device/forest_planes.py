@@ -17,7 +17,7 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from scorestream_server.device.forest_ranks import quantise
+from scorestream_server.device.forest_ranks import copy_out, quantise
 from scorestream_server.device.plane_pack import CODE_BITS, PLANE_BYTES
 from scorestream_server.device.rank_pack import BLOCK
 
@@ -159,12 +159,12 @@ def score_planes(tables, model, leaves, addresses, wide, rows, scratch, sums, ou
     """Sum the leaves of ``rows`` rows into ``out``, shape ``(outputs, rows)``.
 
     Args:
-        tables, model, leaves: a `PackedPlanes`.
+        tables, model, leaves: a `PackedPlanes`, its leaves as a `Pair`.
         addresses, wide: see `forest_ranks.quantise`.
         rows: how many rows the columns have.
         scratch: a `PlaneScratch` of this model's size, owned by the caller's lane.
-        sums: shape ``(outputs, BLOCK)``, in the type of the leaves.
-        out: the result, in the type of the leaves.
+        sums: `Pair` of shape ``(outputs, BLOCK)``.
+        out: `Pair`: the result.
     """
     columns_at = _U(scratch.columns.ctypes.data)
     planes_at = _U(scratch.planes.ctypes.data)
@@ -175,7 +175,8 @@ def score_planes(tables, model, leaves, addresses, wide, rows, scratch, sums, ou
     for block in range(_U0, _U(rows), _U(BLOCK)):
         count = min(_U(BLOCK), _U(rows) - block)
         quantise(tables, addresses, wide, block, count, scratch.ranks, scratch.columns)
-        sums[:] = 0
+        sums.narrow[:] = 0
+        sums.wide[:] = 0
         for group in range(len(model.group_trees) - 1):
             for place in range(_U(model.group_planes[group]), _U(model.group_planes[group + 1])):
                 question = model.questions[place]
@@ -187,11 +188,12 @@ def score_planes(tables, model, leaves, addresses, wide, rows, scratch, sums, ou
             for tree in range(model.group_trees[group], model.group_trees[group + 1]):
                 _leaf_codes(model, tree, planes_at, pairs_at, bits_at, xors_at, codes_at)
                 for table in range(model.table_outputs.shape[1]):
-                    output = model.table_outputs[tree, table]
-                    _add_leaves(leaves[tree * model.table_outputs.shape[1] + table], scratch.codes, sums[output])
-        for output in range(len(sums)):
-            for row in range(count):
-                out[output, block + row] = sums[output, row]
+                    output, place = model.table_outputs[tree, table], tree * model.table_outputs.shape[1] + table
+                    if len(leaves.narrow):
+                        _add_leaves(leaves.narrow[place], scratch.codes, sums.narrow[output])
+                    else:
+                        _add_leaves(leaves.wide[place], scratch.codes, sums.wide[output])
+        copy_out(sums, out, block, count)
 
 
 @nb.njit(nogil=True, error_model="numpy", boundscheck=False)

@@ -1,17 +1,33 @@
 """Kernels that quantise a block of rows by the tables of `rank_pack`."""
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numba as nb
 import numpy as np
 from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
+from numpy.typing import NDArray
 
+from scorestream_server.device.forest_arrays import Floats
 from scorestream_server.device.rank_pack import BLOCK, BUCKETS, CATEGORY_SET, THRESHOLD
 
 _LAST_BUCKET = np.float64(BUCKETS - 1)
 _U = np.uint64
+
+
+class Pair(NamedTuple):
+    """A float32 or a float64 array; the other one is empty. So one compiled kernel serves both types."""
+
+    narrow: NDArray[np.float32]
+    wide: NDArray[np.float64]
+
+
+def pair(array: Floats) -> Pair:
+    """Wrap a two-dimensional array."""
+    if array.dtype == np.float32:
+        return Pair(array, np.empty((0, 1), np.float64))
+    return Pair(np.empty((0, 1), np.float32), array)
 
 
 @intrinsic  # type: ignore[untyped-decorator]
@@ -105,3 +121,12 @@ def _fill_column(tables, column, ranks, cells):  # type: ignore[no-untyped-def]
             rank = ranks[row]
             code = (missing if rank < 0 else rank) - low
             cells[row] = code if 0 < code <= most else 0
+
+
+@nb.njit(nogil=True, error_model="numpy", boundscheck=False)
+def copy_out(sums, out, start, count):  # type: ignore[no-untyped-def]
+    """Copy a block's sums, shape ``(outputs, BLOCK)``, to ``out``, shape ``(outputs, rows)``. Both are a `Pair`."""
+    for output in range(len(sums.narrow)):
+        out.narrow[output, start : start + count] = sums.narrow[output, :count]
+    for output in range(len(sums.wide)):
+        out.wide[output, start : start + count] = sums.wide[output, :count]
