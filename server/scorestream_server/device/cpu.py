@@ -1,6 +1,8 @@
 """The CPU as a device: a lane is a thread, and kernels let other threads run."""
 
+from collections import OrderedDict
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -8,30 +10,123 @@ from numpy.typing import NDArray
 
 from scorestream_server.device import forest_numpy
 from scorestream_server.device.base import Columns
-from scorestream_server.device.forest_arrays import ForestArrays
+from scorestream_server.device.forest_arrays import ForestArrays, PostProcessor
+from scorestream_server.device.forest_planes import score_planes
+from scorestream_server.device.forest_ranks import Pair, pair
+from scorestream_server.device.forest_walk import score_walk
+from scorestream_server.device.plane_pack import PackedPlanes, PlaneScratch, fits_planes, pack_planes, plane_scratch
 from scorestream_server.device.program import Program, Vector, evaluate
+from scorestream_server.device.rank_pack import BLOCK
+from scorestream_server.device.walk_pack import PackedWalk, WalkScratch, pack_walk, walk_scratch
+
+_KEPT_FORESTS = 4
+"""Forests whose working memory a lane keeps; the one not used for longest goes first."""
+
+
+@dataclass(frozen=True, eq=False)
+class CpuForest:
+    """A forest, and its layout for the kernel that suits it: None where only NumPy does.
+
+    Shared by lanes; nothing in it ever changes.
+    """
+
+    forest: ForestArrays
+    packed: PackedPlanes | PackedWalk | None
+
+
+@dataclass(frozen=True, eq=False)
+class _Memory:
+    scratch: PlaneScratch | WalkScratch
+    sums: Pair
 
 
 class CpuLane:
-    """One CPU thread's worth of work."""
+    """One CPU thread's worth of work, with the memory that it works in."""
 
-    def score_forest(self, forest: ForestArrays, columns: Columns) -> NDArray[np.floating[Any]]:
-        """Return the post-processed scores of all rows, shape ``(rows, outputs)``."""
-        return forest_numpy.score(forest, columns)
+    def __init__(self) -> None:
+        self._memory: OrderedDict[CpuForest, _Memory] = OrderedDict()
+
+    def score_forest(self, forest: CpuForest, columns: Columns) -> NDArray[np.floating[Any]]:
+        """Return the post-processed scores of all rows, shape ``(rows, outputs)``.
+
+        Args:
+            forest: what `CpuDevice.prepare_forest` returned.
+            columns: float32 or float64, one a feature; those that the forest narrows must be float32.
+        """
+        packed = forest.packed
+        if packed is None or not len(columns):
+            return forest_numpy.score(forest.forest, columns)
+        rows = len(columns[0])
+        sums = np.empty((forest.forest.outputs, rows), forest.forest.leaves.dtype)
+        addresses = np.array([column.ctypes.data for column in columns], np.uint64)
+        wide = np.array([column.dtype == np.float64 for column in columns], np.uint64)
+        memory = self._memory_for(forest, packed)
+        kernel = score_planes if isinstance(packed, PackedPlanes) else score_walk
+        kernel(
+            packed.ranks, packed.model, pair(packed.leaves), addresses, wide, rows, memory.scratch, memory.sums, pair(sums)
+        )
+        return forest_numpy.post_process(forest.forest, sums.T)
 
     def evaluate(self, program: Program, columns: Sequence[Vector]) -> list[Vector]:
         """Return the outputs of a score-code program."""
         return evaluate(np, program, columns)
 
+    def _memory_for(self, forest: CpuForest, packed: PackedPlanes | PackedWalk) -> _Memory:
+        memory = self._memory.get(forest)
+        if memory is None:
+            scratch = plane_scratch(packed) if isinstance(packed, PackedPlanes) else walk_scratch(packed)
+            memory = _Memory(scratch, pair(np.empty((forest.forest.outputs, BLOCK), packed.leaves.dtype)))
+            self._memory[forest] = memory
+            if len(self._memory) > _KEPT_FORESTS:
+                self._memory.popitem(last=False)
+        self._memory.move_to_end(forest)
+        return memory
+
 
 class CpuDevice:
+    """The cores of this machine; implements `device.base.Device`."""
+
     name = "cpu"
 
-    def prepare_forest(self, forest: ForestArrays) -> ForestArrays:
-        return forest
+    def prepare_forest(self, forest: ForestArrays) -> CpuForest:
+        """Lay a forest out for the kernel that scores it fastest."""
+        return CpuForest(forest, pack_planes(forest) if fits_planes(forest) else pack_walk(forest))
 
     def open_lane(self) -> CpuLane:
+        """Return a lane; it allocates its memory when it first scores with a forest, and keeps it."""
         return CpuLane()
 
     def warm_up(self) -> None:
-        pass
+        """Compile the kernels, or load them from numba's cache."""
+        forest = _smallest_forest()
+        lane = self.open_lane()
+        for packed in (pack_planes(forest), pack_walk(forest)):
+            lane.score_forest(CpuForest(forest, packed), [np.zeros(1, np.float32)])
+
+
+def _smallest_forest() -> ForestArrays:
+    """Return one tree of one split."""
+    return ForestArrays(
+        num_features=1,
+        classes=(1,),
+        tree_starts=np.array([0, 3], np.int64),
+        left=np.array([1, -1, -1], np.int32),
+        right=np.array([2, -1, -1], np.int32),
+        feature=np.zeros(3, np.int32),
+        threshold=np.zeros(3, np.float32),
+        narrow=np.ones(1, np.bool_),
+        default_left=np.zeros(3, np.bool_),
+        categorical=np.zeros(3, np.bool_),
+        category_starts=np.zeros(4, np.int64),
+        categories=np.zeros(0, np.uint32),
+        leaves=np.zeros((3, 1), np.float32),
+        tree_output=np.zeros(1, np.int32),
+        output_step=np.ones(1, np.int32),
+        base_scores=np.zeros(1),
+        average=False,
+        strict=True,
+        fractions_above_minus_one=False,
+        postprocessor=PostProcessor.IDENTITY,
+        sigmoid_alpha=1.0,
+        ratio_c=1.0,
+    )

@@ -4,7 +4,8 @@ The arrays hold a forest in one normal form, so that no kernel knows which libra
 
 - A row goes *left* at a numeric split when ``value < threshold`` (`ForestArrays.strict`) or
   ``value <= threshold``; at a categorical split when its category is in the node's set.
-- Children come after their parents, so one pass forwards over the nodes sees every parent first.
+- Children come after their parents, so one pass forwards over the nodes sees every parent first; every
+  node but a root has one parent.
 - Leaf values of a tree go to the outputs ``tree_output + j * output_step`` for ``j`` in ``range(leaf width)``.
 """
 
@@ -133,8 +134,11 @@ def structure_faults(forest: ForestArrays) -> list[str]:
         faults.append("a node has one child")
     if any(np.any(child[inner] <= place[inner]) or np.any(child[inner] >= last[inner]) for child in (forest.left, forest.right)):
         faults.append("a child lies outside its tree")
-    elif np.any(np.bincount(np.concatenate([forest.left[inner], forest.right[inner]]), minlength=nodes) > 1):
-        faults.append("a node has two parents")
+    else:
+        parents = np.bincount(np.concatenate([forest.left[inner], forest.right[inner]]), minlength=nodes)
+        parents[forest.tree_starts[:-1]] += 1
+        if np.any(parents != 1):
+            faults.append("a node has no parent, or two")
     if np.any(forest.feature < 0) or np.any(forest.feature >= max(forest.num_features, 1)):
         faults.append("a split reads a column that the model does not have")
     if np.any(np.isnan(forest.threshold[inner])):

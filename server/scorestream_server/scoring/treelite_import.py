@@ -124,9 +124,10 @@ def _read_tree(accessor: Any, width: int) -> _Tree:
         # x > t is the mirror image of x <= t.
         strict=np.where(numeric, np.isin(operator, (_LT, _GE)), False),
     )
-    return tree if np.all(left[left >= 0] > np.flatnonzero(left >= 0)) and np.all(
-        right[right >= 0] > np.flatnonzero(right >= 0)
-    ) else _parents_first(tree)
+    inner = np.flatnonzero(left >= 0)
+    children = np.concatenate([left[inner], right[inner]])
+    in_order = np.all(left[inner] > inner) and np.all(right[inner] > inner)
+    return tree if in_order and len(children) == len(left) - 1 else _parents_first(tree)
 
 
 def _leaves(field: Any, width: int, leaf: NDArray[np.bool_]) -> Floats:
@@ -142,7 +143,7 @@ def _leaves(field: Any, width: int, leaf: NDArray[np.bool_]) -> Floats:
 
 
 def _parents_first(tree: _Tree) -> _Tree:
-    """Renumber the nodes breadth first, for trainers that reuse the numbers of pruned nodes."""
+    """Renumber the nodes breadth first, for trainers that keep pruned nodes or reuse their numbers."""
     order, reached = [0], {0}
     for node in order:
         if tree.left[node] < 0:

@@ -1,0 +1,132 @@
+"""Kernels that quantise a block of rows by the tables of `rank_pack`."""
+
+from typing import Any, NamedTuple
+
+import numba as nb
+import numpy as np
+from llvmlite import ir
+from numba.core import types
+from numba.extending import intrinsic
+from numpy.typing import NDArray
+
+from scorestream_server.device.forest_arrays import Floats
+from scorestream_server.device.rank_pack import BLOCK, BUCKETS, CATEGORY_SET, THRESHOLD
+
+_LAST_BUCKET = np.float64(BUCKETS - 1)
+_U = np.uint64
+
+
+class Pair(NamedTuple):
+    """A float32 or a float64 array; the other one is empty. So one compiled kernel serves both types."""
+
+    narrow: NDArray[np.float32]
+    wide: NDArray[np.float64]
+
+
+def pair(array: Floats) -> Pair:
+    """Wrap a two-dimensional array."""
+    if array.dtype == np.float32:
+        return Pair(array, np.empty((0, 1), np.float64))
+    return Pair(np.empty((0, 1), np.float32), array)
+
+
+@intrinsic  # type: ignore[untyped-decorator]
+def _value_at(_: Any, address: Any, place: Any, wide: Any) -> Any:
+    """Load a float32, or a float64 where ``wide``, as a float64."""
+
+    def build(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
+        base, index, is_wide = arguments
+        entry_wide = builder.icmp_unsigned("!=", is_wide, ir.Constant(ir.IntType(64), 0))
+        with builder.if_else(entry_wide) as (then, otherwise):
+            with then:
+                at = builder.add(base, builder.shl(index, ir.Constant(ir.IntType(64), 3)))
+                double = builder.load(builder.inttoptr(at, ir.DoubleType().as_pointer()), align=8)
+                from_wide = builder.block
+            with otherwise:
+                at = builder.add(base, builder.shl(index, ir.Constant(ir.IntType(64), 2)))
+                single = builder.fpext(builder.load(builder.inttoptr(at, ir.FloatType().as_pointer()), align=4), ir.DoubleType())
+                from_narrow = builder.block
+        value = builder.phi(ir.DoubleType())
+        value.add_incoming(double, from_wide)
+        value.add_incoming(single, from_narrow)
+        return value
+
+    return types.float64(types.uint64, types.uint64, types.uint64), build
+
+
+@nb.njit(nogil=True, error_model="numpy", boundscheck=False)
+def quantise(tables, addresses, wide, start, count, ranks, columns):  # type: ignore[no-untyped-def]
+    """Quantise the rows ``start:start + count``.
+
+    Args:
+        tables: `RankTables`.
+        addresses: uint64, shape ``(features,)``: where each of the table's columns starts in memory.
+        wide: uint64, shape ``(features,)``: 1 for a float64 column, 0 for a float32 one.
+        start, count: uint64.
+        ranks: int32, shape ``(BLOCK,)``: memory to work in.
+        columns: unsigned, shape ``(C, BLOCK)``: the result. Rows from ``count`` on are left as they were.
+    """
+    for used in range(len(tables.features)):
+        feature = tables.features[used]
+        _rank_block(tables, used, addresses[feature], wide[feature], start, count, ranks)
+        for column in range(tables.column_starts[used], tables.column_starts[used + 1]):
+            _fill_column(tables, column, ranks, columns[column])
+
+
+@nb.njit(nogil=True, error_model="numpy", boundscheck=False)
+def _rank_block(tables, used, address, wide, start, count, ranks):  # type: ignore[no-untyped-def]
+    """Write how many thresholds each value has passed (a category: its code); -1 where it is missing."""
+    values = tables.values[_U(tables.value_starts[used]) :]
+    buckets = tables.buckets[_U(used * BUCKETS) :]
+    low, scale = tables.low[used], tables.scale[used]
+    category, floor = tables.is_category[used], tables.category_floor
+    passes_equal = tables.strict or category
+    first_step = np.int64(1) << tables.steps[used]
+    for row in range(_U(count)):
+        value = _value_at(address, start + row, wide)
+        key = value
+        if category:
+            key = np.trunc(value) if value > floor else np.nan
+        place = (key - low) * scale
+        place = place if place > 0.0 else 0.0  # also where it is not a number
+        place = place if place < _LAST_BUCKET else _LAST_BUCKET
+        rank = np.int64(buckets[_U(np.int64(place))])
+        step = first_step
+        while step > 1:
+            step >>= 1
+            probe = values[_U(rank + step - 1)]
+            rank += step if (key >= probe if passes_equal else key > probe) else 0
+        if category:
+            rank = rank if rank > 0 and values[_U(max(rank, 1) - 1)] == key else 0
+        ranks[row] = rank if value == value else -1
+
+
+@nb.njit(nogil=True, error_model="numpy", boundscheck=False)
+def _fill_column(tables, column, ranks, cells):  # type: ignore[no-untyped-def]
+    """Write one column, cut to what its cells hold."""
+    low = tables.column_low[column]
+    missing = tables.column_missing[column]
+    kind = tables.column_kind[column]
+    most = np.int32(255 if cells.itemsize == 1 else 65535)
+    if kind == THRESHOLD:
+        for row in range(_U(BLOCK)):
+            rank = ranks[row]
+            cells[row] = min(max((missing if rank < 0 else rank) - low, np.int32(0)), most)
+    elif kind == CATEGORY_SET:
+        for row in range(_U(BLOCK)):
+            rank = ranks[row]
+            cells[row] = tables.members[_U(low + (missing if rank < 0 else rank))]
+    else:
+        for row in range(_U(BLOCK)):
+            rank = ranks[row]
+            code = (missing if rank < 0 else rank) - low
+            cells[row] = code if 0 < code <= most else 0
+
+
+@nb.njit(nogil=True, error_model="numpy", boundscheck=False)
+def copy_out(sums, out, start, count):  # type: ignore[no-untyped-def]
+    """Copy a block's sums, shape ``(outputs, BLOCK)``, to ``out``, shape ``(outputs, rows)``. Both are a `Pair`."""
+    for output in range(len(sums.narrow)):
+        out.narrow[output, start : start + count] = sums.narrow[output, :count]
+    for output in range(len(sums.wide)):
+        out.wide[output, start : start + count] = sums.wide[output, :count]
