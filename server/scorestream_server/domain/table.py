@@ -1,0 +1,139 @@
+"""Tables: what they are made of, how they are cut into partitions, and what scoring leaves on disk.
+
+Plain frozen records: they are stored as JSON and sent to workers as they are.
+"""
+
+import enum
+from dataclasses import dataclass
+
+
+class FileFormat(enum.StrEnum):
+    """How a table's fragments are stored."""
+
+    ARROW = "arrow"
+    PARQUET = "parquet"
+    CSV = "csv"
+
+
+class BackingStore(enum.StrEnum):
+    """Where a table's bytes are mapped from."""
+
+    INHERIT = "inherit"
+    IN_PLACE_PREFERRED = "in_place_preferred"
+    DISK_CACHE = "disk_cache"
+
+
+class OutputFormat(enum.StrEnum):
+    """What an output is written as; the destination's ending says it."""
+
+    PARQUET = "parquet"
+    ARROW = "arrow"
+    CSV = "csv"
+    DATASET = "dataset"
+    """A directory of Parquet files with ``manifest.json`` and ``_SUCCESS``."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """A file as it was when it was looked at; a file with another size or time is another file."""
+
+    path: str
+    size: int
+    mtime_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fragment:
+    """The smallest part of a table that is read at once: an Arrow record batch or a Parquet row group.
+
+    Attributes:
+        path: the file, one of the table's ``files``.
+        format: ARROW or PARQUET.
+        part: the index of the record batch or of the row group in the file.
+        rows: how many rows it has.
+        bytes: its decoded size, all columns, in bytes; an estimate for Parquet.
+    """
+
+    path: str
+    format: FileFormat
+    part: int
+    rows: int
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class TableData:
+    """Rows on disk, ready to be read.
+
+    Attributes:
+        fragments: the parts, in row order.
+        files: every file that the fragments are read from; each is checked before a read.
+        sources: the files that the client named; the same as ``files`` where the table is in place.
+        schema: the normalised Arrow schema as an Arrow IPC message. A column of a type that cannot be
+            read keeps its own type here, and is refused by name when it is used.
+        rows: how many rows there are.
+        format: the format of the sources.
+        in_place: True where the sources themselves are read, False where they were converted.
+        notes: what a person should know about the load, for example a column that became text.
+    """
+
+    fragments: tuple[Fragment, ...]
+    files: tuple[SourceFile, ...]
+    sources: tuple[SourceFile, ...]
+    schema: bytes
+    rows: int
+    format: FileFormat
+    in_place: bool
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FragmentSlice:
+    """Rows ``offset`` to ``offset + rows`` of the table's fragment number ``fragment``."""
+
+    fragment: int
+    offset: int
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
+class Partition:
+    """A contiguous row range of a table: the unit of scheduling, of commit and of retry."""
+
+    index: int
+    first_row: int
+    rows: int
+    slices: tuple[FragmentSlice, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PartitionFile:
+    """A partition's result: an Arrow IPC file with its row count, size in bytes and CRC-32."""
+
+    path: str
+    rows: int
+    bytes: int
+    crc32: int
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where an output goes: a checked absolute path, and the format that its ending asks for."""
+
+    path: str
+    format: OutputFormat
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """An output that is complete and under its final name.
+
+    Attributes:
+        paths: the data files (one, or the parts of a data set).
+        rows: rows in all of them.
+        bytes: size of all of them.
+    """
+
+    paths: tuple[str, ...]
+    rows: int
+    bytes: int
