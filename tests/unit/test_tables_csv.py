@@ -95,17 +95,23 @@ def test_a_late_value_widens_its_column_as_if_it_stood_first(
     assert rows.column("a")[1000].as_py() == value
     assert rows.num_rows == 2001
     notes = (rows.schema.metadata or {})[b"notes"].decode()
-    assert notes == ("column 'a' is text because of 'abc' in data row 1,001 of 't0.csv'" if late == "abc" else "")
+    assert notes == (
+        "column 'a' is text because of 'abc' in data row 1,001 of 't0.csv'" if late == "abc" else ""
+    )
 
 
-def test_a_column_that_begins_empty_takes_the_type_of_what_comes(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_column_that_begins_empty_takes_the_type_of_what_comes(
+    load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(csv_source, "BLOCK_BYTES", 256)
     rows = load("a,b,c,d\n" + "1,,,\n" * 500 + "1,2,w,2024-01-01 10:00:00\n")
     assert rows.schema.types == [pa.int64(), pa.int64(), pa.string(), pa.timestamp("us")]
     assert (rows.schema.metadata or {})[b"notes"] == b""
 
 
-def test_a_column_of_numbers_and_truths_is_text_in_any_order(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_column_of_numbers_and_truths_is_text_in_any_order(
+    load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(csv_source, "BLOCK_BYTES", 64)
     assert load("a\n" + "5\n" * 50 + "true\n" * 50).schema.types == [pa.string()]
     assert load("a\n" + "true\n" * 50 + "5x\n" * 50).schema.types == [pa.string()]
@@ -128,7 +134,9 @@ def test_several_files_share_columns_and_types(load: Load) -> None:
         ('a,b\n1,"x\ny"\n\n3,4,5\n', "5", "3,4,5"),
     ],
 )
-def test_a_broken_line_is_named_with_its_beginning(load: Load, cache: Path, text: str, line: str, start: str) -> None:
+def test_a_broken_line_is_named_with_its_beginning(
+    load: Load, cache: Path, text: str, line: str, start: str
+) -> None:
     error = fault(load, text)
     assert (error.reason, error.metadata["line"]) == ("CSV_BROKEN_LINE", line)
     assert "'t0.csv'" in error.message
@@ -149,7 +157,9 @@ def test_a_broken_line_is_named_with_its_beginning(load: Load, cache: Path, text
         (b'a,b\n1,"' + b"x" * 9_000_000, "CSV_BROKEN_LINE"),
     ],
 )
-def test_unreadable_files_are_refused_and_leave_nothing(load: Load, cache: Path, text: bytes, reason: str) -> None:
+def test_unreadable_files_are_refused_and_leave_nothing(
+    load: Load, cache: Path, text: bytes, reason: str
+) -> None:
     assert fault(load, text).reason == reason
     assert list(cache.iterdir()) == []
 

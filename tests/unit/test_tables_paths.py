@@ -26,9 +26,9 @@ def roots(tree: Path) -> DataRoots:
     return DataRoots([tree / "a", tree / "b"])
 
 
-def reason(call: Callable[[], object]) -> str:
+def reason(call: Callable[..., object], *args: object, **options: object) -> str:
     with pytest.raises(ScorestreamError) as caught:
-        call()
+        call(*args, **options)
     return caught.value.reason
 
 
@@ -39,7 +39,9 @@ def test_a_relative_path_is_found_in_the_first_root_that_has_it(tree: Path, root
     assert roots.resolve(str(tree / "b/x.csv")) == tree / "b/x.csv"
 
 
-def test_every_way_out_of_the_roots_is_refused_whether_or_not_the_file_exists(tree: Path, roots: DataRoots) -> None:
+def test_every_way_out_of_the_roots_is_refused_whether_or_not_the_file_exists(
+    tree: Path, roots: DataRoots
+) -> None:
     (tree / "a/link").symlink_to(tree / "secret")
     (tree / "a/dangling").symlink_to(tree / "nowhere")
     (tree / "a/loop").symlink_to(tree / "a/loop")
@@ -66,28 +68,37 @@ def test_every_way_out_of_the_roots_is_refused_whether_or_not_the_file_exists(tr
             "PATH_OUTSIDE_DATA_ROOTS",
         ), text
         assert repr(text) in caught.value.message
-    assert reason(lambda: roots.resolve("loop")) == "FILE_NOT_FOUND"
+    assert reason(roots.resolve, "loop") == "FILE_NOT_FOUND"
 
 
 def test_what_is_no_path_is_refused(roots: DataRoots) -> None:
     for text in ("", "x\0.csv", "\ud800.csv", "s3://bucket/x.csv", "file:///etc/passwd", "a/" * 4000):
-        assert reason(lambda text=text: roots.resolve(text)) == "INVALID_PATH", text[:20]
+        assert reason(roots.resolve, text) == "INVALID_PATH", text[:20]
 
 
 def test_encoded_tricks_and_tildes_are_plain_characters(roots: DataRoots) -> None:
     for text in ("%2e%2e/secret/s.csv", "..%2fsecret", "~/x.csv", "..\\secret\\s.csv", "n" * 300, "no.csv"):
-        assert reason(lambda text=text: roots.resolve(text)) == "FILE_NOT_FOUND", text[:20]
+        assert reason(roots.resolve, text) == "FILE_NOT_FOUND", text[:20]
 
 
 def test_no_roots_allow_nothing_and_none_allows_everything(tree: Path) -> None:
-    assert reason(lambda: DataRoots([]).resolve("x.csv")) == "PATH_OUTSIDE_DATA_ROOTS"
-    assert reason(lambda: DataRoots([]).output("x.csv")) == "PATH_OUTSIDE_DATA_ROOTS"
+    assert reason(DataRoots([]).resolve, "x.csv") == "PATH_OUTSIDE_DATA_ROOTS"
+    assert reason(DataRoots([]).output, "x.csv") == "PATH_OUTSIDE_DATA_ROOTS"
     assert DataRoots(None).resolve(str(tree / "secret/s.csv")) == tree / "secret/s.csv"
-    assert reason(lambda: DataRoots(None).resolve(str(tree / "none"))) == "FILE_NOT_FOUND"
+    assert reason(DataRoots(None).resolve, str(tree / "none")) == "FILE_NOT_FOUND"
 
 
 def test_a_directory_gives_its_data_files_sorted_without_hidden_ones(tree: Path, roots: DataRoots) -> None:
-    for name in (".h.csv", "_SUCCESS", "_m.csv", "notes.txt", ".git/z.csv", "_tmp/z.csv", "sub/b.TSV", "sub/a.csv.gz"):
+    for name in (
+        ".h.csv",
+        "_SUCCESS",
+        "_m.csv",
+        "notes.txt",
+        ".git/z.csv",
+        "_tmp/z.csv",
+        "sub/b.TSV",
+        "sub/a.csv.gz",
+    ):
         path = tree / "a" / name
         path.parent.mkdir(exist_ok=True)
         path.write_text("v\n1\n")
@@ -99,7 +110,7 @@ def test_a_directory_gives_its_data_files_sorted_without_hidden_ones(tree: Path,
 
 def test_a_link_out_of_the_root_inside_a_directory_is_refused(tree: Path, roots: DataRoots) -> None:
     (tree / "a/sub/out.csv").symlink_to(tree / "secret/s.csv")
-    assert reason(lambda: roots.inputs(["sub"])) == "PATH_OUTSIDE_DATA_ROOTS"
+    assert reason(roots.inputs, ["sub"]) == "PATH_OUTSIDE_DATA_ROOTS"
 
 
 def test_bad_inputs_are_refused_by_name(tree: Path, roots: DataRoots) -> None:
@@ -107,15 +118,17 @@ def test_bad_inputs_are_refused_by_name(tree: Path, roots: DataRoots) -> None:
     (tree / "a/model.bin").write_bytes(b"")
     (tree / "a/p.parquet").write_bytes(b"")
     os.mkfifo(tree / "a/pipe.csv")
-    assert reason(lambda: roots.inputs([])) == "NO_INPUT_FILES"
-    assert reason(lambda: roots.inputs(["empty"])) == "NO_INPUT_FILES"
-    assert reason(lambda: roots.inputs(["model.bin"])) == "UNSUPPORTED_FILE"
-    assert reason(lambda: roots.inputs(["pipe.csv"])) == "UNSUPPORTED_FILE"
+    assert reason(roots.inputs, []) == "NO_INPUT_FILES"
+    assert reason(roots.inputs, ["empty"]) == "NO_INPUT_FILES"
+    assert reason(roots.inputs, ["model.bin"]) == "UNSUPPORTED_FILE"
+    assert reason(roots.inputs, ["pipe.csv"]) == "UNSUPPORTED_FILE"
     with pytest.raises(ScorestreamError, match=r"'x.csv' is csv, 'p.parquet' is parquet"):
         roots.inputs(["x.csv", "p.parquet"])
 
 
-def test_an_output_goes_beside_existing_files_and_its_ending_says_the_format(tree: Path, roots: DataRoots) -> None:
+def test_an_output_goes_beside_existing_files_and_its_ending_says_the_format(
+    tree: Path, roots: DataRoots
+) -> None:
     assert roots.output("o.parquet") == Destination(str(tree / "a/o.parquet"), OutputFormat.PARQUET)
     assert roots.output("sub/o.feather").format is OutputFormat.ARROW
     assert roots.output(str(tree / "b/o.CSV")) == Destination(str(tree / "b/o.CSV"), OutputFormat.CSV)
@@ -126,8 +139,19 @@ def test_an_output_goes_beside_existing_files_and_its_ending_says_the_format(tre
 def test_an_output_cannot_leave_the_roots_or_have_a_strange_name(tree: Path, roots: DataRoots) -> None:
     (tree / "a/link").symlink_to(tree / "secret")
     for text in ("../o.csv", "link/o.csv", str(tree / "secret/o.csv"), "/tmp/o.csv", str(tree / "o.csv")):  # noqa: S108  must be refused
-        assert reason(lambda text=text: roots.output(text)) == "PATH_OUTSIDE_DATA_ROOTS", text
-    for text in (".hidden.csv", "_o.csv", "a\n.csv", "..", ".", "/", "o.csv\0", "-rf.csv", "o" * 250 + ".csv", "ü.csv"):
-        assert reason(lambda text=text: roots.output(text)) == "INVALID_PATH", text
-    assert reason(lambda: roots.output("none/o.csv")) == "OUTPUT_DIRECTORY_NOT_FOUND"
-    assert reason(lambda: roots.output("o.xlsx")) == "UNSUPPORTED_OUTPUT"
+        assert reason(roots.output, text) == "PATH_OUTSIDE_DATA_ROOTS", text
+    for text in (
+        ".hidden.csv",
+        "_o.csv",
+        "a\n.csv",
+        "..",
+        ".",
+        "/",
+        "o.csv\0",
+        "-rf.csv",
+        "o" * 250 + ".csv",
+        "ü.csv",
+    ):
+        assert reason(roots.output, text) == "INVALID_PATH", text
+    assert reason(roots.output, "none/o.csv") == "OUTPUT_DIRECTORY_NOT_FOUND"
+    assert reason(roots.output, "o.xlsx") == "UNSUPPORTED_OUTPUT"

@@ -21,7 +21,6 @@ converted in slices whose decoded size is bounded.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -34,6 +33,9 @@ MAX_BATCH_ROWS = 131_072
 
 MAX_BATCH_BYTES = 64 << 20
 """No batch takes more bytes once decoded, unless a single row does."""
+
+READ_ERRORS = (pa.ArrowException, OSError, EOFError, KeyError, ValueError)
+"""What Arrow's readers raise for damaged data (a damaged IPC message is an OSError, a damaged name a ValueError)."""
 
 _UNCHANGED = (
     pat.is_boolean,
@@ -76,13 +78,17 @@ def normal_schema(schema: pa.Schema, where: str) -> pa.Schema:
     """
     faults = []
     first_at: dict[str, int] = {}
-    for at, name in enumerate(schema.names, start=1):
+    try:
+        names = schema.names
+    except UnicodeDecodeError as error:
+        raise corrupt(where, f"a column's name is no text ({error})") from None
+    for at, name in enumerate(names, start=1):
         if not name.strip():
             faults.append(FieldFault(f"column {at}", "it has no name"))
         elif name in first_at:
             faults.append(FieldFault(name, f"columns {first_at[name]} and {at} have the same name {name!r}"))
         first_at.setdefault(name, at)
-    if not schema.names:
+    if not names:
         faults.append(FieldFault(where, "it has no columns"))
     if faults:
         told = "; ".join(f"{fault.field}: {fault.description}" for fault in faults[:5])
@@ -193,13 +199,13 @@ def row_width(schema: pa.Schema) -> float:
     return sum(_fixed_width(normal_type(field.type) or field.type) or 24.0 for field in schema)
 
 
-def _convert(column: "pa.Array[Any]", kind: pa.DataType) -> "pa.Array[Any]":
+def _convert(column: pa.Array, kind: pa.DataType) -> pa.Array:
     if isinstance(column, pa.DictionaryArray):
         column = column.dictionary_decode()
     return column if column.type == kind else column.cast(kind)
 
 
-def _row_bytes(column: "pa.Array[Any]") -> float:
+def _row_bytes(column: pa.Array) -> float:
     """Return an upper bound of the decoded bytes a row for what can expand, else the mean."""
     kind = column.type
     if isinstance(column, pa.DictionaryArray):
@@ -208,10 +214,10 @@ def _row_bytes(column: "pa.Array[Any]") -> float:
         return _longest(column) + 4.0
     if pat.is_decimal(kind) or pat.is_null(kind):
         return 8.0
-    return column.nbytes / max(1, len(column))
+    return float(column.nbytes) / max(1, len(column))
 
 
-def _longest(values: "pa.Array[Any]") -> float:
+def _longest(values: pa.Array) -> float:
     """Return the size of the longest value, in bytes."""
     kind = values.type
     if not len(values):
@@ -226,14 +232,14 @@ def _longest(values: "pa.Array[Any]") -> float:
     return _fixed_width(kind) or 8.0
 
 
-def _buffer(values: "pa.Array[Any]") -> memoryview:
+def _buffer(values: pa.Array) -> memoryview:
     """Return the views or offsets of an array of texts."""
     return memoryview(values.buffers()[1] or b"")
 
 
 def _fixed_width(kind: pa.DataType) -> float:
     try:
-        return kind.bit_width / 8
+        return float(kind.bit_width) / 8
     except ValueError:
         return 0.0
 

@@ -11,7 +11,7 @@ import gzip
 import io
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -116,7 +116,7 @@ class CsvSource:
             pa.schema(list(zip(self._names, self._types, strict=True))), f"The file {self._paths[0].name!r}"
         )
 
-    def _batch(self, arrays: "Sequence[pa.Array[Any]]") -> pa.RecordBatch:
+    def _batch(self, arrays: Sequence[pa.Array]) -> pa.RecordBatch:
         # A column without any value is null to the parser and a number to the table.
         cast = [
             array if array.type == field.type else array.cast(field.type)
@@ -151,7 +151,7 @@ def _open(
     path: Path, types: dict[str, pa.DataType] | None, names: Sequence[str] | None
 ) -> pacsv.CSVStreamingReader:
     gzipped = path.name.lower().endswith(".gz")
-    source: Any = pa.input_stream(str(path), compression="gzip") if gzipped else pa.OSFile(str(path), "rb")
+    source = pa.input_stream(str(path), compression="gzip") if gzipped else pa.OSFile(str(path), "rb")
     return pacsv.open_csv(
         source,
         read_options=pacsv.ReadOptions(block_size=BLOCK_BYTES),
@@ -160,7 +160,7 @@ def _open(
             column_types=types,
             include_columns=None if names is None else list(names),
             strings_can_be_null=True,
-            timestamp_parsers=[pacsv.ISO8601],  # type: ignore[list-item]  # the stubs know text only,
+            timestamp_parsers=[pacsv.ISO8601],
         ),
     )
 
@@ -218,7 +218,7 @@ def _delimiter(path: Path) -> str:
     return "\t" if ".tsv" in path.name.lower()[-7:] else ","
 
 
-def _surviving(text: "pa.Array[Any]", kinds: list[pa.DataType]) -> list[pa.DataType]:
+def _surviving(text: pa.Array, kinds: list[pa.DataType]) -> list[pa.DataType]:
     """Return those of ``kinds`` that hold every value of ``text``."""
     alive: list[pa.DataType] = []
     for kind in kinds:
@@ -228,9 +228,9 @@ def _surviving(text: "pa.Array[Any]", kinds: list[pa.DataType]) -> list[pa.DataT
     return alive
 
 
-def _fits(text: "pa.Array[Any]", kind: pa.DataType) -> bool:
+def _fits(text: pa.Array, kind: pa.DataType) -> bool:
     if pa.types.is_null(kind):
-        return text.null_count == len(text)
+        return bool(text.null_count == len(text))
     try:
         _cast(text, kind)
     except pa.ArrowInvalid:
@@ -238,7 +238,7 @@ def _fits(text: "pa.Array[Any]", kind: pa.DataType) -> bool:
     return True
 
 
-def _cast(text: "pa.Array[Any]", kind: pa.DataType) -> "pa.Array[Any]":
+def _cast(text: pa.Array, kind: pa.DataType) -> pa.Array:
     if pa.types.is_string(kind):
         return text
     if pa.types.is_null(kind):
@@ -246,7 +246,7 @@ def _cast(text: "pa.Array[Any]", kind: pa.DataType) -> "pa.Array[Any]":
     return pc.cast(pc.utf8_trim_whitespace(text), kind)
 
 
-def _blame(text: "pa.Array[Any]", kinds: list[pa.DataType], path: Path, rows_before: int) -> str:
+def _blame(text: pa.Array, kinds: list[pa.DataType], path: Path, rows_before: int) -> str:
     """Return which value made a column text that was something else before; empty if it was text all along."""
     at = max(_first_misfit(text, kind) for kind in kinds)
     if pa.null() in kinds and text.slice(0, at).null_count == at:
@@ -255,7 +255,7 @@ def _blame(text: "pa.Array[Any]", kinds: list[pa.DataType], path: Path, rows_bef
     return f"because of {value[:_PREFIX]!r} in data row {rows_before + at + 1:,} of {path.name!r}"
 
 
-def _first_misfit(text: "pa.Array[Any]", kind: pa.DataType) -> int:
+def _first_misfit(text: pa.Array, kind: pa.DataType) -> int:
     """Return the index of the first value that does not fit; there is one."""
     low, high = 0, len(text)  # the first `low` values fit, the first `high` do not
     while high - low > 1:

@@ -26,9 +26,9 @@ from scorestream_server.domain.table import (
 )
 from scorestream_server.tables.columns import (
     MAX_BATCH_ROWS,
+    READ_ERRORS,
     corrupt,
     joined,
-    normal_type,
     normalised,
     project,
     unreadable_columns,
@@ -39,7 +39,7 @@ from scorestream_server.tables.rowgroups import RowGroupCache
 
 CACHE_BYTES = 192 << 20
 _STREAM_ROWS = 65_536
-_STREAM_BUFFER = 1 << 20
+_READ_BUFFER = 1 << 20
 _OPEN_FILES = 128
 
 
@@ -130,7 +130,7 @@ class TableReader:
         _check_unchanged(used)
 
         def batches() -> Iterator[pa.RecordBatch]:
-            for part in slices:
+            for part in (one for one in slices if one.rows):
                 fragment = table.fragments[part.fragment]
                 file = files[fragment.path]
                 if fragment.format is FileFormat.ARROW:
@@ -162,7 +162,7 @@ class TableReader:
                     f"The file {file.path!r}", "a record batch has another number of rows than before"
                 )
             yield batch.select(target.names).slice(part.offset, part.rows)
-        except (pa.ArrowException, KeyError) as error:
+        except READ_ERRORS as error:
             raise corrupt(f"The file {file.path!r}", error) from None
 
     def _cached(
@@ -171,7 +171,7 @@ class TableReader:
         key = (file, fragment.part, *target.names)
 
         def decode() -> pa.Table:
-            with self._parquet(file, target.names) as source:
+            with self._parquet(file, fragment.part, target) as source:
                 table = source.read_row_group(fragment.part, columns=target.names).select(target.names)
             if table.num_rows != fragment.rows:
                 raise pa.ArrowInvalid(
@@ -181,7 +181,7 @@ class TableReader:
 
         try:
             table = self._row_groups.get(key, fragment.rows, decode)
-        except (pa.ArrowException, OSError, KeyError) as error:
+        except READ_ERRORS as error:
             raise corrupt(f"The file {file.path!r}", error) from None
         yield from table.slice(part.offset, part.rows).to_batches(max_chunksize=MAX_BATCH_ROWS)
         self._row_groups.release(key, part.rows)
@@ -192,7 +192,7 @@ class TableReader:
         """Decode a row group piece by piece; rows before the slice are decoded and dropped."""
         at, end = 0, part.offset + part.rows
         try:
-            with self._parquet(file, target.names, buffer_size=_STREAM_BUFFER) as source:
+            with self._parquet(file, fragment.part, target) as source:
                 pieces = source.iter_batches(
                     min(_STREAM_ROWS, max(end, 1)), row_groups=[fragment.part], columns=target.names
                 )
@@ -203,21 +203,23 @@ class TableReader:
                     at += piece.num_rows
                     if at >= end:
                         return
-        except (pa.ArrowException, OSError, KeyError) as error:
+        except READ_ERRORS as error:
             raise corrupt(f"The file {file.path!r}", error) from None
         raise corrupt(
             f"The file {file.path!r}", f"row group {fragment.part} has {at:,} rows, not {fragment.rows:,}"
         )
 
-    def _parquet(self, file: SourceFile, columns: Sequence[str], **options: Any) -> pq.ParquetFile:
-        """Open a file; the footer is shared, the reader is not, for it belongs to one thread."""
-        metadata, texts = self._handle(("parquet", file), lambda: _parquet_footer(file))
-        return pq.ParquetFile(
-            file.path,
-            metadata=metadata,
-            read_dictionary=[name for name in columns if name in texts],
-            **options,
-        )
+    def _parquet(self, file: SourceFile, part: int, target: pa.Schema) -> pq.ParquetFile:
+        """Open a file for one row group; the footer is shared, the reader is not, for it belongs to one thread."""
+        metadata = self._handle(("parquet", file), lambda: pq.read_metadata(file.path))
+        texts = [
+            field.name for field in target if pa.types.is_string(field.type) or pa.types.is_binary(field.type)
+        ]
+        dictionaries: Sequence[str] = ()
+        if texts:
+            key = ("dictionaries", file, part, *texts)
+            dictionaries = self._handle(key, lambda: _dictionaries(file, metadata, part, texts))
+        return _open_parquet(file, metadata, dictionaries)
 
     def _excluded(
         self, file: SourceFile, fragment: Fragment, where: Sequence[Condition], target: pa.Schema
@@ -226,10 +228,12 @@ class TableReader:
         if not where:
             return False
         try:
+            metadata = self._handle(("parquet", file), lambda: pq.read_metadata(file.path))
+            _probe(file, metadata, fragment.part, [name for condition in where for name in condition.columns])
             source = self._handle(("statistics", file), lambda: _open_statistics(file))
             group = source.subset(row_group_ids=[fragment.part])
             physical = source.physical_schema
-        except (pa.ArrowException, OSError, KeyError) as error:
+        except READ_ERRORS as error:
             raise corrupt(f"The file {file.path!r}", error) from None
         return any(_never_true(condition, group, physical, target) for condition in where)
 
@@ -296,7 +300,7 @@ def _accepts_nan(condition: Condition, schema: pa.Schema) -> bool:
     if len(condition.columns) > 1:
         return True  # it depends on the other columns
     row = pa.record_batch([pa.array([float("nan")], schema.field(floats[0]).type)], names=floats)
-    return filtered(row, [condition]).num_rows > 0
+    return bool(filtered(row, [condition]).num_rows)
 
 
 def _check_unchanged(files: Iterable[SourceFile]) -> None:
@@ -319,27 +323,44 @@ def _open_arrow(file: SourceFile) -> pa.RecordBatchFileReader:
     return pa.ipc.open_file(pa.memory_map(file.path))
 
 
-def _parquet_footer(file: SourceFile) -> tuple[pq.FileMetaData, frozenset[str]]:
-    """Return a file's metadata, and its dictionary-encoded text columns.
-
-    Those are decoded as dictionaries: as plain text, a short dictionary can stand for any amount of memory.
-    """
-    metadata = pq.read_metadata(file.path)
-    texts = set()
-    for group in range(metadata.num_row_groups):
-        row_group = metadata.row_group(group)
-        for at in range(row_group.num_columns):
-            column = row_group.column(at)
-            if column.physical_type == "BYTE_ARRAY" and any(
-                "DICTIONARY" in name for name in column.encodings
-            ):
-                texts.add(column.path_in_schema)
-    kinds = metadata.schema.to_arrow_schema()
-    return metadata, frozenset(
-        name
-        for name in texts
-        if name in kinds.names and normal_type(kinds.field(name).type) in {pa.string(), pa.binary()}
+def _open_parquet(file: SourceFile, metadata: pq.FileMetaData, dictionaries: Sequence[str]) -> pq.ParquetFile:
+    # Without the last two Arrow holds all compressed bytes of a row group at once: four times the memory of a stream.
+    return pq.ParquetFile(
+        file.path,
+        metadata=metadata,
+        read_dictionary=list(dictionaries),
+        buffer_size=_READ_BUFFER,
+        pre_buffer=False,
     )
+
+
+def _probe(file: SourceFile, metadata: pq.FileMetaData, part: int, columns: Sequence[str]) -> None:
+    """Read one row of some columns, so that a damaged column chunk raises.
+
+    What else looks at a column chunk (its Python view, the pruning by statistics) does not raise: Arrow ends
+    the process there.
+    """
+    with _open_parquet(file, metadata, ()) as source:
+        next(source.iter_batches(1, row_groups=[part], columns=list(columns)), None)
+
+
+def _dictionaries(file: SourceFile, metadata: pq.FileMetaData, part: int, texts: Sequence[str]) -> list[str]:
+    """Return those text columns of a row group that are dictionary-encoded.
+
+    They are decoded as dictionaries: as plain text, a short dictionary can stand for any amount of memory.
+    """
+    _probe(file, metadata, part, texts)
+    group = metadata.row_group(part)
+    found = []
+    for at in range(metadata.num_columns):
+        leaf = metadata.schema.column(at)
+        if (
+            leaf.path in texts
+            and leaf.physical_type == "BYTE_ARRAY"
+            and any("DICTIONARY" in name for name in group.column(at).encodings)
+        ):
+            found.append(leaf.path)
+    return found
 
 
 def _open_statistics(file: SourceFile) -> Any:

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 from scorestream_server.domain.errors import FieldFault, invalid, not_found, precondition
 from scorestream_server.domain.table import FileFormat, Fragment, SourceFile, TableData
 from scorestream_server.tables.columns import (
+    READ_ERRORS,
     corrupt,
     joined,
     normal_schema,
@@ -119,7 +120,7 @@ def _parquet_table(paths: Sequence[Path], sources: tuple[SourceFile, ...], cance
         try:
             metadata = pq.read_metadata(path)
             schema = normal_schema(metadata.schema.to_arrow_schema(), f"The file {path.name!r}")
-        except (pa.ArrowException, OSError) as error:
+        except READ_ERRORS as error:
             raise corrupt(f"The file {path.name!r}", error) from None
         schemas.append(schema)
         fragments += _row_groups(path, metadata, schema)
@@ -218,7 +219,7 @@ class _ArrowSource:
         self._name = f"The file {path.name!r}"
         try:
             sent = self._open()
-        except (pa.ArrowException, OSError, EOFError, MalformedMessageError) as error:
+        except READ_ERRORS as error:
             raise corrupt(self._name, error) from None
         self.schema = normal_schema(sent, self._name)
 
@@ -266,7 +267,7 @@ class _ArrowSource:
                     found = (batch for batch in pa.ipc.open_stream(mapped))
                 for batch in found:
                     yield from normalised(validated(batch.select(target.names), self._name), target)
-        except (pa.ArrowException, OSError, EOFError) as error:
+        except READ_ERRORS as error:
             raise corrupt(self._name, error) from None
 
     def _check(self, claims: Sequence[BatchClaim]) -> None:
