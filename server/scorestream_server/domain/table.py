@@ -30,7 +30,7 @@ class OutputFormat(enum.StrEnum):
     ARROW = "arrow"
     CSV = "csv"
     DATASET = "dataset"
-    """A directory of Parquet files with ``manifest.json`` and ``_SUCCESS``."""
+    """A directory of Parquet files with ``_manifest.json`` and ``_SUCCESS``."""
 
 
 @dataclass(frozen=True, slots=True)

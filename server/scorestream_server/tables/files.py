@@ -1,0 +1,142 @@
+"""Files that appear complete or not at all."""
+
+import errno
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import pyarrow as pa
+
+from scorestream_server.domain.errors import ErrorCode, ScorestreamError
+from scorestream_server.domain.table import FileFormat, Fragment, SourceFile
+
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def source_file(path: Path) -> SourceFile:
+    """Return a file as it is now."""
+    found = path.stat()
+    return SourceFile(str(path), found.st_size, found.st_mtime_ns)
+
+
+def temporary_name(final: Path) -> Path:
+    """Return a name beside ``final`` that no one else uses, and that the scan of a directory skips."""
+    return final.with_name(f".{final.name}.{secrets.token_hex(6)}.tmp")
+
+
+def sync(path: Path) -> None:
+    """Wait until a file, or the names in a directory, are on the disk."""
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turn a full disk, and a directory that may not be written, into errors that a person can act on."""
+    try:
+        yield
+    except OSError as error:
+        # Arrow raises a plain OSError for some failures, its number in the text only.
+        number = error.errno or next(
+            (full for full in _FULL if f"[errno {full}]" in str(error).lower()), None
+        )
+        if number in _FULL:
+            raise ScorestreamError(
+                ErrorCode.RESOURCE_EXHAUSTED,
+                "DISK_FULL",
+                f"There is no room left to write {str(path)!r}. Free some space, or use another directory.",
+                metadata={"path": str(path)},
+            ) from error
+        if number in {errno.EACCES, errno.EPERM, errno.EROFS}:
+            raise ScorestreamError(
+                ErrorCode.PERMISSION_DENIED,
+                "DIRECTORY_NOT_WRITABLE",
+                f"The server's user may not write {str(path)!r}. Change the directory's permissions.",
+                metadata={"path": str(path)},
+            ) from error
+        raise
+
+
+def cancelled_error() -> ScorestreamError:
+    """Return the error that ends work which was cancelled."""
+    return ScorestreamError(
+        ErrorCode.CANCELLED, "CANCELLED", "The work was cancelled; nothing was left behind."
+    )
+
+
+class ArrowFile:
+    """An Arrow IPC file being written under its temporary name; leaving the block with an error removes it.
+
+    Args:
+        path: the file; it must not exist.
+        schema: of the batches.
+
+    Attributes:
+        rows: rows written so far.
+        bytes: their size in memory.
+    """
+
+    def __init__(self, path: Path, schema: pa.Schema) -> None:
+        self.path = path
+        self.rows = 0
+        self.bytes = 0
+        self._batches: list[tuple[int, int]] = []
+        with disk_errors(path):
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+            self._sink = pa.OSFile(str(path), "wb")
+            self._writer = pa.ipc.new_file(self._sink, schema)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is not None:
+            self.abort()
+
+    def write(self, batch: pa.RecordBatch) -> None:
+        """Append a batch."""
+        with disk_errors(self.path):
+            self._writer.write_batch(batch)
+        size = batch.nbytes
+        self._batches.append((batch.num_rows, size))
+        self.rows += batch.num_rows
+        self.bytes += size
+
+    def close(self) -> None:
+        """Complete the file; it keeps its temporary name."""
+        with disk_errors(self.path):
+            self._writer.close()
+            self._sink.close()
+
+    def finish(self, final: Path, *, durable: bool) -> tuple[tuple[Fragment, ...], SourceFile]:
+        """Complete the file, give it its name, and return what it holds; ``durable`` waits for the disk."""
+        self.close()
+        with disk_errors(self.path):
+            if durable:
+                sync(self.path)
+            self.path.replace(final)
+            if durable:
+                sync(final.parent)
+        fragments = tuple(
+            Fragment(str(final), FileFormat.ARROW, part, rows, size)
+            for part, (rows, size) in enumerate(self._batches)
+        )
+        return fragments, source_file(final)
+
+    def abort(self) -> None:
+        """Remove the file; may be called again."""
+        # Closing flushes, which fails again on a full disk; the file is removed all the same.
+        with suppress(OSError, pa.ArrowException):
+            self._writer.close()
+        with suppress(OSError, pa.ArrowException):
+            self._sink.close()
+        self.path.unlink(missing_ok=True)

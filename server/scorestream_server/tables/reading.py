@@ -1,0 +1,367 @@
+"""Rows of a table, read by the lanes of a worker: projected, filtered, normalised, in row order."""
+
+import os
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.dataset as ds
+import pyarrow.fs as pafs
+import pyarrow.parquet as pq
+from pyarrow import acero
+
+from scorestream_server.domain.errors import invalid, precondition
+from scorestream_server.domain.table import (
+    FileFormat,
+    Fragment,
+    FragmentSlice,
+    Partition,
+    SourceFile,
+    TableData,
+)
+from scorestream_server.tables.columns import (
+    MAX_BATCH_ROWS,
+    READ_ERRORS,
+    corrupt,
+    joined,
+    normalised,
+    project,
+    unreadable_columns,
+    validated,
+)
+from scorestream_server.tables.plan import SPLIT_BYTES, column_share
+from scorestream_server.tables.rowgroups import RowGroupCache
+
+CACHE_BYTES = 192 << 20
+_STREAM_ROWS = 65_536
+_READ_BUFFER = 1 << 20
+_OPEN_FILES = 128
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A filter that rows must pass: an Arrow expression, and the columns that it reads.
+
+    Several conditions hold together (AND). A ``where`` that is given as one condition for each of its
+    top-level terms lets more row groups be skipped than one big condition does.
+    """
+
+    expression: pc.Expression
+    columns: tuple[str, ...]
+
+
+class TableReader:
+    """Reads partitions; one a worker process, shared by its lanes, thread-safe.
+
+    Args:
+        cache_bytes: how much memory decoded Parquet row groups may keep between partitions.
+    """
+
+    def __init__(self, cache_bytes: int = CACHE_BYTES) -> None:
+        self._row_groups = RowGroupCache(cache_bytes)
+        self._largest = min(SPLIT_BYTES, cache_bytes)
+        self._open: OrderedDict[Any, Any] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def read(
+        self, table: TableData, partition: Partition, columns: Sequence[str], where: Sequence[Condition] = ()
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield a partition's rows that pass every condition.
+
+        Args:
+            table: the table.
+            partition: one of the table's partitions.
+            columns: what to return, in this order; may be empty (then batches have rows and no columns).
+            where: conditions; a row for which one is false or null is left out.
+
+        Yields:
+            Batches of normalised columns, at most `MAX_BATCH_ROWS` rows each, none empty. Arrow columns
+            that need no conversion are views of the mapped file.
+
+        Raises:
+            ScorestreamError: SOURCE_CHANGED (also after the last batch: then nothing of the partition may be
+                used), CORRUPT_DATA, UNKNOWN_COLUMN, UNSUPPORTED_TYPE, WHERE_NOT_APPLICABLE.
+        """
+        return self._rows(table, partition.slices, columns, where, whole=True)
+
+    def head(self, table: TableData, limit: int, columns: Sequence[str] | None = None) -> pa.Table:
+        """Return a table's first ``limit`` rows; columns that cannot be read are left out unless named.
+
+        Raises:
+            ScorestreamError: as `read` does.
+        """
+        schema = pa.ipc.read_schema(pa.py_buffer(table.schema))
+        if columns is None:
+            hidden = unreadable_columns(schema)
+            columns = [name for name in schema.names if name not in hidden]
+        left = limit
+        slices = []
+        for number, fragment in enumerate(table.fragments):
+            if left <= 0:
+                break
+            slices.append(FragmentSlice(number, 0, min(left, fragment.rows)))
+            left -= fragment.rows
+        batches = list(self._rows(table, slices, columns, (), whole=False))
+        return pa.Table.from_batches(batches, project(schema, columns))
+
+    def _rows(
+        self,
+        table: TableData,
+        slices: Sequence[FragmentSlice],
+        columns: Sequence[str],
+        where: Sequence[Condition],
+        *,
+        whole: bool,
+    ) -> Iterator[pa.RecordBatch]:
+        schema = pa.ipc.read_schema(pa.py_buffer(table.schema))
+        needed = list(dict.fromkeys([*columns, *(name for condition in where for name in condition.columns)]))
+        if not needed:  # rows are counted by some column
+            hidden = unreadable_columns(schema)
+            needed = [name for name in schema.names if name not in hidden][:1]
+        target = project(schema, needed)
+        share = column_share(schema, needed)
+        files = {file.path: file for file in table.files}
+        used = [files[path] for path in {table.fragments[part.fragment].path for part in slices}]
+        _check_unchanged(used)
+
+        def batches() -> Iterator[pa.RecordBatch]:
+            for part in (one for one in slices if one.rows):
+                fragment = table.fragments[part.fragment]
+                file = files[fragment.path]
+                if fragment.format is FileFormat.ARROW:
+                    found = self._arrow(file, fragment, part, target)
+                elif self._excluded(file, fragment, where, target):
+                    continue
+                elif not whole or fragment.bytes * share > self._largest:
+                    found = self._streamed(file, fragment, part, target)
+                else:
+                    found = self._cached(file, fragment, part, target)
+                for raw in found:
+                    for batch in normalised(validated(raw, f"The file {fragment.path!r}"), target):
+                        yield filtered(batch, where).select(list(columns))
+
+        # Batches without columns cannot be put together.
+        found = batches()
+        yield from joined(found) if columns else (batch for batch in found if batch.num_rows)
+        _check_unchanged(used)
+
+    def _arrow(
+        self, file: SourceFile, fragment: Fragment, part: FragmentSlice, target: pa.Schema
+    ) -> Iterator[pa.RecordBatch]:
+        try:
+            reader, lock = self._handle(("arrow", file), lambda: (_open_arrow(file), threading.Lock()))
+            with lock:  # the reader is not made for several threads; nothing is copied or decoded here
+                batch = reader.get_batch(fragment.part)
+            if batch.num_rows != fragment.rows:
+                raise corrupt(
+                    f"The file {file.path!r}", "a record batch has another number of rows than before"
+                )
+            yield batch.select(target.names).slice(part.offset, part.rows)
+        except READ_ERRORS as error:
+            raise corrupt(f"The file {file.path!r}", error) from None
+
+    def _cached(
+        self, file: SourceFile, fragment: Fragment, part: FragmentSlice, target: pa.Schema
+    ) -> Iterator[pa.RecordBatch]:
+        key = (file, fragment.part, *target.names)
+
+        def decode() -> pa.Table:
+            with self._parquet(file, fragment.part, target) as source:
+                table = source.read_row_group(fragment.part, columns=target.names).select(target.names)
+            if table.num_rows != fragment.rows:
+                raise pa.ArrowInvalid(
+                    f"row group {fragment.part} has {table.num_rows:,} rows, not {fragment.rows:,}"
+                )
+            return table
+
+        try:
+            table = self._row_groups.get(key, fragment.rows, decode)
+        except READ_ERRORS as error:
+            raise corrupt(f"The file {file.path!r}", error) from None
+        yield from table.slice(part.offset, part.rows).to_batches(max_chunksize=MAX_BATCH_ROWS)
+        self._row_groups.release(key, part.rows)
+
+    def _streamed(
+        self, file: SourceFile, fragment: Fragment, part: FragmentSlice, target: pa.Schema
+    ) -> Iterator[pa.RecordBatch]:
+        """Decode a row group piece by piece; rows before the slice are decoded and dropped."""
+        at, end = 0, part.offset + part.rows
+        try:
+            with self._parquet(file, fragment.part, target) as source:
+                pieces = source.iter_batches(
+                    min(_STREAM_ROWS, max(end, 1)), row_groups=[fragment.part], columns=target.names
+                )
+                for piece in pieces:
+                    first, last = max(part.offset - at, 0), min(end - at, piece.num_rows)
+                    if first < last:
+                        yield piece.select(target.names).slice(first, last - first)
+                    at += piece.num_rows
+                    if at >= end:
+                        return
+        except READ_ERRORS as error:
+            raise corrupt(f"The file {file.path!r}", error) from None
+        raise corrupt(
+            f"The file {file.path!r}", f"row group {fragment.part} has {at:,} rows, not {fragment.rows:,}"
+        )
+
+    def _parquet(self, file: SourceFile, part: int, target: pa.Schema) -> pq.ParquetFile:
+        """Open a file for one row group; the footer is shared, the reader is not, for it belongs to one thread."""
+        metadata = self._handle(("parquet", file), lambda: pq.read_metadata(file.path))
+        texts = [
+            field.name for field in target if pa.types.is_string(field.type) or pa.types.is_binary(field.type)
+        ]
+        dictionaries: Sequence[str] = ()
+        if texts:
+            key = ("dictionaries", file, part, *texts)
+            dictionaries = self._handle(key, lambda: _dictionaries(file, metadata, part, texts))
+        return _open_parquet(file, metadata, dictionaries)
+
+    def _excluded(
+        self, file: SourceFile, fragment: Fragment, where: Sequence[Condition], target: pa.Schema
+    ) -> bool:
+        """Return whether a row group's statistics say that no row passes."""
+        if not where:
+            return False
+        try:
+            metadata = self._handle(("parquet", file), lambda: pq.read_metadata(file.path))
+            _probe(file, metadata, fragment.part, [name for condition in where for name in condition.columns])
+            source = self._handle(("statistics", file), lambda: _open_statistics(file))
+            group = source.subset(row_group_ids=[fragment.part])
+            physical = source.physical_schema
+        except READ_ERRORS as error:
+            raise corrupt(f"The file {file.path!r}", error) from None
+        return any(_never_true(condition, group, physical, target) for condition in where)
+
+    def _handle(self, key: Any, make: Callable[[], Any]) -> Any:
+        """Return an open file, shared by all threads; the least recently used ones are dropped."""
+        with self._lock:
+            found = self._open.get(key)
+            if found is None:
+                found = self._open[key] = make()
+                if len(self._open) > _OPEN_FILES:
+                    self._open.popitem(last=False)
+            self._open.move_to_end(key)
+            return found
+
+
+def filtered(batch: pa.RecordBatch, where: Iterable[Condition]) -> pa.RecordBatch:
+    """Return the rows for which every condition is true.
+
+    Raises:
+        ScorestreamError: WHERE_NOT_APPLICABLE.
+    """
+    expressions = [condition.expression for condition in where]
+    if not expressions or not batch.num_rows:
+        return batch
+    # Not RecordBatch.filter(expression): that runs on several threads, for a batch that one lane works on.
+    plan = acero.Declaration.from_sequence(
+        [
+            acero.Declaration("table_source", acero.TableSourceNodeOptions(pa.Table.from_batches([batch]))),
+            acero.Declaration(
+                "project", acero.ProjectNodeOptions([reduce(lambda a, b: a & b, expressions)], ["keep"])
+            ),
+        ]
+    )
+    try:
+        keep = plan.to_table(use_threads=False).column(0)
+        return batch.filter(pa.concat_arrays(keep.chunks))
+    except (pa.ArrowException, TypeError) as error:
+        told = " ".join(str(error).split())[:300]
+        raise invalid(
+            "WHERE_NOT_APPLICABLE", f"The where condition cannot be applied to the table: {told}"
+        ) from None
+
+
+def _never_true(condition: Condition, group: Any, physical: pa.Schema, target: pa.Schema) -> bool:
+    """Return whether a row group's statistics exclude a condition; False where they cannot tell."""
+    converted = any(physical.field(name).type != target.field(name).type for name in condition.columns)
+    if converted or _accepts_nan(condition, target):
+        return False
+    try:
+        return not group.subset(filter=condition.expression, schema=physical).row_groups
+    except (pa.ArrowException, TypeError):  # told when it is applied to rows
+        return False
+
+
+def _accepts_nan(condition: Condition, schema: pa.Schema) -> bool:
+    """Return whether a row with a NaN might pass.
+
+    Parquet's minimum and maximum leave NaN out, and Arrow forgets that: ``NOT (x > 5)`` is true for a NaN in
+    a row group whose minimum is 6, yet the row group would be skipped.
+    """
+    floats = [name for name in condition.columns if pa.types.is_floating(schema.field(name).type)]
+    if not floats:
+        return False
+    if len(condition.columns) > 1:
+        return True  # it depends on the other columns
+    row = pa.record_batch([pa.array([float("nan")], schema.field(floats[0]).type)], names=floats)
+    return bool(filtered(row, [condition]).num_rows)
+
+
+def _check_unchanged(files: Iterable[SourceFile]) -> None:
+    for file in files:
+        try:
+            found = os.stat(file.path)  # noqa: PTH116  the path is a plain string on the wire
+            same = (found.st_size, found.st_mtime_ns) == (file.size, file.mtime_ns)
+        except OSError:
+            same = False
+        if not same:
+            raise precondition(
+                "SOURCE_CHANGED",
+                f"The file {file.path!r} was changed or removed after the table was loaded. Load the table again.",
+                path=file.path,
+            )
+
+
+def _open_arrow(file: SourceFile) -> pa.RecordBatchFileReader:
+    # No `included_fields`: with it Arrow copies each batch, and without it columns that nobody asks for cost nothing.
+    return pa.ipc.open_file(pa.memory_map(file.path))
+
+
+def _open_parquet(file: SourceFile, metadata: pq.FileMetaData, dictionaries: Sequence[str]) -> pq.ParquetFile:
+    # Without the last two Arrow holds all compressed bytes of a row group at once: four times the memory of a stream.
+    return pq.ParquetFile(
+        file.path,
+        metadata=metadata,
+        read_dictionary=list(dictionaries),
+        buffer_size=_READ_BUFFER,
+        pre_buffer=False,
+    )
+
+
+def _probe(file: SourceFile, metadata: pq.FileMetaData, part: int, columns: Sequence[str]) -> None:
+    """Read one row of some columns, so that a damaged column chunk raises.
+
+    What else looks at a column chunk (its Python view, the pruning by statistics) does not raise: Arrow ends
+    the process there.
+    """
+    with _open_parquet(file, metadata, ()) as source:
+        next(source.iter_batches(1, row_groups=[part], columns=list(columns)), None)
+
+
+def _dictionaries(file: SourceFile, metadata: pq.FileMetaData, part: int, texts: Sequence[str]) -> list[str]:
+    """Return those text columns of a row group that are dictionary-encoded.
+
+    They are decoded as dictionaries: as plain text, a short dictionary can stand for any amount of memory.
+    """
+    _probe(file, metadata, part, texts)
+    group = metadata.row_group(part)
+    found = []
+    for at in range(metadata.num_columns):
+        leaf = metadata.schema.column(at)
+        if (
+            leaf.path in texts
+            and leaf.physical_type == "BYTE_ARRAY"
+            and any("DICTIONARY" in name for name in group.column(at).encodings)
+        ):
+            found.append(leaf.path)
+    return found
+
+
+def _open_statistics(file: SourceFile) -> Any:
+    return ds.ParquetFileFormat().make_fragment(file.path, pafs.LocalFileSystem())

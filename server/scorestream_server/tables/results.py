@@ -1,0 +1,120 @@
+"""The results of a job: one Arrow file a partition, written by a worker, committed and read by the server."""
+
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+
+from scorestream_server.domain.errors import ErrorCode, ScorestreamError
+from scorestream_server.domain.table import PartitionFile
+from scorestream_server.tables.files import ArrowFile
+
+_CHUNK = 4 << 20
+
+
+def attempt_path(final: Path, attempt: int) -> Path:
+    """Return the temporary name of one attempt at a partition: ``<name>.<attempt>.tmp``."""
+    return final.with_name(f"{final.name}.{attempt}.tmp")
+
+
+def write_partition(path: Path, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> PartitionFile:
+    """Write a partition's result under its temporary name (worker side).
+
+    The file is not synced: it must outlive the processes, and after a power cut `verify_partition` tells
+    whether it must be scored again.
+
+    Args:
+        path: from `attempt_path`; what an earlier try of the same attempt left there is replaced.
+        batches: the rows; an error that is raised between them leaves no file behind.
+        schema: of every batch; an empty partition has a file, too.
+
+    Raises:
+        ScorestreamError: DISK_FULL.
+    """
+    path.unlink(missing_ok=True)
+    with ArrowFile(path, schema) as file:
+        for batch in batches:
+            file.write(batch)
+        file.close()
+        size, crc = file_checksum(path)
+        return PartitionFile(str(path), file.rows, size, crc)
+
+
+def commit_partition(file: PartitionFile, final: Path) -> PartitionFile:
+    """Give an accepted attempt its final name (server side); return it under that name."""
+    Path(file.path).replace(final)
+    return replace(file, path=str(final))
+
+
+def verify_partition(file: PartitionFile) -> bool:
+    """Return whether a partition's file is there and is byte for byte what was written."""
+    try:
+        return file_checksum(Path(file.path)) == (file.bytes, file.crc32)
+    except FileNotFoundError:
+        return False
+
+
+def read_partition(file: PartitionFile) -> Iterator[pa.RecordBatch]:
+    """Yield a committed partition's batches, memory-mapped.
+
+    Raises:
+        ScorestreamError: RESULT_DAMAGED (``DATA_LOSS`` in spirit; the job must be run again).
+    """
+    try:
+        with pa.memory_map(file.path) as mapped:
+            reader = pa.ipc.open_file(mapped)
+            for part in range(reader.num_record_batches):
+                yield reader.get_batch(part)
+    except (pa.ArrowException, OSError) as error:
+        raise ScorestreamError(
+            ErrorCode.INTERNAL,
+            "RESULT_DAMAGED",
+            f"The result file {Path(file.path).name!r} is missing or damaged. Run the job again.",
+            metadata={"path": file.path},
+        ) from error
+
+
+def read_results(
+    files: Sequence[PartitionFile], offset_row: int = 0, max_bytes: int = 2 << 20
+) -> Iterator[pa.RecordBatch]:
+    """Yield the rows of committed partitions from a row on, in slices for messages.
+
+    Args:
+        files: committed partitions in row order.
+        offset_row: how many rows to leave out, counted over all of ``files``.
+        max_bytes: the wanted size of a slice; a single row may pass it.
+    """
+    skip = offset_row
+    for file in files:
+        if skip >= file.rows:
+            skip -= file.rows
+            continue
+        for batch in read_partition(file):
+            here = min(skip, batch.num_rows)
+            skip -= here
+            yield from _sliced(batch.slice(here), max_bytes)
+
+
+def _sliced(batch: pa.RecordBatch, max_bytes: int) -> Iterator[pa.RecordBatch]:
+    """Yield a batch in slices of about equal numbers of rows; long texts can make some smaller."""
+    if not batch.num_rows:
+        return
+    size = batch.nbytes
+    if size <= max_bytes or batch.num_rows == 1:
+        yield batch
+        return
+    rows = max(1, min(batch.num_rows - 1, batch.num_rows * max_bytes // size))
+    for start in range(0, batch.num_rows, rows):
+        yield from _sliced(batch.slice(start, rows), max_bytes)
+
+
+def file_checksum(path: Path) -> tuple[int, int]:
+    """Return a file's size and CRC-32."""
+    size = crc = 0
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            size += len(chunk)
+            crc = zlib.crc32(chunk, crc)
+    return size, crc
