@@ -6,7 +6,6 @@ new server on the same data directory goes on from the committed partitions.
 
 import asyncio
 import logging
-import os
 import time
 from collections.abc import Coroutine, Mapping
 from dataclasses import replace
@@ -26,6 +25,7 @@ from scorestream_server.scheduler import Assignment, WorkerLoad, schedule
 from scorestream_server.store import jobs as job_store
 from scorestream_server.store import tables as table_store
 from scorestream_server.store.database import Database
+from scorestream_server.tables.results import attempt_path, commit_partition
 from scorestream_server.workers.pool import MAX_ATTEMPTS, WorkerLost, WorkerPool
 
 logger = logging.getLogger(__name__)
@@ -125,7 +125,7 @@ class Engine:
         self, active: ActiveJob, partition: Partition, worker_id: int, task_id: int
     ) -> None:
         final = self._directory.partition(active.job.session_id, active.job.id, partition.index)
-        temporary = final.with_suffix(f".{task_id}.tmp")
+        temporary = attempt_path(final, task_id)
         task = RunPartition(task_id, active.job.id, partition, str(temporary))
         try:
             done = await self._pool.run(worker_id, task)
@@ -133,6 +133,7 @@ class Engine:
                 raise TypeError(done)
         except WorkerLost as lost:
             self._land(active, partition)
+            await asyncio.to_thread(temporary.unlink, missing_ok=True)
             await self._retry(active, partition, str(lost))
         except ScorestreamError as error:
             self._land(active, partition)
@@ -141,7 +142,7 @@ class Engine:
         else:
             # The lane is free from here on: let it have its next partition while this one is committed.
             self._land(active, partition)
-            await self._commit(active, partition, done, worker_id, temporary, final)
+            await self._commit(active, partition, done, worker_id, final, temporary)
         self._finish_if_done(active)
 
     def _land(self, active: ActiveJob, partition: Partition) -> None:
@@ -154,8 +155,8 @@ class Engine:
         partition: Partition,
         done: PartitionDone,
         worker_id: int,
-        temporary: Path,
         final: Path,
+        temporary: Path,
     ) -> None:
         file = replace(done.file, path=str(final))
         device = next((w.device for w in self._pool.workers() if w.worker_id == worker_id), "")
@@ -164,7 +165,7 @@ class Engine:
 
         def commit(connection: sa.Connection) -> None:
             # The file first: a crash between the two leaves a file that the next attempt overwrites.
-            os.replace(temporary, final)  # noqa: PTH105  # Path.replace would build two paths for nothing
+            commit_partition(replace(done.file, path=str(temporary)), final)
             job_store.commit_partition(
                 connection, job, active.session_name, partition.index, file, done.lane, time.time()
             )
