@@ -199,8 +199,7 @@ def test_a_compressed_batch_that_claims_too_much_is_refused_before_it_is_decoded
 
 def test_claims_are_read_as_arrow_wrote_them(tmp_path: Path) -> None:
     path = write_arrow(tmp_path / "t.arrow", TABLE)
-    with pa.memory_map(str(path)) as mapped:
-        claims = file_claims(mapped.read_buffer())
+    claims = file_claims(path.read_bytes())
     assert [claim.rows for claim in claims.batches] == [300, 300, 300, 100]
     assert not any(claim.compressed for claim in claims.batches)
     batch = TABLE.to_batches()[0]

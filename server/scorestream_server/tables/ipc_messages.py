@@ -5,6 +5,7 @@ compressed, how many rows, how many bytes once decoded), so that a lie is refuse
 few fields that this needs are read from the flatbuffers, every position checked against the buffer.
 """
 
+import mmap
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -138,7 +139,7 @@ def message_claim(data: pa.Buffer) -> BatchClaim | None:
     return batch_claim(view[start : start + size], view[start + size :])
 
 
-def file_claims(data: pa.Buffer) -> FileClaims:
+def file_claims(data: mmap.mmap | bytes) -> FileClaims:
     """Return what the batches of a (memory-mapped) Arrow IPC file say; one page a batch is touched.
 
     Raises:

@@ -241,12 +241,15 @@ class TableReader:
         """Return an open file, shared by all threads; the least recently used ones are dropped."""
         with self._lock:
             found = self._open.get(key)
-            if found is None:
-                found = self._open[key] = make()
-                if len(self._open) > _OPEN_FILES:
-                    self._open.popitem(last=False)
-            self._open.move_to_end(key)
-            return found
+            if found is not None:
+                self._open.move_to_end(key)
+                return found
+        made = make()  # not under the lock: a slow disk would stop every lane
+        with self._lock:
+            found = self._open.setdefault(key, made)
+            if len(self._open) > _OPEN_FILES:
+                self._open.popitem(last=False)
+        return found
 
 
 def filtered(batch: pa.RecordBatch, where: Iterable[Condition]) -> pa.RecordBatch:

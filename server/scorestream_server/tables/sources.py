@@ -1,5 +1,6 @@
 """Loading a table: in place where that can be, converted once into the cache where not."""
 
+import mmap
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -228,9 +229,8 @@ class _ArrowSource:
         if self._path.stat().st_size == 0:  # cannot be mapped
             raise MalformedMessageError("it is empty")
         mapped = pa.memory_map(str(self._path))
-        data = mapped.read_buffer()
+        start = mapped.read(6)
         mapped.seek(0)
-        start = data.slice(0, 6).to_pybytes()
         if start[:4] == b"FEA1":
             raise MalformedMessageError(
                 "it has the old Feather format of before Arrow 0.15; write it with a newer Arrow"
@@ -242,6 +242,9 @@ class _ArrowSource:
             self._claims: tuple[BatchClaim, ...] = ()
             self.in_place = False
             return pa.ipc.open_stream(mapped).schema
+        # A map of our own: Arrow's asks the system to fetch all that it is asked for, which is the whole file.
+        with self._path.open("rb") as file:
+            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
         claims = file_claims(data)
         self._claims = claims.batches
         self._check([*claims.dictionaries, *claims.batches])
