@@ -17,7 +17,7 @@ from llvmlite import ir
 from numba.core import types
 from numba.extending import intrinsic
 
-from scorestream_server.device.forest_ranks import copy_out, quantise
+from scorestream_server.device.forest_ranks import clear, copy_out, quantise
 from scorestream_server.device.plane_pack import CODE_BITS, PLANE_BYTES
 from scorestream_server.device.rank_pack import BLOCK
 
@@ -175,8 +175,8 @@ def score_planes(tables, model, leaves, addresses, wide, rows, scratch, sums, ou
     for block in range(_U0, _U(rows), _U(BLOCK)):
         count = min(_U(BLOCK), _U(rows) - block)
         quantise(tables, addresses, wide, block, count, scratch.ranks, scratch.columns)
-        sums.narrow[:] = 0
-        sums.wide[:] = 0
+        clear(sums.narrow)
+        clear(sums.wide)
         for group in range(len(model.group_trees) - 1):
             for place in range(_U(model.group_planes[group]), _U(model.group_planes[group + 1])):
                 question = model.questions[place]
@@ -193,7 +193,8 @@ def score_planes(tables, model, leaves, addresses, wide, rows, scratch, sums, ou
                         _add_leaves(leaves.narrow[place], scratch.codes, sums.narrow[output])
                     else:
                         _add_leaves(leaves.wide[place], scratch.codes, sums.wide[output])
-        copy_out(sums, out, block, count)
+        copy_out(sums.narrow, out.narrow, block, count)
+        copy_out(sums.wide, out.wide, block, count)
 
 
 @nb.njit(nogil=True, error_model="numpy", boundscheck=False)

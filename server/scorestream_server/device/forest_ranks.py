@@ -123,10 +123,20 @@ def _fill_column(tables, column, ranks, cells):  # type: ignore[no-untyped-def]
             cells[row] = code if 0 < code <= most else 0
 
 
+# Plain loops: numba takes seconds to compile NumPy's slices.
+
+
+@nb.njit(nogil=True, error_model="numpy", boundscheck=False)
+def clear(sums):  # type: ignore[no-untyped-def]
+    """Set a block's sums to 0."""
+    for total in sums:
+        for row in range(_U(BLOCK)):
+            total[row] = 0
+
+
 @nb.njit(nogil=True, error_model="numpy", boundscheck=False)
 def copy_out(sums, out, start, count):  # type: ignore[no-untyped-def]
-    """Copy a block's sums, shape ``(outputs, BLOCK)``, to ``out``, shape ``(outputs, rows)``. Both are a `Pair`."""
-    for output in range(len(sums.narrow)):
-        out.narrow[output, start : start + count] = sums.narrow[output, :count]
-    for output in range(len(sums.wide)):
-        out.wide[output, start : start + count] = sums.wide[output, :count]
+    """Copy a block's sums, shape ``(outputs, BLOCK)``, to ``out``, shape ``(outputs, rows)``."""
+    for output in range(len(sums)):
+        for row in range(count):
+            out[_U(output), start + row] = sums[_U(output), row]

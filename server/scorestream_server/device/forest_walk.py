@@ -6,7 +6,7 @@ Each step is one word of the tree and one quantised value; the eight rows' loads
 import numba as nb
 import numpy as np
 
-from scorestream_server.device.forest_ranks import copy_out, quantise
+from scorestream_server.device.forest_ranks import clear, copy_out, quantise
 from scorestream_server.device.rank_pack import BLOCK
 
 _U = np.uint64
@@ -17,7 +17,7 @@ _STEPS_TOGETHER = 4
 """Steps between two looks at whether all eight rows have come to their leaves."""
 
 
-@nb.njit(nogil=True, error_model="numpy", boundscheck=False, inline="always")
+@nb.njit(nogil=True, error_model="numpy", boundscheck=False)
 def _step(words, cells, node, row):  # type: ignore[no-untyped-def]
     word = words[node]
     cell = _U(cells[((word >> _U16) & _LOW16) * _BLOCK + row])
@@ -62,8 +62,8 @@ def score_walk(tables, model, leaves, addresses, wide, rows, scratch, sums, out)
     for block in range(_U(0), _U(rows), _BLOCK):
         count = min(_BLOCK, _U(rows) - block)
         quantise(tables, addresses, wide, block, count, scratch.ranks, scratch.columns)
-        sums.narrow[:] = 0
-        sums.wide[:] = 0
+        clear(sums.narrow)
+        clear(sums.wide)
         for tree in range(len(model.tree_starts)):
             root, depth, outputs = _U(model.tree_starts[tree]), model.tree_depths[tree], model.table_outputs[tree]
             for row in range(_U(0), count, _U(_ROWS)):
@@ -72,4 +72,5 @@ def score_walk(tables, model, leaves, addresses, wide, rows, scratch, sums, out)
                     _add_found(leaves.narrow, outputs, found, row, sums.narrow)
                 else:
                     _add_found(leaves.wide, outputs, found, row, sums.wide)
-        copy_out(sums, out, block, count)
+        copy_out(sums.narrow, out.narrow, block, count)
+        copy_out(sums.wide, out.wide, block, count)
