@@ -1,0 +1,62 @@
+"""Everything here runs against a real private server, through the public client and the command line."""
+
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+import scorestream
+
+ROWS = 60_000
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session")
+def local() -> Iterator[scorestream.Client]:
+    """A client of a private server that all tests share; tests keep apart by their sessions."""
+    with scorestream.local(device="cpu") as client:
+        yield client
+
+
+@pytest.fixture(scope="session")
+def customers() -> pa.Table:
+    """60,000 customers in three segments, a small kin of the nightly batch's table."""
+    random = np.random.default_rng(456)
+    return pa.table(
+        {
+            "segment_id": np.repeat(np.arange(1, 4), ROWS // 3),
+            "customer_id": np.arange(ROWS),
+            "var1": random.uniform(size=ROWS),
+            "var2": random.normal(size=ROWS),
+            "var3": random.binomial(10, 0.5, size=ROWS).astype(np.float64),
+        }
+    )
+
+
+@pytest.fixture(scope="session")
+def customers_file(customers: pa.Table, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The customers as a Parquet file of several row groups."""
+    path = tmp_path_factory.mktemp("customers") / "customers.parquet"
+    pq.write_table(customers, path, row_group_size=16_384)
+    return path
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Command:
+    """Runs the command line in an empty directory, as a user would."""
+
+    def command(*arguments: object, check: int | None = 0) -> subprocess.CompletedProcess[str]:
+        program = [sys.executable, "-c", "from scorestream.cli import main; main()"]
+        done = subprocess.run(
+            [*program, *map(str, arguments)], cwd=tmp_path, capture_output=True, text=True, check=False
+        )
+        assert check is None or done.returncode == check, done.stderr
+        assert "Traceback" not in done.stderr
+        return done
+
+    return command
