@@ -233,9 +233,11 @@ def _cast_text(node: Any, kind: Type, a: Pair) -> Pair:
     text = pc.if_else(matches, text, pa.scalar(None, pa.string()))
     number = text.cast(pa.int64() if node.type is Type.INT else pa.float64())
     if isinstance(number, pa.Scalar):
-        return constant(np, node.type, number.as_py())
+        known = number.as_py()
+        return constant(np, node.type, None if known in {np.inf, -np.inf} else known)
     null = number.is_null().to_numpy(zero_copy_only=False) if number.null_count else None
-    return number.fill_null(0).to_numpy(zero_copy_only=False), null
+    values = number.fill_null(0).to_numpy(zero_copy_only=False)
+    return values, null if node.type is Type.INT else _with_bad(null, np.isinf(values))
 
 
 def _like(_xp: Any, node: Any, _kind: Type, a: Pair) -> Pair:

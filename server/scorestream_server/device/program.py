@@ -149,8 +149,8 @@ class _Step:
         out = slots.get(self.place)
         if out is None and self.reuse is not None:
             out = values[self.reuse][0]
-        if out is not None and not any(np.shape(arg[0]) == out.shape for arg in args):
-            out = None  # every argument is the same in all rows
+        if out is not None and not np.ndim(out):
+            out = None  # what it would overwrite is one value for all rows
         return OPERATIONS[node.op](xp, node, self.kind, *args, out=out)
 
 

@@ -75,7 +75,7 @@ def _values(column: Any) -> NDArray[Any]:
     """Return the values of a column of numbers without a copy; under its nulls, whatever lies there."""
     dtype = np.dtype(column.type.to_pandas_dtype())
     data = column.buffers()[1]
-    if data is None:
+    if data is None or not len(column):
         return np.zeros(len(column), dtype)
     return np.frombuffer(data, dtype, count=len(column), offset=column.offset * dtype.itemsize)
 

@@ -1,6 +1,6 @@
 """Score code and filters written as SQL expressions: the one place that puts parser, types and devices together.
 
-`README`-level rules of the language, on every device:
+The rules of the language, on every device:
 
 * Columns are named as in the table, case included; ``"in double quotes"`` where the name is no plain word.
 * Whole numbers are int64 and wrap around; everything else is float64; ``/`` always gives a double.
@@ -150,6 +150,10 @@ class ExpressionScorer:
     def schema(self) -> ModelSchema:
         """What the score code needs and gives."""
         return self._schema
+
+    def check(self, schema: pa.Schema) -> None:
+        """Refuse tables of a schema that the score code does not fit; raises what `ScoreCode.bind` does."""
+        self._code.bind(schema)
 
     def score(self, columns: "Sequence[pa.Array[Any]]", lane: Lane) -> "list[pa.Array[Any]]":
         """Score rows; see `Scorer.score`.

@@ -7,6 +7,7 @@ left: a comparison of a float column *inside* CASE or COALESCE, in a row group w
 NaN. Arrow puts the one value in the column's place.)
 """
 
+import functools
 from typing import Any
 
 import pyarrow as pa
@@ -25,6 +26,9 @@ from scorestream_server.scoring.arrow_functions import (
     null,
 )
 from scorestream_server.scoring.columns import computing_type, literal
+
+_FEW = 16
+"""Up to so many floats are compared one by one, which prunes."""
 
 _KEEP, _DROP, _VALUE = "keep", "drop", "value"
 """The three forms of a flag: TRUE exactly where it is TRUE; TRUE exactly where it is FALSE; the flag with its NULLs."""
@@ -164,6 +168,8 @@ class _Translation:
             if None not in exact:
                 arrow, members = self._types[place], exact
                 value = Built(pc.field(self._program.inputs[place].name))
+        if kind is Type.FLOAT:
+            return _in_floats(value, [member.as_py() for member in members], arrow)
         value_set = pa.array([member.as_py() for member in members], arrow)
         return call("is_in", value, options=pc.SetLookupOptions(value_set=value_set, skip_nulls=True))
 
@@ -222,6 +228,17 @@ def _logic(op: Op, args: list[Built], form: str) -> Built:
         return call("invert", args[0]) if form == _VALUE else args[0]
     # Dropping turns AND into OR: one FALSE is enough.
     return call("and_kleene" if (op is Op.AND) == (form != _DROP) else "or_kleene", *args)
+
+
+def _in_floats(value: Built, members: list[float], arrow: pa.DataType) -> Built:
+    """Look up a float: Arrow's own lookup prunes wrongly where a least value is 0.0, which Parquet writes as -0.0."""
+    if len(members) <= _FEW:
+        equal = [call("equal", value, constant(pa.scalar(member, arrow))) for member in members]
+        return functools.reduce(lambda first, other: call("or_kleene", first, other), equal)
+    # A sum has no statistics, and no -0.0.
+    value = call("add", value, constant(pa.scalar(0.0, arrow)))
+    value_set = pa.array([member + 0.0 for member in members], arrow)
+    return call("is_in", value, options=pc.SetLookupOptions(value_set=value_set, skip_nulls=True))
 
 
 def _exact(node: Node, arrow: pa.DataType) -> "pa.Scalar[Any] | None":

@@ -13,7 +13,7 @@ _CASTS = {
     Type.INT: {Type.FLOAT, Type.BOOL, Type.TEXT},
     Type.FLOAT: {Type.INT, Type.BOOL, Type.TEXT},
     Type.BOOL: {Type.INT, Type.FLOAT},
-    Type.TEXT: {Type.INT, Type.DATE, Type.TIMESTAMP},
+    Type.TEXT: {Type.INT, Type.FLOAT, Type.DATE, Type.TIMESTAMP},
     Type.DATE: {Type.TIMESTAMP, Type.TEXT},
     Type.TIMESTAMP: {Type.DATE, Type.TEXT},
 }
