@@ -14,8 +14,8 @@ import pyarrow as pa
 from scorestream_server.device.operations import IN_PLACE, OPERATIONS
 from scorestream_server.device.program_types import DTYPES, Op, Pair, Type, constant
 
-BLOCK_ROWS = 32_768
-"""Rows computed at a time: temporaries of 256 KiB stay in the cache, and an operation outweighs its call."""
+BLOCK_ROWS = 65_536
+"""Rows computed at a time: temporaries of 512 KiB stay in the cache, and an operation outweighs its call."""
 
 
 @dataclass(frozen=True, slots=True)
