@@ -53,39 +53,42 @@ def _flags(result: Any) -> Pair:
 def _to_arrow(values: Any, null: Any) -> Any:
     """Return a pair of numbers or flags as an Arrow array, or a scalar where it is 0-d."""
     if not np.ndim(values):
-        return pa.scalar(None if null is not None and null else values.item(), pa.from_numpy_dtype(values.dtype))
+        return pa.scalar(
+            None if null is not None and null else values.item(), pa.from_numpy_dtype(values.dtype)
+        )
     if null is not None and null.shape != values.shape:
         null = np.broadcast_to(null, values.shape)
     return pa.array(values, mask=null)
 
 
 def _arithmetic(name: str) -> Callable[..., Pair]:
-    def run(xp: Any, _node: Any, _kind: Type, a: Pair, b: Pair) -> Pair:
-        return getattr(xp, name)(a[0], b[0]), either_null(a[1], b[1])
+    def run(xp: Any, _node: Any, _kind: Type, a: Pair, b: Pair, out: Any = None) -> Pair:
+        return getattr(xp, name)(a[0], b[0], out=out), either_null(a[1], b[1])
 
     return run
 
 
 def _unary(name: str) -> Callable[..., Pair]:
-    def run(xp: Any, _node: Any, _kind: Type, a: Pair) -> Pair:
-        return getattr(xp, name)(a[0]), a[1]
+    def run(xp: Any, _node: Any, _kind: Type, a: Pair, out: Any = None) -> Pair:
+        return getattr(xp, name)(a[0], out=out), a[1]
 
     return run
 
 
 def _guarded(name: str, *, zero_too: bool) -> Callable[..., Pair]:
-    """A function of positive numbers (and of zero, unless `zero_too`): NULL elsewhere."""
+    """A function of positive numbers, and of zero unless that is bad too: NULL elsewhere."""
 
-    def run(xp: Any, _node: Any, _kind: Type, a: Pair) -> Pair:
-        bad = a[0] <= 0 if zero_too else a[0] < 0
-        return getattr(xp, name)(a[0]), _with_bad(a[1], bad)
+    def run(xp: Any, _node: Any, _kind: Type, a: Pair, out: Any = None) -> Pair:
+        null = _with_bad(a[1], a[0] <= 0 if zero_too else a[0] < 0)
+        return getattr(xp, name)(a[0], out=out), null
 
     return run
 
 
 def _divide(name: str) -> Callable[..., Pair]:
-    def run(xp: Any, _node: Any, _kind: Type, a: Pair, b: Pair) -> Pair:
-        return getattr(xp, name)(a[0], b[0]), _with_bad(either_null(a[1], b[1]), b[0] == 0)
+    def run(xp: Any, _node: Any, _kind: Type, a: Pair, b: Pair, out: Any = None) -> Pair:
+        null = _with_bad(either_null(a[1], b[1]), b[0] == 0)
+        return getattr(xp, name)(a[0], b[0], out=out), null
 
     return run
 
@@ -230,9 +233,11 @@ def _cast_text(node: Any, kind: Type, a: Pair) -> Pair:
     text = pc.if_else(matches, text, pa.scalar(None, pa.string()))
     number = text.cast(pa.int64() if node.type is Type.INT else pa.float64())
     if isinstance(number, pa.Scalar):
-        return constant(np, node.type, number.as_py())
+        known = number.as_py()
+        return constant(np, node.type, None if known in {np.inf, -np.inf} else known)
     null = number.is_null().to_numpy(zero_copy_only=False) if number.null_count else None
-    return number.fill_null(0).to_numpy(zero_copy_only=False), null
+    values = number.fill_null(0).to_numpy(zero_copy_only=False)
+    return values, null if node.type is Type.INT else _with_bad(null, np.isinf(values))
 
 
 def _like(_xp: Any, node: Any, _kind: Type, a: Pair) -> Pair:
@@ -316,3 +321,9 @@ OPERATIONS: dict[Op, Callable[..., Pair]] = {
     Op.SUBSTRING: _substring,
 }
 """Each takes the array module, the node, the type of its last argument, and one pair an argument."""
+
+IN_PLACE = frozenset({
+    Op.ADD, Op.SUB, Op.MUL, Op.DIV, Op.MOD, Op.NEG, Op.ABS, Op.SIGN, Op.FLOOR, Op.CEIL, Op.EXP, Op.LN, Op.LOG2,
+    Op.LOG10, Op.SQRT,
+})  # fmt: skip
+"""Those that also take ``out``, an array to write their values to, which may be an argument's."""

@@ -82,7 +82,13 @@ class Op(enum.StrEnum):
     """`value` is ``(start, stop)`` in characters, from 0; stop may be None."""
 
 
-DTYPES = {Type.BOOL: "bool", Type.INT: "int64", Type.FLOAT: "float64", Type.DATE: "int64", Type.TIMESTAMP: "int64"}
+DTYPES = {
+    Type.BOOL: "bool",
+    Type.INT: "int64",
+    Type.FLOAT: "float64",
+    Type.DATE: "int64",
+    Type.TIMESTAMP: "int64",
+}
 MICROSECONDS_A_DAY = 86_400_000_000
 
 
@@ -117,10 +123,14 @@ def like_value(pattern: str, escape: str | None) -> tuple[str, str]:
         else:
             parts.append({"%": None, "_": ""}.get(character, character))
     middle = "".join(part or "" for part in parts)
-    inner = parts[1 if parts[:1] == [None] else 0 : len(parts) - 1 if parts[-1:] == [None] and len(parts) > 1 else None]
+    inner = parts[
+        1 if parts[:1] == [None] else 0 : len(parts) - 1 if parts[-1:] == [None] and len(parts) > 1 else None
+    ]
     if all(inner):
         opens, closes = parts[:1] == [None], parts[-1:] == [None]
-        how = {(False, False): "equal", (False, True): "prefix", (True, False): "suffix"}.get((opens, closes), "contains")
+        how = {(False, False): "equal", (False, True): "prefix", (True, False): "suffix"}.get(
+            (opens, closes), "contains"
+        )
         return how, middle
     regex = "".join({None: ".*", "": "."}.get(part, re.escape(part or "")) for part in parts)
     return "regex", f"(?s)^{regex}\\z"

@@ -1,6 +1,6 @@
 """Arrow columns as the vectors that programs compute with, and back."""
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +20,7 @@ def column_type(arrow: pa.DataType) -> Type | None:
     Decimals are doubles; timestamps with a time zone are taken in UTC.
     """
     if isinstance(arrow, pa.DictionaryType):
-        arrow = arrow.value_type
+        arrow = cast("pa.DataType", arrow.value_type)
     if pa.types.is_integer(arrow):
         return Type.INT
     if pa.types.is_floating(arrow) or pa.types.is_decimal(arrow) or pa.types.is_null(arrow):
@@ -43,7 +43,7 @@ def computing_type(arrow: pa.DataType, kind: Type) -> pa.DataType:
     return _ARROW[kind]
 
 
-def to_vector(column: pa.Array, kind: Type, name: str = "") -> Vector:
+def to_vector(column: "pa.Array[Any]", kind: Type, name: str = "") -> Vector:
     """Return an Arrow column as a vector: numbers share its memory.
 
     Raises:
@@ -62,7 +62,9 @@ def to_vector(column: pa.Array, kind: Type, name: str = "") -> Vector:
         elif kind is not Type.BOOL and str(arrow) not in _KEPT_WIDTHS:
             column = column.cast(_ARROW[kind])
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise invalid("COLUMN_VALUE", f"Column {name} ({arrow}) has a value that cannot be used: {error}") from None
+        raise invalid(
+            "COLUMN_VALUE", f"Column {name} ({arrow}) has a value that cannot be used: {error}"
+        ) from None
     null = column.is_null().to_numpy(zero_copy_only=False) if column.null_count else None
     if kind is Type.BOOL:
         return Vector(column.fill_null(fill_value=False).to_numpy(zero_copy_only=False), null)
@@ -73,12 +75,12 @@ def _values(column: Any) -> NDArray[Any]:
     """Return the values of a column of numbers without a copy; under its nulls, whatever lies there."""
     dtype = np.dtype(column.type.to_pandas_dtype())
     data = column.buffers()[1]
-    if data is None:
+    if data is None or not len(column):
         return np.zeros(len(column), dtype)
     return np.frombuffer(data, dtype, count=len(column), offset=column.offset * dtype.itemsize)
 
 
-def to_array(vector: Vector) -> pa.Array:
+def to_array(vector: Vector) -> "pa.Array[Any]":
     """Return a vector as an Arrow array; NaN stays NaN."""
     if isinstance(vector.values, pa.Array):
         return vector.values

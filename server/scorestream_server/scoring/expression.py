@@ -1,6 +1,6 @@
 """Score code and filters written as SQL expressions: the one place that puts parser, types and devices together.
 
-`README`-level rules of the language, on every device:
+The rules of the language, on every device:
 
 * Columns are named as in the table, case included; ``"in double quotes"`` where the name is no plain word.
 * Whole numbers are int64 and wrap around; everything else is float64; ``/`` always gives a double.
@@ -15,6 +15,7 @@ import difflib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -83,7 +84,9 @@ def compile_score_code(text: str) -> ScoreCode:
     for output in program.outputs:
         kind = program.nodes[output.node].type
         if kind in {Type.DATE, Type.TIMESTAMP}:
-            message = f"{output.name} is a {kind}, which score code cannot give out; write CAST(... AS VARCHAR)."
+            message = (
+                f"{output.name} is a {kind}, which score code cannot give out; write CAST(... AS VARCHAR)."
+            )
             raise invalid("EXPRESSION_TYPE", message, column=output.name)
         outputs.append(OutputColumn(output.name, ColumnType(str(kind))))
     features = tuple(Feature(name, text=kinds[name] is Type.TEXT) for name in inputs)
@@ -152,7 +155,7 @@ class ExpressionScorer:
         """Refuse tables of a schema that the score code does not fit; raises what `ScoreCode.bind` does."""
         self._code.bind(schema)
 
-    def score(self, columns: Sequence[pa.Array], lane: Lane) -> list[pa.Array]:
+    def score(self, columns: "Sequence[pa.Array[Any]]", lane: Lane) -> "list[pa.Array[Any]]":
         """Score rows; see `Scorer.score`.
 
         Raises:
@@ -226,7 +229,9 @@ def _column_types(names: Iterable[str], schema: pa.Schema) -> Mapping[str, Type]
         elif not places:
             missing.append(FieldFault(name, f"There is no column {name}{_near(name, schema.names)}"))
         else:
-            why = f"has type {schema.field(places[0]).type}" if len(places) == 1 else "is there more than once"
+            why = (
+                f"has type {schema.field(places[0]).type}" if len(places) == 1 else "is there more than once"
+            )
             unusable.append(FieldFault(name, f"Column {name} {why}, which an expression cannot use"))
     if missing:
         raise _faults("UNKNOWN_COLUMN", missing)
@@ -238,10 +243,18 @@ def _column_types(names: Iterable[str], schema: pa.Schema) -> Mapping[str, Type]
 def _near(name: str, names: Sequence[str]) -> str:
     folded = [known for known in names if known.casefold() == name.casefold()]
     near = folded or difflib.get_close_matches(name, names[:2000], n=1)
-    return f"; did you mean {near[0]}? (upper and lower case differ)" if folded else f"; did you mean {near[0]}?" if near else ""
+    return (
+        f"; did you mean {near[0]}? (upper and lower case differ)"
+        if folded
+        else f"; did you mean {near[0]}?"
+        if near
+        else ""
+    )
 
 
 def _faults(reason: str, faults: list[FieldFault]) -> ScorestreamError:
     shown = ". ".join(fault.description for fault in faults[:10])
     more = f". And {len(faults) - 10} more" if len(faults) > 10 else ""
-    return invalid(reason, f"{shown}{more}.", faults, columns=", ".join(fault.field for fault in faults[:100]))
+    return invalid(
+        reason, f"{shown}{more}.", faults, columns=", ".join(fault.field for fault in faults[:100])
+    )

@@ -1,16 +1,16 @@
 """Build a program node by node: equal nodes are made once, and constants are computed at once."""
 
-import datetime
+import datetime as dt
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
-from scorestream_server.device.program_types import MICROSECONDS_A_DAY, Op, Type, constant
 from scorestream_server.device.program import Input, Node, Output, Program, apply
+from scorestream_server.device.program_types import MICROSECONDS_A_DAY, Op, Type, constant
 
-_EPOCH = datetime.datetime(1970, 1, 1)  # noqa: DTZ001  # a timestamp without a zone is a wall-clock time here too
+_EPOCH = dt.datetime(1970, 1, 1)  # noqa: DTZ001  # a timestamp without a zone is a wall-clock time here too
 
 
 class Builder:
@@ -83,7 +83,7 @@ class Builder:
 def date_value(text: str) -> int | None:
     """Return the days since 1970 of ``YYYY-MM-DD``, or None where the text is no date."""
     try:
-        return (datetime.date.fromisoformat(text) - _EPOCH.date()).days if len(text) == 10 else None
+        return (dt.date.fromisoformat(text) - _EPOCH.date()).days if len(text) == 10 else None
     except ValueError:
         return None
 
@@ -97,12 +97,12 @@ def timestamp_value(text: str) -> int | None:
     if days is not None:
         return days * MICROSECONDS_A_DAY
     try:
-        moment = datetime.datetime.fromisoformat(text)
+        moment = dt.datetime.fromisoformat(text)
     except ValueError:
         return None
     if moment.tzinfo is not None:
         try:
-            moment = moment.astimezone(datetime.UTC).replace(tzinfo=None)
+            moment = moment.astimezone(dt.UTC).replace(tzinfo=None)
         except OverflowError:
             return None
-    return (moment - _EPOCH) // datetime.timedelta(microseconds=1)
+    return (moment - _EPOCH) // dt.timedelta(microseconds=1)

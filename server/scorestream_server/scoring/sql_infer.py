@@ -7,13 +7,34 @@ from scorestream_server.device.program_types import Type
 from scorestream_server.scoring.sql_terms import Syntax, Term
 
 _FLOAT_ARGS = frozenset(
-    "ADD SUB MUL DIV MOD NEG ABS SIGN ROUND FLOOR CEIL EXP LN LOG SQRT POWER".split(),
+    {
+        "ADD",
+        "SUB",
+        "MUL",
+        "DIV",
+        "MOD",
+        "NEG",
+        "ABS",
+        "SIGN",
+        "ROUND",
+        "FLOOR",
+        "CEIL",
+        "EXP",
+        "LN",
+        "LOG",
+        "SQRT",
+        "POWER",
+    }
 )
 _BOOL_ARGS = frozenset({"AND", "OR", "NOT", "IS_TRUE", "IS_FALSE"})
 _TEXT_ARGS = frozenset({"UPPER", "LOWER", "TRIM", "LENGTH", "LIKE", "SUBSTRING"})
-_ALIKE_ARGS = frozenset("EQ NE LT LE GT GE IN BETWEEN COALESCE NULLIF LEAST GREATEST".split())
+_ALIKE_ARGS = frozenset(
+    {"EQ", "NE", "LT", "LE", "GT", "GE", "IN", "BETWEEN", "COALESCE", "NULLIF", "LEAST", "GREATEST"}
+)
 _LIKE_THEIR_ARGS = frozenset({"COALESCE", "NULLIF", "LEAST", "GREATEST"})
-_BOOL_RESULTS = _BOOL_ARGS | frozenset("EQ NE LT LE GT GE IN BETWEEN IS_NULL LIKE".split())
+_BOOL_RESULTS = _BOOL_ARGS | frozenset(
+    {"EQ", "NE", "LT", "LE", "GT", "GE", "IN", "BETWEEN", "IS_NULL", "LIKE"}
+)
 _TEXT_RESULTS = frozenset({"UPPER", "LOWER", "TRIM", "SUBSTRING"})
 
 
@@ -60,14 +81,18 @@ def _arguments(classes: "_Classes", place: int, term: Term) -> None:
         if term.name in _LIKE_THEIR_ARGS:
             classes.join(place, args[0])
     elif term.name in {"CASE", "CASE_OF"}:
-        conditions, results = case_parts(term)
-        if term.name == "CASE":
-            classes.settle_all(conditions, Type.BOOL)
-        else:
-            for condition in conditions:
-                classes.join(args[0], condition)
-        for result in results:
-            classes.join(place, result)
+        _case(classes, place, term)
+
+
+def _case(classes: "_Classes", place: int, term: Term) -> None:
+    conditions, results = case_parts(term)
+    if term.name == "CASE":
+        classes.settle_all(conditions, Type.BOOL)
+    else:
+        for condition in conditions:
+            classes.join(term.args[0], condition)
+    for result in results:
+        classes.join(place, result)
 
 
 def case_parts(term: Term) -> tuple[tuple[int, ...], tuple[int, ...]]:

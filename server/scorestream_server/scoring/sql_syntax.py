@@ -9,11 +9,11 @@ from typing import Any
 
 from sqlglot import exp
 from sqlglot.errors import ErrorLevel, ParseError
-from sqlglot.tokens import Token, TokenType
+from sqlglot.tokens import Token, TokenType  # type: ignore[attr-defined]  # where older versions define them too
 
 from scorestream_server.domain.errors import ScorestreamError, invalid
 from scorestream_server.scoring.sql_terms import MAX_NAME, MAX_OUTPUTS, MAX_TERMS, Scalar, Syntax, Term, fault
-from scorestream_server.scoring.sql_tokens import DIALECT, span, too_deep, tokenize
+from scorestream_server.scoring.sql_tokens import DIALECT, span, tokenize, too_deep
 
 _SIMPLE: dict[type[exp.Expression], tuple[str, tuple[str, ...]]] = {
     exp.Add: ("ADD", ("this", "expression")),
@@ -224,7 +224,7 @@ class _Reader:
                 words = f"{_words(node)} with {key.replace('_', ' ').strip()}"
                 raise self._fault("FORBIDDEN_SYNTAX", f"{words} is not allowed", node)
 
-    def _chain(self, node: exp.Expression) -> _Plan:
+    def chain(self, node: exp.Expression) -> _Plan:
         """One call for ``a AND b AND c ...``: it is later made into a balanced tree."""
         children: list[Any] = []
         rest: Any = node
@@ -235,11 +235,11 @@ class _Reader:
         name = "AND" if isinstance(node, exp.And) else "OR"
         return _Plan(children[::-1], lambda args: self._add(node, name, args))
 
-    def _paren(self, node: exp.Expression) -> _Plan:
+    def paren(self, node: exp.Expression) -> _Plan:
         self._only(node, ("this",))
         return _Plan([node.this], lambda args: args[0])
 
-    def _is(self, node: exp.Expression) -> _Plan:
+    def is_(self, node: exp.Expression) -> _Plan:
         tested = node.expression
         if isinstance(tested, exp.Null):
             return _Plan([node.this], lambda args: self._add(node, "IS_NULL", args))
@@ -248,7 +248,7 @@ class _Reader:
             return _Plan([node.this], lambda args: self._add(node, name, args))
         raise self._fault("FORBIDDEN_SYNTAX", "IS takes NULL, TRUE or FALSE after it", node)
 
-    def _case(self, node: exp.Expression) -> _Plan:
+    def case(self, node: exp.Expression) -> _Plan:
         self._only(node, ("this", "ifs", "default"))
         operand, default = node.args.get("this"), node.args.get("default")
         children: list[Any] = [] if operand is None else [operand]
@@ -258,7 +258,7 @@ class _Reader:
         name = "CASE" if operand is None else "CASE_OF"
         return _Plan(children, lambda args: self._add(node, name, args))
 
-    def _cast(self, node: exp.Expression) -> _Plan:
+    def cast(self, node: exp.Expression) -> _Plan:
         self._only(node, ("this", "to"))
         to = node.args["to"]
         target = _CASTS.get(getattr(to.this, "name", ""))
@@ -267,13 +267,17 @@ class _Reader:
             raise self._fault("FORBIDDEN_SYNTAX", f"CAST is to {known}", node)
         return _Plan([node.this], lambda args: self._add(node, "CAST", args, target))
 
-    def _escape(self, node: exp.Expression) -> _Plan:
+    def escape(self, node: exp.Expression) -> _Plan:
         like = node.this
         if type(like) is not exp.Like or like.args.get("negate"):
-            raise self._fault("FORBIDDEN_SYNTAX", "ESCAPE belongs to LIKE; write NOT (a LIKE b ESCAPE c)", node)
-        return _Plan([like.this, like.expression, node.expression], lambda args: self._add(node, "LIKE", args))
+            raise self._fault(
+                "FORBIDDEN_SYNTAX", "ESCAPE belongs to LIKE; write NOT (a LIKE b ESCAPE c)", node
+            )
+        return _Plan(
+            [like.this, like.expression, node.expression], lambda args: self._add(node, "LIKE", args)
+        )
 
-    def _column(self, node: exp.Expression) -> _Plan:
+    def column(self, node: exp.Expression) -> _Plan:
         self._only(node, ("this",))
         if not isinstance(node.this, exp.Identifier):
             raise self._fault("FORBIDDEN_SYNTAX", f"{_words(node.this)} is not allowed", node)
@@ -283,10 +287,10 @@ class _Reader:
             return _Plan([], lambda _: place)
         return _Plan([], lambda _: self._add(node, "COLUMN", [], name))
 
-    def _literal(self, node: exp.Expression) -> _Plan:
+    def literal(self, node: exp.Expression) -> _Plan:
         return _Plan([], lambda _: self._add(node, "LITERAL", [], self._value(node)))
 
-    def _negative(self, node: exp.Expression) -> _Plan:
+    def negative(self, node: exp.Expression) -> _Plan:
         """A minus before a number is a part of it: the least int64 has no positive counterpart."""
         if not isinstance(node.this, exp.Literal) or node.this.is_string:
             return _Plan([node.this], lambda args: self._add(node, "NEG", args))
@@ -343,16 +347,16 @@ def _words(node: Any) -> str:
 
 
 _SPECIAL: dict[type[exp.Expression], Callable[[_Reader, Any], _Plan]] = {
-    exp.And: _Reader._chain,
-    exp.Or: _Reader._chain,
-    exp.Paren: _Reader._paren,
-    exp.Is: _Reader._is,
-    exp.Case: _Reader._case,
-    exp.Cast: _Reader._cast,
-    exp.Escape: _Reader._escape,
-    exp.Column: _Reader._column,
-    exp.Neg: _Reader._negative,
-    exp.Literal: _Reader._literal,
-    exp.Boolean: _Reader._literal,
-    exp.Null: _Reader._literal,
+    exp.And: _Reader.chain,
+    exp.Or: _Reader.chain,
+    exp.Paren: _Reader.paren,
+    exp.Is: _Reader.is_,
+    exp.Case: _Reader.case,
+    exp.Cast: _Reader.cast,
+    exp.Escape: _Reader.escape,
+    exp.Column: _Reader.column,
+    exp.Neg: _Reader.negative,
+    exp.Literal: _Reader.literal,
+    exp.Boolean: _Reader.literal,
+    exp.Null: _Reader.literal,
 }

@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlglot.dialects.dialect import Dialect
 from sqlglot.errors import TokenError
-from sqlglot.tokens import Token, TokenType
+from sqlglot.tokens import Token, TokenType  # type: ignore[attr-defined]  # where older versions define them too
 
 from scorestream_server.domain.errors import ScorestreamError, invalid
 from scorestream_server.scoring.sql_terms import MAX_BYTES, MAX_DEPTH, MAX_TOKENS, fault
@@ -21,21 +21,100 @@ logging.getLogger("sqlglot").setLevel(logging.CRITICAL)
 DIALECT: Any = Dialect.get_or_raise(None)
 
 FUNCTIONS = frozenset(
-    "ABS ROUND FLOOR CEIL CEILING EXP LN LOG LOG2 LOG10 SQRT POWER POW LEAST GREATEST SIGN MOD COALESCE NULLIF "
-    "CAST UPPER LOWER LENGTH TRIM SUBSTRING SUBSTR".split()
+    {
+        "ABS",
+        "ROUND",
+        "FLOOR",
+        "CEIL",
+        "CEILING",
+        "EXP",
+        "LN",
+        "LOG",
+        "LOG2",
+        "LOG10",
+        "SQRT",
+        "POWER",
+        "POW",
+        "LEAST",
+        "GREATEST",
+        "SIGN",
+        "MOD",
+        "COALESCE",
+        "NULLIF",
+        "CAST",
+        "UPPER",
+        "LOWER",
+        "LENGTH",
+        "TRIM",
+        "SUBSTRING",
+        "SUBSTR",
+    }
 )
 """The functions of the language, by the names that a text may use."""
 
-_BEFORE_PARENTHESIS = frozenset("AND OR NOT IN BETWEEN LIKE WHEN THEN ELSE CASE SELECT".split())
-
-_REFUSED_WORDS = frozenset(
-    "FROM WHERE GROUP HAVING ORDER LIMIT OFFSET FETCH JOIN UNION INTERSECT EXCEPT WITH OVER WINDOW QUALIFY "
-    "DISTINCT EXISTS ANY SOME ALL INSERT UPDATE DELETE MERGE CREATE DROP ALTER TRUNCATE INTO VALUES SET EXEC "
-    "EXECUTE CALL PRAGMA ATTACH DETACH COPY GRANT REVOKE INTERVAL ILIKE RLIKE REGEXP SIMILAR GLOB LATERAL "
-    "PIVOT UNPIVOT RETURNING".split()
+_BEFORE_PARENTHESIS = frozenset(
+    {"AND", "OR", "NOT", "IN", "BETWEEN", "LIKE", "WHEN", "THEN", "ELSE", "CASE", "SELECT"}
 )
 
-_PUNCTUATION = frozenset("( ) , + - * / % = == <> != < <= > >=".split())
+_REFUSED_WORDS = frozenset(
+    {
+        "FROM",
+        "WHERE",
+        "GROUP",
+        "HAVING",
+        "ORDER",
+        "LIMIT",
+        "OFFSET",
+        "FETCH",
+        "JOIN",
+        "UNION",
+        "INTERSECT",
+        "EXCEPT",
+        "WITH",
+        "OVER",
+        "WINDOW",
+        "QUALIFY",
+        "DISTINCT",
+        "EXISTS",
+        "ANY",
+        "SOME",
+        "ALL",
+        "INSERT",
+        "UPDATE",
+        "DELETE",
+        "MERGE",
+        "CREATE",
+        "DROP",
+        "ALTER",
+        "TRUNCATE",
+        "INTO",
+        "VALUES",
+        "SET",
+        "EXEC",
+        "EXECUTE",
+        "CALL",
+        "PRAGMA",
+        "ATTACH",
+        "DETACH",
+        "COPY",
+        "GRANT",
+        "REVOKE",
+        "INTERVAL",
+        "ILIKE",
+        "RLIKE",
+        "REGEXP",
+        "SIMILAR",
+        "GLOB",
+        "LATERAL",
+        "PIVOT",
+        "UNPIVOT",
+        "RETURNING",
+    }
+)
+
+_PUNCTUATION = frozenset(
+    {"(", ")", ",", "+", "-", "*", "/", "%", "=", "==", "<>", "!=", "<", "<=", ">", ">="}
+)
 
 _HINTS = {
     ":": "named parameters such as :name are not supported yet; write the value itself",
@@ -60,7 +139,9 @@ def tokenize(text: str) -> list[Token]:
         ScorestreamError: EXPRESSION_TOO_LARGE, EXPRESSION_SYNTAX, FORBIDDEN_SYNTAX or FORBIDDEN_FUNCTION.
     """
     if len(text) > MAX_BYTES or len(text.encode(errors="replace")) > MAX_BYTES:
-        raise invalid("EXPRESSION_TOO_LARGE", f"The expression is longer than {MAX_BYTES // 1024} KiB; make it shorter.")
+        raise invalid(
+            "EXPRESSION_TOO_LARGE", f"The expression is longer than {MAX_BYTES // 1024} KiB; make it shorter."
+        )
     if "\0" in text:
         at = text.index("\0")
         raise fault("EXPRESSION_SYNTAX", "There is a NUL character in the expression.", text, at, at + 1)

@@ -1,44 +1,25 @@
 """Give every term of an expression its type, and make the program of typed nodes."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, NoReturn
+from typing import Any
 
-from scorestream_server.device.program_types import Op, Type, like_value
 from scorestream_server.device.program import Program
-from scorestream_server.scoring.program_builder import Builder, date_value, timestamp_value
+from scorestream_server.device.program_types import Op, Type, like_value
+from scorestream_server.scoring.sql_coercion import TYPE_NAMES, Coercion, Typed
 from scorestream_server.scoring.sql_infer import case_parts
-from scorestream_server.scoring.sql_terms import Syntax, Term, fault
+from scorestream_server.scoring.sql_terms import Syntax, Term
 
-_NUMBERS = frozenset({Type.INT, Type.FLOAT})
-_NAMES = {
-    Type.BOOL: "a flag (BOOLEAN)",
-    Type.INT: "a number (BIGINT)",
-    Type.FLOAT: "a number (DOUBLE)",
-    Type.TEXT: "text (VARCHAR)",
-    Type.DATE: "a date",
-    Type.TIMESTAMP: "a timestamp",
-    None: "NULL",
-}
 _CASTS = {
     Type.INT: {Type.FLOAT, Type.BOOL, Type.TEXT},
     Type.FLOAT: {Type.INT, Type.BOOL, Type.TEXT},
     Type.BOOL: {Type.INT, Type.FLOAT},
-    Type.TEXT: {Type.INT, Type.DATE, Type.TIMESTAMP},
+    Type.TEXT: {Type.INT, Type.FLOAT, Type.DATE, Type.TIMESTAMP},
     Type.DATE: {Type.TIMESTAMP, Type.TEXT},
     Type.TIMESTAMP: {Type.DATE, Type.TEXT},
 }
 """From what each type can be cast."""
 _SPELLED = {Type.BOOL: "BOOLEAN", Type.INT: "BIGINT", Type.FLOAT: "DOUBLE", Type.TEXT: "VARCHAR"}
 _MAX_DIGITS = 15
-
-
-@dataclass(frozen=True, slots=True)
-class Typed:
-    """A term's node and type; the type of a bare NULL, which fits any, is None."""
-
-    node: int
-    type: Type | None
 
 
 def type_program(syntax: Syntax, columns: Mapping[str, Type], wanted: Sequence[Type | None]) -> Program:
@@ -60,11 +41,9 @@ def type_program(syntax: Syntax, columns: Mapping[str, Type], wanted: Sequence[T
     return typing.builder.program(outputs)
 
 
-class _Typing:
+class _Typing(Coercion):
     def __init__(self, syntax: Syntax, columns: Mapping[str, Type]) -> None:
-        self.builder = Builder(columns)
-        self._columns = columns
-        self._syntax = syntax
+        super().__init__(syntax, columns)
         self._typed: list[Typed] = []
 
     def term(self, term: Term) -> Typed:
@@ -78,95 +57,16 @@ class _Typing:
         if typed.type is None or want is None:
             return self.as_type(typed, typed.type or want or Type.FLOAT)
         if typed.type is not want and typed.type not in _CASTS[want]:
-            self.refuse(term, f"{name} is {_NAMES[typed.type]} here; write CAST(... AS {_SPELLED[want]})")
-        if Type.TEXT in {typed.type, want} and typed.type is not want and typed.type not in {Type.DATE, Type.TIMESTAMP}:
-            self.refuse(term, f"{name} is {_NAMES[typed.type]} here; write CAST(... AS VARCHAR) to give out text")
+            self.refuse(term, f"{name} is {TYPE_NAMES[typed.type]} here; write CAST(... AS {_SPELLED[want]})")
+        if (
+            Type.TEXT in {typed.type, want}
+            and typed.type is not want
+            and typed.type not in {Type.DATE, Type.TIMESTAMP}
+        ):
+            self.refuse(
+                term, f"{name} is {TYPE_NAMES[typed.type]} here; write CAST(... AS VARCHAR) to give out text"
+            )
         return self.as_type(typed, want)
-
-    def refuse(self, term: Term, message: str) -> NoReturn:
-        raise fault("EXPRESSION_TYPE", message, self._syntax.text, term.start, term.end)
-
-    def need(self, term: Term, args: Sequence[Typed], counts: range) -> None:
-        if len(args) not in counts:
-            takes = f"{counts.start}" if len(counts) == 1 else f"{counts.start} to {counts.stop - 1}"
-            self.refuse(term, f"{term.name} takes {takes} values and got {len(args)}")
-
-    def as_type(self, typed: Typed, kind: Type) -> int:
-        if typed.type is None:
-            return self.builder.constant(kind, None)
-        return typed.node if typed.type is kind else self.builder.add(Op.CAST, kind, typed.node)
-
-    def expect(self, term: Term, place: int, typed: Typed, kinds: frozenset[Type]) -> None:
-        """Check the type of one argument, and say how to get there where there is a way."""
-        if typed.type is None or typed.type in kinds:
-            return
-        hint = ""
-        if typed.type is Type.BOOL and Type.INT in kinds:
-            hint = "; write CAST(... AS BIGINT) to count with it"
-        elif typed.type in _NUMBERS and Type.BOOL in kinds:
-            hint = "; write a comparison, for example ... <> 0"
-        elif typed.type is Type.TEXT and Type.INT in kinds:
-            hint = "; write CAST(... AS DOUBLE) if it holds numbers"
-        elif Type.TEXT in kinds:
-            hint = "; write CAST(... AS VARCHAR)"
-        wanted = "a number" if kinds == _NUMBERS else " or ".join(sorted(_NAMES[kind] for kind in kinds))
-        at = self._syntax.terms[term.args[place]]
-        self.refuse(at, f"{_operator(term.name)} needs {wanted} and this is {_NAMES[typed.type]}{hint}")
-
-    def numbers(self, term: Term, args: Sequence[Typed]) -> Type:
-        for place, typed in enumerate(args):
-            self.expect(term, place, typed, _NUMBERS)
-        return Type.INT if all(typed.type is Type.INT for typed in args) else Type.FLOAT
-
-    def common(self, term: Term, args: Sequence[Typed], places: Sequence[int]) -> tuple[Type, list[int]]:
-        """Bring arguments to one type: a number, a timestamp, or what they all are."""
-        kinds = {typed.type for typed in args if typed.type is not None}
-        dated = kinds & {Type.DATE, Type.TIMESTAMP}
-        if dated and Type.TEXT in kinds:
-            kind = self._dated(term, args, places, Type.TIMESTAMP if Type.TIMESTAMP in kinds else Type.DATE)
-        elif kinds <= _NUMBERS:
-            kind = Type.INT if kinds == {Type.INT} else Type.FLOAT
-        elif len(kinds) == 1:
-            kind = kinds.pop()
-        elif kinds == {Type.DATE, Type.TIMESTAMP}:
-            kind = Type.TIMESTAMP
-        else:
-            first = next(typed for typed in args if typed.type is not None)
-            other = next(i for i, typed in enumerate(args) if typed.type not in {None, first.type} and not (
-                {typed.type, first.type} <= _NUMBERS))  # fmt: skip
-            at = self._syntax.terms[places[other]]
-            what = f"{_operator(term.name)} is given {_NAMES[first.type]} and this, which is {_NAMES[args[other].type]}"
-            self.refuse(at, f"{what}; bring them to one type with CAST")
-        return kind, [self.as_type(typed, kind) for typed in args]
-
-    def _dated(self, term: Term, args: Sequence[Typed], places: Sequence[int], kind: Type) -> Type:
-        """Text literals beside dates are dates; a time of day beside a date makes it a timestamp."""
-        for typed, place in zip(args, places, strict=True):
-            if typed.type is Type.TEXT:
-                node = self.builder.nodes[typed.node]
-                if node.op is not Op.CONST:
-                    at = self._syntax.terms[place]
-                    self.refuse(at, f"{_operator(term.name)} compares a date with text, which has to be a literal")
-                if kind is Type.DATE and isinstance(node.value, str) and date_value(node.value) is None:
-                    kind = Type.TIMESTAMP
-        for index, (typed, place) in enumerate(zip(args, places, strict=True)):
-            if typed.type is Type.TEXT:
-                at = self._syntax.terms[place]
-                args[index] = self._date(at, typed, kind)  # type: ignore[index]  # always the caller's own list
-            elif typed.type not in {None, Type.DATE, Type.TIMESTAMP}:
-                self.refuse(self._syntax.terms[place], f"A date cannot be compared with {_NAMES[typed.type]}")
-        return kind
-
-    def _date(self, term: Term, typed: Typed, kind: Type) -> Typed:
-        """Return the date or timestamp that a text literal says."""
-        text = self.builder.nodes[typed.node].value
-        if text is None:
-            return Typed(self.builder.constant(kind, None), kind)
-        value = date_value(text) if kind is Type.DATE else timestamp_value(text)
-        if value is None:
-            form = "'YYYY-MM-DD'" if kind is Type.DATE else "'YYYY-MM-DD HH:MM:SS'"
-            self.refuse(term, f"This is no {kind}; write it as {form}")
-        return Typed(self.builder.constant(kind, value), kind)
 
     # One method for each kind of term.
 
@@ -179,7 +79,7 @@ class _Typing:
 
     def column(self, term: Term, _args: list[Typed]) -> Typed:
         name = str(term.value)
-        return Typed(self.builder.column(name), self._columns[name])
+        return Typed(self.builder.column(name), self.columns[name])
 
     def arithmetic(self, term: Term, args: list[Typed]) -> Typed:
         """ADD, SUB, MUL, MOD, NEG, ABS, SIGN: int64 among int64, else float64."""
@@ -216,8 +116,11 @@ class _Typing:
         if len(args) == 2:
             node = self.builder.nodes[args[1].node] if args[1].type is Type.INT else None
             if node is None or node.op is not Op.CONST or node.value is None or abs(node.value) > _MAX_DIGITS:
-                at = self._syntax.terms[term.args[1]]
-                self.refuse(at, f"ROUND takes a whole number literal from -{_MAX_DIGITS} to {_MAX_DIGITS} as its places")
+                at = self.syntax.terms[term.args[1]]
+                self.refuse(
+                    at,
+                    f"ROUND takes a whole number literal from -{_MAX_DIGITS} to {_MAX_DIGITS} as its places",
+                )
             digits = node.value
         if kind is Type.INT and digits >= 0:
             return args[0]
@@ -231,7 +134,10 @@ class _Typing:
 
     def between(self, term: Term, args: list[Typed]) -> Typed:
         _, (node, low, high) = self.common(term, args, term.args)
-        above, below = self.builder.add(Op.GE, Type.BOOL, node, low), self.builder.add(Op.LE, Type.BOOL, node, high)
+        above, below = (
+            self.builder.add(Op.GE, Type.BOOL, node, low),
+            self.builder.add(Op.LE, Type.BOOL, node, high),
+        )
         return Typed(self.builder.add(Op.AND, Type.BOOL, above, below), Type.BOOL)
 
     def member(self, term: Term, args: list[Typed]) -> Typed:
@@ -246,7 +152,7 @@ class _Typing:
             tests += [build.add(Op.EQ, Type.BOOL, node, build.constant(kind, value)) for value in values]
         elif values:
             tests.append(build.add(Op.IN, Type.BOOL, node, value=values))
-        if len([value for value in constants if value is None or value != value]):  # noqa: PLR0124  # as above
+        if any(value is None or value != value for value in constants):  # noqa: PLR0124  # as above
             tests.append(build.constant(Type.BOOL, None))
         return Typed(self._balanced(Op.OR, tests), Type.BOOL)
 
@@ -276,7 +182,10 @@ class _Typing:
         return Typed(self.builder.add(Op.COALESCE, Type.BOOL, node, false), Type.BOOL)
 
     def is_null(self, _term: Term, args: list[Typed]) -> Typed:
-        return Typed(self.builder.add(Op.IS_NULL, Type.BOOL, self.as_type(args[0], args[0].type or Type.BOOL)), Type.BOOL)
+        return Typed(
+            self.builder.add(Op.IS_NULL, Type.BOOL, self.as_type(args[0], args[0].type or Type.BOOL)),
+            Type.BOOL,
+        )
 
     def case(self, term: Term, args: list[Typed]) -> Typed:
         conditions, results = case_parts(term)
@@ -316,11 +225,13 @@ class _Typing:
         target, (typed,) = Type[str(term.value)], args
         if typed.type is not None and typed.type is not target:
             if typed.type not in _CASTS[target]:
-                self.refuse(term, f"There is no CAST from {_NAMES[typed.type]} to {_NAMES[target]}")
+                self.refuse(term, f"There is no CAST from {TYPE_NAMES[typed.type]} to {TYPE_NAMES[target]}")
             if typed.type is Type.TEXT and target in {Type.DATE, Type.TIMESTAMP}:
                 if self.builder.nodes[typed.node].op is not Op.CONST:
-                    self.refuse(term, f"Only a literal can be CAST to {_NAMES[target]}; give a {target} column")
-                return self._date(term, typed, target)
+                    self.refuse(
+                        term, f"Only a literal can be CAST to {TYPE_NAMES[target]}; give a {target} column"
+                    )
+                return self.date(term, typed, target)
         return Typed(self.as_type(typed, target), target)
 
     def like(self, term: Term, args: list[Typed]) -> Typed:
@@ -331,18 +242,20 @@ class _Typing:
             return Typed(self.builder.constant(Type.BOOL, None), Type.BOOL)
         escape = texts[1] if len(texts) == 2 else None
         if escape is not None and len(escape) != 1:
-            self.refuse(self._syntax.terms[term.args[2]], "ESCAPE takes one character")
+            self.refuse(self.syntax.terms[term.args[2]], "ESCAPE takes one character")
         try:
             value = like_value(str(texts[0]), escape)
         except ValueError:
             message = f"In this pattern {escape} has to stand before %, _ or itself"
-            self.refuse(self._syntax.terms[term.args[1]], message)
-        return Typed(self.builder.add(Op.LIKE, Type.BOOL, self.as_type(args[0], Type.TEXT), value=value), Type.BOOL)
+            self.refuse(self.syntax.terms[term.args[1]], message)
+        return Typed(
+            self.builder.add(Op.LIKE, Type.BOOL, self.as_type(args[0], Type.TEXT), value=value), Type.BOOL
+        )
 
     def _text(self, term: Term, place: int, typed: Typed) -> str | None:
         node = None if typed.type is None else self.builder.nodes[typed.node]
         if node is not None and node.op is not Op.CONST:
-            self.refuse(self._syntax.terms[term.args[place]], "LIKE takes its pattern as a literal")
+            self.refuse(self.syntax.terms[term.args[place]], "LIKE takes its pattern as a literal")
         return None if node is None else node.value
 
     def text(self, term: Term, args: list[Typed]) -> Typed:
@@ -353,20 +266,22 @@ class _Typing:
         for place, typed in enumerate(args[1:], 1):
             node = self.builder.nodes[typed.node] if typed.type is Type.INT else None
             least = 1 if place == 1 else 0
-            if node is None or node.op is not Op.CONST or node.value is None or not least <= node.value < 2**31:
+            if (
+                node is None
+                or node.op is not Op.CONST
+                or node.value is None
+                or not least <= node.value < 2**31
+            ):
                 what = f"SUBSTRING takes literals: a start from 1, and a length from 0; this has to be at least {least}"
-                self.refuse(self._syntax.terms[term.args[place]], what)
+                self.refuse(self.syntax.terms[term.args[place]], what)
             numbers.append(node.value)
         value: Any = None
         if numbers:
             value = (numbers[0] - 1, numbers[0] - 1 + numbers[1] if len(numbers) == 2 else None)
         kind = Type.INT if term.name == "LENGTH" else Type.TEXT
-        return Typed(self.builder.add(Op[term.name], kind, self.as_type(args[0], Type.TEXT), value=value), kind)
-
-
-def _operator(name: str) -> str:
-    signs = {"ADD": "+", "SUB": "-", "MUL": "*", "DIV": "/", "NEG": "-", "EQ": "=", "NE": "<>", "LT": "<", "LE": "<="}
-    return signs.get(name, {"GT": ">", "GE": ">=", "CASE_OF": "CASE", "MOD": "MOD"}.get(name, name.replace("_", " ")))
+        return Typed(
+            self.builder.add(Op[term.name], kind, self.as_type(args[0], Type.TEXT), value=value), kind
+        )
 
 
 _COUNTS = {name: range(1, 2) for name in ("NEG", "ABS", "SIGN", "EXP", "LN", "SQRT")}
