@@ -65,11 +65,10 @@ def xgboost_ensemble(folder: Path, trees: int, depth: int, features: int) -> Ens
     path = folder / f"xgboost_{trees}_{depth}.ubj"
     booster.save_model(path)
     booster.set_param({"nthread": 1})
-    matrices: dict[int, xgb.DMatrix] = {}
 
     def predict(rows: NDArray[np.float32]) -> object:
-        # Building the DMatrix is not measured: the best that XGBoost can do.
-        return booster.predict(matrices.setdefault(len(rows), xgb.DMatrix(rows)))
+        # A DMatrix remembers its predictions, so each turn needs a new one.
+        return booster.predict(xgb.DMatrix(rows, nthread=1))
 
     peers: dict[str, Scored] = {"XGBoost inplace_predict": booster.inplace_predict, "XGBoost predict": predict}
     name = f"XGBoost {trees} x depth {depth}"

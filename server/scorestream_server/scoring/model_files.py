@@ -25,6 +25,7 @@ _SAVE_NATIVE = (
 )
 _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"PK\x03\x04", b"\x04\x22\x4d\x18")
 _ZLIB_SECOND_BYTES = b"\x01\x5e\x9c\xda"
+_VERSION_BYTES = 12
 _ZERO_IS_MISSING = 1
 _LIGHTGBM_CATEGORICAL = 1
 
@@ -69,7 +70,7 @@ def read_forest_file(path: Path, kind: ModelKind) -> ForestFile:
             case ModelKind.LIGHTGBM:
                 return _read_lightgbm(path)
             case ModelKind.TREELITE:
-                return ForestFile(treelite.Model.deserialize(path), (), {}, "treelite checkpoint")
+                return _read_checkpoint(path)
             case ModelKind.EXPRESSION:
                 raise invalid("MODEL_KIND_MISMATCH", f"{path.name} is score code, which holds no trees.")
     except treelite.TreeliteError as error:
@@ -100,6 +101,17 @@ def _first_line(error: Exception) -> str:
     """Return the sentence in treelite's message, without its place in treelite's source."""
     line = (str(error).strip().splitlines() or ["no details"])[0]
     return re.sub(r"^\[[\d:]+\] \S+:\d+: ", "", line)[:300]
+
+
+def _read_checkpoint(path: Path) -> ForestFile:
+    model = treelite.Model.deserialize(path)
+    # treelite does not notice that the last bytes are missing.
+    again = model.serialize_bytes()
+    with path.open("rb") as opened:
+        version = opened.read(_VERSION_BYTES)
+    if again[:_VERSION_BYTES] == version and len(again) != path.stat().st_size:
+        raise _corrupt(path, f"it has {path.stat().st_size} bytes of {len(again)}")
+    return ForestFile(model, (), {}, "treelite checkpoint")
 
 
 def _read_xgboost(path: Path, kind: ModelKind) -> ForestFile:
@@ -160,7 +172,7 @@ def _read_lightgbm(path: Path) -> ForestFile:
     if not text.startswith("tree") or "max_feature_idx" not in fields:
         raise _corrupt(path, "it does not start as a LightGBM model")
     planned = len(fields.get("tree_sizes", "").split())
-    if not body and not planned:
+    if not body and not planned and "\nend of trees" in head:
         raise invalid("MODEL_EMPTY", f"{path.name} holds no trees: train for at least one round and save again.")
     if "\nend of trees" not in body or body.count("\nTree=") + 1 != max(planned, 1):
         raise _corrupt(path, "some of its trees are missing")

@@ -1,0 +1,199 @@
+"""Model files: what is detected, what is refused and how, and what is read beside the trees."""
+
+import json
+import pickle
+from pathlib import Path
+from typing import Any
+
+import lightgbm as lgb
+import numpy as np
+import pandas as pd
+import pytest
+import treelite
+import xgboost as xgb
+from sklearn.ensemble import RandomForestRegressor
+
+from scorestream_server.device.cpu import CpuDevice
+from scorestream_server.domain.errors import ErrorCode, ScorestreamError
+from scorestream_server.domain.model import ColumnType, ModelKind
+from scorestream_server.scoring.forest import load_forest
+from scorestream_server.scoring.load import detect_kind, load_scorer
+
+RNG = np.random.default_rng(0)
+VALUES = RNG.standard_normal((200, 3))
+LABELS = VALUES[:, 0] + (VALUES[:, 1] > 0)
+NAMES = ["age", "income", "höhe"]
+
+
+def xgboost_file(folder: Path, ending: str = "ubj", **params: Any) -> Path:
+    matrix = xgb.DMatrix(VALUES, LABELS, feature_names=NAMES)
+    path = folder / f"model.{ending}"
+    xgb.train({"nthread": 1, **params}, matrix, 4).save_model(path)
+    return path
+
+
+def lightgbm_file(folder: Path, rounds: int = 4, **params: Any) -> Path:
+    settings = {"verbose": -1, "num_threads": 1, "min_data_in_leaf": 5, **params}
+    path = folder / "model.txt"
+    lgb.train(settings, lgb.Dataset(VALUES, LABELS, feature_name=["age", "income", "size"]), rounds).save_model(path)
+    return path
+
+
+def treelite_file(folder: Path) -> Path:
+    path = folder / "model.tl"
+    treelite.sklearn.import_model(RandomForestRegressor(3, random_state=0).fit(VALUES, LABELS)).serialize(path)
+    return path
+
+
+def refusal(path: Path, kind: ModelKind) -> ScorestreamError:
+    with pytest.raises(ScorestreamError) as caught:
+        load_forest(path, kind)
+    assert caught.value.code is ErrorCode.INVALID_ARGUMENT
+    assert path.name in caught.value.message or "Save the model again" in caught.value.message or "train" in caught.value.message
+    return caught.value
+
+
+@pytest.mark.parametrize("ending", ["json", "ubj"])
+def test_xgboost_names_come_from_the_file(tmp_path: Path, ending: str) -> None:
+    path = xgboost_file(tmp_path, ending)
+    kind = detect_kind(path)
+    _, schema = load_forest(path, kind)
+    assert [feature.name for feature in schema.features] == NAMES
+    assert [(column.name, column.type) for column in schema.outputs] == [("score", ColumnType.FLOAT32)]
+    assert "XGBoost, reg:squarederror, 4 trees" in schema.description
+
+
+def test_lightgbm_names_come_from_the_file(tmp_path: Path) -> None:
+    path = lightgbm_file(tmp_path)
+    assert detect_kind(path) is ModelKind.LIGHTGBM
+    _, schema = load_forest(path, ModelKind.LIGHTGBM)
+    assert [feature.name for feature in schema.features] == ["age", "income", "size"]
+    assert schema.outputs[0].type is ColumnType.FLOAT64
+
+
+def test_a_checkpoint_has_no_names_and_is_matched_by_place(tmp_path: Path) -> None:
+    path = treelite_file(tmp_path)
+    assert detect_kind(path) is ModelKind.TREELITE
+    _, schema = load_forest(path, ModelKind.TREELITE)
+    assert schema.positional
+    assert len(schema.features) == 3
+
+
+def test_categories_are_in_the_schema(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"kind": pd.Categorical(np.array(["x", "y", "zz"])[RNG.integers(0, 3, 200)]), "n": VALUES[:, 0]})
+    booster = xgb.train({"nthread": 1}, xgb.DMatrix(frame, LABELS, enable_categorical=True), 2)
+    booster.save_model(tmp_path / "model.json")
+    _, schema = load_forest(tmp_path / "model.json", ModelKind.XGBOOST_JSON)
+    assert schema.features[0].categories == ("x", "y", "zz")
+    assert schema.features[1].categories == ()
+
+
+def test_cost_grows_with_trees_and_depth(tmp_path: Path) -> None:
+    small = load_forest(xgboost_file(tmp_path, max_depth=1), ModelKind.XGBOOST_UBJ)[1].cost
+    large = load_forest(xgboost_file(tmp_path, max_depth=6), ModelKind.XGBOOST_UBJ)[1].cost
+    assert 1 <= small < large
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4, 5])
+def test_a_pickle_is_refused_with_what_to_do(tmp_path: Path, protocol: int) -> None:
+    path = tmp_path / "model.json"
+    path.write_bytes(pickle.dumps({"a": 1}, protocol=protocol))
+    error = refusal(path, ModelKind.XGBOOST_JSON)
+    assert error.reason == "MODEL_PICKLE"
+    assert "save_model" in error.message
+    with pytest.raises(ScorestreamError, match="pickle"):
+        detect_kind(path)
+
+
+def test_a_compressed_file_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "model.joblib"
+    path.write_bytes(b"\x78\x9c" + b"rest" * 10)
+    with pytest.raises(ScorestreamError) as caught:
+        detect_kind(path)
+    assert caught.value.reason == "MODEL_COMPRESSED"
+
+
+@pytest.mark.parametrize("share", [0.02, 0.3, 0.6, 0.9, 0.99])
+@pytest.mark.parametrize("make", [xgboost_file, lightgbm_file, treelite_file, lambda folder: xgboost_file(folder, "json")])
+def test_a_file_cut_short_is_refused(tmp_path: Path, make: Any, share: float) -> None:
+    path = make(tmp_path)
+    kind = detect_kind(path)
+    content = path.read_bytes()
+    end = content.index(b"end of trees") if kind is ModelKind.LIGHTGBM else len(content)
+    path.write_bytes(content[: int(end * share)])
+    assert refusal(path, kind).reason == "MODEL_CORRUPT"
+
+
+def test_a_linear_booster_is_refused(tmp_path: Path) -> None:
+    path = xgboost_file(tmp_path, booster="gblinear")
+    assert refusal(path, ModelKind.XGBOOST_UBJ).reason == "MODEL_LINEAR"
+
+
+def test_linear_leaves_are_refused(tmp_path: Path) -> None:
+    path = lightgbm_file(tmp_path, linear_tree=True)
+    assert refusal(path, ModelKind.LIGHTGBM).reason == "MODEL_LINEAR_TREES"
+
+
+def test_zero_as_missing_is_refused(tmp_path: Path) -> None:
+    values = np.where(RNG.random((200, 3)) < 0.4, 0.0, VALUES)
+    booster = lgb.train({"verbose": -1, "zero_as_missing": True, "num_threads": 1}, lgb.Dataset(values, LABELS), 3)
+    booster.save_model(tmp_path / "model.txt")
+    assert refusal(tmp_path / "model.txt", ModelKind.LIGHTGBM).reason == "MODEL_ZERO_AS_MISSING"
+
+
+def test_a_model_without_trees_is_refused(tmp_path: Path) -> None:
+    matrix = xgb.DMatrix(VALUES, LABELS)
+    xgb.train({"nthread": 1}, matrix, 0).save_model(tmp_path / "model.json")
+    assert refusal(tmp_path / "model.json", ModelKind.XGBOOST_JSON).reason == "MODEL_EMPTY"
+
+
+def test_a_tree_that_leads_out_of_itself_is_refused(tmp_path: Path) -> None:
+    path = xgboost_file(tmp_path, "json")
+    document = json.loads(path.read_text())
+    tree = document["learner"]["gradient_booster"]["model"]["trees"][0]
+    tree["left_children"][1] = 0
+    path.write_text(json.dumps(document))
+    assert refusal(path, ModelKind.XGBOOST_JSON).reason == "MODEL_CORRUPT"
+
+
+def test_a_file_of_another_kind_is_refused(tmp_path: Path) -> None:
+    assert refusal(lightgbm_file(tmp_path), ModelKind.XGBOOST_UBJ).reason == "MODEL_CORRUPT"
+    assert refusal(xgboost_file(tmp_path), ModelKind.LIGHTGBM).reason == "MODEL_CORRUPT"
+
+
+def test_deep_nesting_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "model.json"
+    path.write_text("[" * 100_000)
+    assert refusal(path, ModelKind.XGBOOST_JSON).reason == "MODEL_CORRUPT"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "kind"),
+    [("a.sql", b"a + 1 AS b", ModelKind.EXPRESSION), ("old.model", b"\x00" * 40, ModelKind.XGBOOST_LEGACY)],
+)
+def test_kinds_are_told_by_ending_where_content_says_nothing(
+    tmp_path: Path, name: str, content: bytes, kind: ModelKind
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    assert detect_kind(path) is kind
+
+
+@pytest.mark.parametrize(("content", "reason"), [(b"", "MODEL_EMPTY"), (b"hello, world!", "MODEL_KIND_UNKNOWN")])
+def test_what_no_model_is_is_refused(tmp_path: Path, content: bytes, reason: str) -> None:
+    path = tmp_path / "file.dat"
+    path.write_bytes(content)
+    with pytest.raises(ScorestreamError) as caught:
+        detect_kind(path)
+    assert caught.value.reason == reason
+
+
+def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ScorestreamError) as caught:
+        detect_kind(tmp_path / "none.ubj")
+    assert caught.value.reason == "MODEL_UNREADABLE"
+
+
+def test_a_kind_without_a_scorer_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ScorestreamError):
+        load_scorer(tmp_path / "a.json", ModelKind.XGBOOST_JSON, CpuDevice())
