@@ -56,11 +56,6 @@ def bytes_text(size: int) -> str:
     return f"{value:.1f} TiB"
 
 
-def state_text(state: State | None) -> Text:
-    """Return a state in its colour."""
-    return Text("-" if state is None else state.value, style="" if state is None else COLOUR[state])
-
-
 def event_line(event: Event) -> str:
     """Return an event as one plain line."""
     what = event.type.value.lower().replace("_", " ")
@@ -86,12 +81,12 @@ def status_table(rows: Iterable[StatusRow], width: int = WIDE, title: str | None
         if shown:
             table.add_column(name, justify="right" if right else "left", no_wrap=name != "message")
     for row in rows:
-        cells: Sequence[str | Text] = (
+        cells: Sequence[str] = (
             row.session,
             row.session_id,
             row.job or "(no job)",
             row.action,
-            state_text(row.state),
+            "-" if row.state is None else row.state.value,
             _bar(row.percent),
             f"{row.rows_done:,}",
             f"{row.rows_total:,}",
@@ -103,8 +98,14 @@ def status_table(rows: Iterable[StatusRow], width: int = WIDE, title: str | None
             row.lane,
             row.message,
         )
+        colour = "" if row.state is None else COLOUR[row.state]
+        # As Text, so that brackets in a name or a message are not taken for markup.
         table.add_row(
-            *(cell for cell, (_, shown, _) in zip(cells, _columns(wide=wide), strict=True) if shown)
+            *(
+                Text(cell, style=colour if name == "state" else "")
+                for cell, (name, shown, _) in zip(cells, _columns(wide=wide), strict=True)
+                if shown
+            )
         )
     return table
 

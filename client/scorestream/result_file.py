@@ -87,11 +87,17 @@ class ResultFile:
         self._format = _format_of(path)
         self._scratch = self._path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}.tmp"
         self._part_rows: list[int] = []
-        if self._format == "directory":
-            self._scratch.mkdir()
-        self._writer = self._open()
+        self._writer: Any = None
 
     def __enter__(self) -> Self:
+        try:
+            if self._format == "directory":
+                self._scratch.mkdir()
+            self._writer = self._open()
+        except BaseException:
+            # Ctrl-C too must leave nothing behind.
+            _remove(self._scratch)
+            raise
         return self
 
     def __exit__(

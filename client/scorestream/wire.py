@@ -250,7 +250,7 @@ def error_from_rpc(error: grpc.RpcError, address: str) -> ScorestreamError:
     reason, metadata, faults = _details(error)
     if code == "UNAVAILABLE" and not reason:
         reason, message = "NO_ANSWER", f"No scorestream server answers at {address}: {message}"
-    if code == "DEADLINE_EXCEEDED" and not reason:
+    if message == "Deadline Exceeded":
         reason, message = "TIMED_OUT", "What was waited for did not happen in the time that was given."
     kind = ERROR_OF_CODE.get(code, UnknownError)
     return kind(message or code, code=code, reason=reason, faults=faults, metadata=metadata)

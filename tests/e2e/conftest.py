@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import scorestream
+from scorestream.cli import main
 
 ROWS = 60_000
 Command = Callable[..., subprocess.CompletedProcess[str]]
@@ -47,16 +48,18 @@ def customers_file(customers: pa.Table, tmp_path_factory: pytest.TempPathFactory
 
 
 @pytest.fixture
-def run(tmp_path: Path) -> Command:
-    """Runs the command line in an empty directory, as a user would."""
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
+    """Runs a command line in an empty directory, in this process to save the start of another."""
+    monkeypatch.chdir(tmp_path)
 
-    def command(*arguments: object, check: int | None = 0) -> subprocess.CompletedProcess[str]:
-        program = [sys.executable, "-c", "from scorestream.cli import main; main()"]
-        done = subprocess.run(
-            [*program, *map(str, arguments)], cwd=tmp_path, capture_output=True, text=True, check=False
-        )
-        assert check is None or done.returncode == check, done.stderr
-        assert "Traceback" not in done.stderr
+    def command(*arguments: object, check: int = 0) -> subprocess.CompletedProcess[str]:
+        words = ["scorestream", *map(str, arguments)]
+        monkeypatch.setattr(sys, "argv", words)
+        capfd.readouterr()
+        with pytest.raises(SystemExit) as end:
+            main()
+        done = subprocess.CompletedProcess(words, int(end.value.code or 0), *capfd.readouterr())
+        assert done.returncode == check, done.stderr
         return done
 
     return command

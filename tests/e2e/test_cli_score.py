@@ -1,7 +1,9 @@
 """`scorestream score` and the noun-verb commands, run as a user runs them."""
 
+import contextlib
 import json
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -21,6 +23,7 @@ import scorestream
 from nightly import SCORE_CODE, expected_scores
 
 Run = Callable[..., subprocess.CompletedProcess[str]]
+PROGRAM = [sys.executable, "-c", "from scorestream.cli import main; main()"]
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
@@ -45,20 +48,12 @@ def json_lines(text: str) -> list[dict[str, Any]]:
 
 
 def test_one_line_scores_a_file_with_no_server(
-    run: Run, code: Path, customers: pa.Table, customers_file: Path, tmp_path: Path
+    code: Path, customers: pa.Table, customers_file: Path, tmp_path: Path
 ) -> None:
     """A model file, an input and an output are enough; the words say what came out."""
-    done = run(
-        "score",
-        code,
-        customers_file,
-        "-o",
-        "out.parquet",
-        "--where",
-        "segment_id = 2",
-        "--keep",
-        "customer_id",
-    )
+    options = ["-o", "out.parquet", "--where", "segment_id = 2", "--keep", "customer_id"]
+    command = [*PROGRAM, "score", str(code), str(customers_file), *options]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True)
     result = pq.read_table(tmp_path / "out.parquet")
     assert result.column_names == ["customer_id", "p_var1"]
     np.testing.assert_allclose(result["p_var1"], expected_scores(customers, 2), rtol=1e-12)
@@ -66,6 +61,32 @@ def test_one_line_scores_a_file_with_no_server(
     assert "out.parquet" in done.stdout
     assert "60,000 of 60,000 rows" in done.stderr
     assert "\x1b" not in done.stdout + done.stderr
+
+
+def test_a_terminal_gets_a_bar(code: Path, customers_file: Path, tmp_path: Path) -> None:
+    """On a terminal the progress moves in place, with rows, rate and time; standard output stays clean."""
+    ours, theirs = pty.openpty()
+    command = [*PROGRAM, "score", str(code), str(customers_file), "-o", "out.parquet"]
+    environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "120", "LINES": "24"}
+    with subprocess.Popen(
+        command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=theirs, text=True
+    ) as process:
+        os.close(theirs)
+        shown = b""
+        # The terminal ends with an error once its last writer is gone.
+        with contextlib.suppress(OSError):
+            while piece := os.read(ours, 65536):
+                shown += piece
+        os.close(ours)
+        assert process.stdout is not None
+        said = process.stdout.read()
+    assert process.returncode == 0
+    screen = shown.decode()
+    assert "━" in screen
+    assert "60,000 of 60,000 rows" in screen
+    assert "100%" in screen
+    assert said.startswith("Scored 60,000 rows in ")
+    assert "\x1b" not in said
 
 
 def test_the_committed_model_scores_the_committed_customers(run: Run, tmp_path: Path) -> None:
@@ -183,11 +204,10 @@ def test_ctrl_c_cancels_and_says_what_was_kept(
 ) -> None:
     """The first interrupt ends the job in good order: exit code 130, no output, no half-made file."""
     pq.write_table(pa.concat_tables([customers] * 100), tmp_path / "many.parquet")
-    command = ["score", str(code), "many.parquet", "-o", "out.parquet", "--json"]
+    command = [*PROGRAM, "score", str(code), "many.parquet", "-o", "out.parquet", "--json"]
     server = ["--server", local.address] if where == "there" else []
-    program = [sys.executable, "-c", "from scorestream.cli import main; main()", *command, *server]
     with subprocess.Popen(
-        program, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        [*command, *server], cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
         assert process.stderr is not None

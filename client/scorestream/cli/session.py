@@ -7,6 +7,7 @@ import typer
 
 from scorestream.cli.shell import (
     DEFAULT_SERVER,
+    PATIENCE,
     WATCH_PATIENCE,
     Output,
     OutputOption,
@@ -94,7 +95,7 @@ def session_status(
 
     Example: scorestream session status --prefix ScoringJob_ --watch
     """
-    with open_client(server, patience=WATCH_PATIENCE if watch else 3.0) as client:
+    with open_client(server, patience=WATCH_PATIENCE if watch else PATIENCE) as client:
         only = client.get_session(session) if session else None
         if watch:
             return _watch(client, only, prefix, output)
