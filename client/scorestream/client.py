@@ -1,6 +1,7 @@
 # Generated from aio/client.py by tools/generate.py. Change that file, not this one.
 """The client of one server."""
 
+import hashlib
 import uuid
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing
@@ -178,8 +179,12 @@ class Client:
 
         def messages() -> Iterator[model_service_pb2.RegisterModelRequest]:
             yield model_service_pb2.RegisterModelRequest(header=header)
+            digest = hashlib.sha256()
             for chunk in _chunks(file, source or ""):
+                digest.update(chunk)
                 yield model_service_pb2.RegisterModelRequest(chunk=chunk)
+            footer = model_service_pb2.RegisterModelFooter(digest=digest.hexdigest())
+            yield model_service_pb2.RegisterModelRequest(footer=footer)
 
         answer = self._connection.send(self._connection.models.RegisterModel, messages, repeat=True)
         return Model(self._connection, model_info(answer))

@@ -17,7 +17,9 @@ def forest(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a model of 150 trees, slow enough to be interrupted."""
     rng = np.random.default_rng(3)
     data = xgboost.DMatrix(
-        rng.normal(size=(3000, FEATURES)), rng.normal(size=3000), feature_names=[f"f{i}" for i in range(FEATURES)]
+        rng.normal(size=(3000, FEATURES)),
+        rng.normal(size=3000),
+        feature_names=[f"f{i}" for i in range(FEATURES)],
     )
     path = tmp_path_factory.mktemp("forest") / "model.ubj"
     xgboost.train({"max_depth": 6, "nthread": 2}, data, 150).save_model(path)

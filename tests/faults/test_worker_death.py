@@ -20,13 +20,15 @@ def test_a_killed_worker_costs_nothing(tmp_path: Path, forest: Path, customers: 
         calm = session.score(model, table, keep=["id"], out_path=tmp_path / "calm.parquet")
         calm.wait()
 
-        job = session.score(
-            model, table, keep=["id"], out="scored", out_path=None
-        )
+        job = session.score(model, table, keep=["id"], out="scored", out_path=None)
         disturbed = session.score(model, table, keep=["id"], out_path=tmp_path / "disturbed.parquet")
         kills = 0
         for event in disturbed.watch():
-            if event.type is EventType.PARTITION_COMMITTED and kills < 2 and event.rows_done < event.rows_total:
+            if (
+                event.type is EventType.PARTITION_COMMITTED
+                and kills < 2
+                and event.rows_done < event.rows_total
+            ):
                 for worker in workers_of(server):
                     worker.kill()
                 kills += 1

@@ -12,12 +12,21 @@ import pytest
 import xgboost
 
 import scorestream
-from scorestream.v1 import model_service_pb2, model_service_pb2_grpc, session_service_pb2, session_service_pb2_grpc
+from scorestream.v1 import (
+    model_service_pb2,
+    model_service_pb2_grpc,
+    session_service_pb2,
+    session_service_pb2_grpc,
+    table_service_pb2,
+    table_service_pb2_grpc,
+)
 
 Fails = Callable[[], object]
 
 
-def refused(kind: type[scorestream.ScorestreamError], reason: str, *words: str, by: Fails) -> scorestream.ScorestreamError:
+def refused(
+    kind: type[scorestream.ScorestreamError], reason: str, *words: str, by: Fails
+) -> scorestream.ScorestreamError:
     """Expect a refusal of this kind, with this reason, whose message has these words."""
     with pytest.raises(kind) as caught:
         by()
@@ -41,28 +50,41 @@ def table(session: scorestream.Session) -> scorestream.Table:
 @pytest.fixture(scope="module")
 def booster(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rng = np.random.default_rng(0)
-    data = xgboost.DMatrix(rng.normal(size=(200, 4)), rng.normal(size=200), feature_names=["p", "q", "r", "s"])
+    data = xgboost.DMatrix(
+        rng.normal(size=(200, 4)), rng.normal(size=200), feature_names=["p", "q", "r", "s"]
+    )
     path = tmp_path_factory.mktemp("models") / "model.ubj"
     xgboost.train({"max_depth": 2}, data, 3).save_model(path)
     return path
 
 
-def test_unknown_things_are_not_found(client: scorestream.Client, session: scorestream.Session, model: scorestream.Model) -> None:
+def test_unknown_things_are_not_found(
+    client: scorestream.Client, session: scorestream.Session, model: scorestream.Model
+) -> None:
     """A session, job, model or table that is not there is NOT_FOUND, by its name."""
     missing = "00000000-0000-0000-0000-000000000000"
     refused(scorestream.NotFoundError, "SESSION_NOT_FOUND", missing, by=lambda: client.get_session(missing))
     refused(scorestream.NotFoundError, "JOB_NOT_FOUND", missing, by=lambda: client.get_job(missing))
     refused(scorestream.NotFoundError, "MODEL_NOT_FOUND", "nobody", by=lambda: client.get_model("nobody"))
-    refused(scorestream.NotFoundError, "TABLE_NOT_FOUND", "nothing", "none", by=lambda: session.table("nothing"))
+    refused(
+        scorestream.NotFoundError, "TABLE_NOT_FOUND", "nothing", "none", by=lambda: session.table("nothing")
+    )
     refused(scorestream.NotFoundError, "TABLE_NOT_FOUND", by=lambda: session.score(model, "nothing"))
 
 
-def test_missing_features_are_all_named_at_once(client: scorestream.Client, session: scorestream.Session, booster: Path) -> None:
+def test_missing_features_are_all_named_at_once(
+    client: scorestream.Client, session: scorestream.Session, booster: Path
+) -> None:
     """Each missing feature and each wrong type is a fault of its own, in one answer."""
     forest = client.register_model("needs_four", path=booster)
     session.load_table(pa.table({"p": [1.0], "Q": [1.0], "s": ["text"]}), name="rows")
     error = refused(
-        scorestream.InvalidArgumentError, "MODEL_DOES_NOT_FIT", "q", "r", "s", by=lambda: session.score(forest, "rows")
+        scorestream.InvalidArgumentError,
+        "MODEL_DOES_NOT_FIT",
+        "q",
+        "r",
+        "s",
+        by=lambda: session.score(forest, "rows"),
     )
     assert {fault.field for fault in error.faults} == {"q", "r", "s"}
     assert session.jobs() == []
@@ -81,7 +103,12 @@ def test_missing_features_are_all_named_at_once(client: scorestream.Client, sess
     ],
 )
 def test_a_where_that_cannot_be_used_is_refused_with_its_place(
-    table: scorestream.Table, session: scorestream.Session, model: scorestream.Model, where: str, reason: str, words: list[str]
+    table: scorestream.Table,
+    session: scorestream.Session,
+    model: scorestream.Model,
+    where: str,
+    reason: str,
+    words: list[str],
 ) -> None:
     """The message says what is wrong with the predicate and where; no job is made."""
     refused(
@@ -101,7 +128,13 @@ def test_a_where_that_cannot_be_used_is_refused_with_its_place(
     ],
 )
 def test_a_file_that_is_no_model_is_refused(
-    client: scorestream.Client, booster: Path, tmp_path: Path, name: str, content: str | bytes, reason: str, words: list[str]
+    client: scorestream.Client,
+    booster: Path,
+    tmp_path: Path,
+    name: str,
+    content: str | bytes,
+    reason: str,
+    words: list[str],
 ) -> None:
     """Truncated files, pickles and other things are told apart, and nothing is registered."""
     path = tmp_path / name
@@ -113,7 +146,10 @@ def test_a_file_that_is_no_model_is_refused(
         case bytes():
             path.write_bytes(content)
     refused(
-        scorestream.InvalidArgumentError, reason, *words, by=lambda: client.register_model("bad_model", path=path)
+        scorestream.InvalidArgumentError,
+        reason,
+        *words,
+        by=lambda: client.register_model("bad_model", path=path),
     )
     assert not [model for model in client.models() if model.id == "bad_model"]
 
@@ -138,7 +174,11 @@ def test_an_output_that_exists_is_not_overwritten(
     """Without `replace` a table or file that is there stays, and the job is refused before any work."""
     session.score(model, table, out="result").wait()
     refused(
-        scorestream.AlreadyExistsError, "TABLE_EXISTS", "result", "replace", by=lambda: session.score(model, table, out="result")
+        scorestream.AlreadyExistsError,
+        "TABLE_EXISTS",
+        "result",
+        "replace",
+        by=lambda: session.score(model, table, out="result"),
     )
     path = tmp_path / "out.parquet"
     path.write_bytes(b"precious")
@@ -151,9 +191,7 @@ def test_an_output_that_exists_is_not_overwritten(
     assert pq.read_table(path)["total"].to_pylist() == [3.0, 6.0]
 
 
-@pytest.mark.parametrize(
-    "keep", [["nope"], ["a", "a"], ["total", "a"]], ids=["unknown", "twice", "clashing"]
-)
+@pytest.mark.parametrize("keep", [["nope"], ["a", "a"], ["total", "a"]], ids=["unknown", "twice", "clashing"])
 def test_keep_names_what_is_there(
     session: scorestream.Session, client: scorestream.Client, keep: list[str]
 ) -> None:
@@ -161,7 +199,9 @@ def test_keep_names_what_is_there(
     session.load_table(pa.table({"a": [1.0], "total": [2.0]}), name="rows")
     model = client.register_model("doubles", source="a * 2 AS total")
     error = refused(
-        scorestream.InvalidArgumentError, "KEEP_DOES_NOT_FIT", by=lambda: session.score(model, "rows", keep=keep)
+        scorestream.InvalidArgumentError,
+        "KEEP_DOES_NOT_FIT",
+        by=lambda: session.score(model, "rows", keep=keep),
     )
     assert len(error.faults) == 1
 
@@ -184,7 +224,11 @@ def test_a_broken_csv_line_is_named_by_number(session: scorestream.Session, tmp_
     path = tmp_path / "broken.csv"
     path.write_text("a,b,c\n1,2,3\n1,2\n1,2,3\n")
     refused(
-        scorestream.InvalidArgumentError, "CSV_BROKEN_LINE", "broken.csv", "Line 3", by=lambda: session.load_table(path, name="t")
+        scorestream.InvalidArgumentError,
+        "CSV_BROKEN_LINE",
+        "broken.csv",
+        "Line 3",
+        by=lambda: session.load_table(path, name="t"),
     )
     assert session.tables() == []
 
@@ -193,7 +237,9 @@ def test_a_table_that_exists_is_not_replaced_by_accident(session: scorestream.Se
     """Without `replace` the first table of a name stays."""
     session.load_table(pa.table({"a": [1]}), name="t")
     refused(
-        scorestream.AlreadyExistsError, "TABLE_EXISTS", by=lambda: session.load_table(pa.table({"a": [2]}), name="t")
+        scorestream.AlreadyExistsError,
+        "TABLE_EXISTS",
+        by=lambda: session.load_table(pa.table({"a": [2]}), name="t"),
     )
     assert session.table("t").head()["a"].to_pylist() == [1]
     session.load_table(pa.table({"a": [3]}), name="t", replace=True)
@@ -204,10 +250,15 @@ def test_a_table_that_exists_is_not_replaced_by_accident(session: scorestream.Se
 def test_names_are_checked(session: scorestream.Session, client: scorestream.Client, name: str) -> None:
     """Only allowed names get in; what is wanted is said."""
     refused(
-        scorestream.InvalidArgumentError, "INVALID_NAME", "wanted", by=lambda: session.load_table(pa.table({"a": [1]}), name=name)
+        scorestream.InvalidArgumentError,
+        "INVALID_NAME",
+        "wanted",
+        by=lambda: session.load_table(pa.table({"a": [1]}), name=name),
     )
     refused(
-        scorestream.InvalidArgumentError, "INVALID_NAME", by=lambda: client.register_model(name, source="a AS b")
+        scorestream.InvalidArgumentError,
+        "INVALID_NAME",
+        by=lambda: client.register_model(name, source="a AS b"),
     )
 
 
@@ -227,17 +278,23 @@ def test_a_message_over_the_limit_is_refused_with_the_limit(client: scorestream.
     assert any(item.key == "grpc-status-details-bin" for item in caught.value.trailing_metadata())
 
 
-def test_a_session_that_ended_takes_nothing_and_says_when(client: scorestream.Client, model: scorestream.Model) -> None:
+def test_a_session_that_ended_takes_nothing_and_says_when(
+    client: scorestream.Client, model: scorestream.Model
+) -> None:
     """Jobs and tables are refused with the time of the end; results are gone with their session."""
     session = client.create_session("short")
     table = session.load_table(pa.table({name: [1.0] for name in "abc"}), name="rows")
     job = session.score(model, table)
     job.wait()
     session.terminate()
-    refused(scorestream.FailedPreconditionError, "SESSION_ENDED", "UTC", by=lambda: session.score(model, "rows"))
+    refused(
+        scorestream.FailedPreconditionError, "SESSION_ENDED", "UTC", by=lambda: session.score(model, "rows")
+    )
     refused(scorestream.FailedPreconditionError, "SESSION_ENDED", by=lambda: job.to_table())
     refused(
-        scorestream.FailedPreconditionError, "SESSION_ENDED", by=lambda: session.load_table(pa.table({"a": [1]}), name="t")
+        scorestream.FailedPreconditionError,
+        "SESSION_ENDED",
+        by=lambda: session.load_table(pa.table({"a": [1]}), name="t"),
     )
 
 
@@ -248,7 +305,47 @@ def test_an_offset_beyond_the_result_is_out_of_range(
     job = session.score(model, table)
     job.wait()
     assert list(job.results(offset=2)) == []
-    refused(scorestream.OutOfRangeError, "OFFSET_OUT_OF_RANGE", "2 rows", by=lambda: list(job.results(offset=3)))
+    refused(
+        scorestream.OutOfRangeError, "OFFSET_OUT_OF_RANGE", "2 rows", by=lambda: list(job.results(offset=3))
+    )
+
+
+def test_streams_that_break_off_leave_nothing(
+    client: scorestream.Client, session: scorestream.Session
+) -> None:
+    """An upload or a registration without its footer, or with a wrong one, makes nothing."""
+    schema = pa.schema([("a", pa.int64())])
+    batch = pa.record_batch([pa.array([1, 2])], schema=schema)
+    upload = table_service_pb2.UploadTableRequest
+    header = table_service_pb2.UploadTableHeader(session=f"sessions/{session.id}", table_id="t")
+    rows = [
+        upload(header=header),
+        upload(arrow_schema=bytes(schema.serialize())),
+        upload(arrow_batch=bytes(batch.serialize())),
+    ]
+    wrong = upload(footer=table_service_pb2.UploadTableFooter(batches=2))
+    register = model_service_pb2.RegisterModelRequest
+    file = [
+        register(header=model_service_pb2.RegisterModelHeader(model_id="half", file_name="half.sql")),
+        register(chunk=b"a + 1 AS b"),
+    ]
+    tampered = register(footer=model_service_pb2.RegisterModelFooter(digest="0" * 64))
+    with grpc.insecure_channel(client.address) as channel:
+        tables = table_service_pb2_grpc.TableServiceStub(channel)
+        models = model_service_pb2_grpc.ModelServiceStub(channel)
+        for messages in ([], rows[:1], rows[1:], rows[:2], rows, [*rows, wrong], [rows[0], rows[2]]):
+            with pytest.raises(grpc.RpcError) as caught:
+                tables.UploadTable(iter(messages))
+            assert caught.value.code() in {
+                grpc.StatusCode.INVALID_ARGUMENT,
+                grpc.StatusCode.FAILED_PRECONDITION,
+            }
+        for messages in ([], file[:1], file[1:], file, [*file, tampered]):
+            with pytest.raises(grpc.RpcError) as caught:
+                models.RegisterModel(iter(messages))
+            assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert session.tables() == []
+    assert client.models("half") == []
 
 
 def test_page_tokens_and_sizes_are_checked(client: scorestream.Client) -> None:

@@ -22,7 +22,13 @@ def test_paths_stay_under_the_data_roots(tmp_path: Path) -> None:
     with served(tmp_path / "data", "--data-root", str(root)) as (client, _):
         session = client.create_session("roots")
         model = client.register_model("double", source="a * 2 AS twice")
-        escapes = ("../outside/rows.parquet", str(outside / "rows.parquet"), "link.parquet", "linked/rows.parquet", "/etc/passwd")
+        escapes = (
+            "../outside/rows.parquet",
+            str(outside / "rows.parquet"),
+            "link.parquet",
+            "linked/rows.parquet",
+            "/etc/passwd",
+        )
         for path in escapes:
             with pytest.raises(scorestream.PermissionDeniedError) as caught:
                 session.load_table(path, name="rows")

@@ -101,7 +101,9 @@ async def test_a_failing_write_leaves_nothing_and_disturbs_nobody(
         return_exceptions=True,
     )
     assert isinstance(results[1], ScorestreamError)
-    kept = await database.read(lambda connection: connection.execute(sa.select(SESSIONS.c.id)).scalars().all())
+    kept = await database.read(
+        lambda connection: connection.execute(sa.select(SESSIONS.c.id)).scalars().all()
+    )
     assert kept == ["id-1", "id-3"]
     assert [event.session_id for event in published.events] == ["id-1", "id-3"]
     assert [event.number for event in published.events] == [1, 2]

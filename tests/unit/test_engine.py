@@ -217,7 +217,9 @@ class Bench:
 @pytest_asyncio.fixture
 async def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
     monkeypatch.setattr(active_module, "partition_rows", lambda _rows, _cost: PARTITION_ROWS)
-    monkeypatch.setattr("scorestream_server.engine.submit.partition_rows", lambda _rows, _cost: PARTITION_ROWS)
+    monkeypatch.setattr(
+        "scorestream_server.engine.submit.partition_rows", lambda _rows, _cost: PARTITION_ROWS
+    )
     directory = DataDirectory(tmp_path / "data")
     directory.models.mkdir(parents=True)
     store = open_engine(directory.database_url)

@@ -59,7 +59,9 @@ def test_a_class_that_waits_rises() -> None:
         job("low", "a", priority=Priority.LOW, waiting_since=0.0),
         job("high", "b", priority=Priority.HIGH, waiting_since=2 * AGEING_SECONDS, order=2),
     ]
-    assignments, _ = schedule(jobs, [worker(in_flight=PREFETCH)], {"a": 0.0, "b": 5.0}, now=2 * AGEING_SECONDS)
+    assignments, _ = schedule(
+        jobs, [worker(in_flight=PREFETCH)], {"a": 0.0, "b": 5.0}, now=2 * AGEING_SECONDS
+    )
     assert [assignment.job_id for assignment in assignments] == ["low"]
 
 

@@ -1,5 +1,6 @@
 """The client of one server."""
 
+import hashlib
 import uuid
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import aclosing
@@ -178,8 +179,12 @@ class AsyncClient:
 
         def messages() -> Iterator[model_service_pb2.RegisterModelRequest]:
             yield model_service_pb2.RegisterModelRequest(header=header)
+            digest = hashlib.sha256()
             for chunk in _chunks(file, source or ""):
+                digest.update(chunk)
                 yield model_service_pb2.RegisterModelRequest(chunk=chunk)
+            footer = model_service_pb2.RegisterModelFooter(digest=digest.hexdigest())
+            yield model_service_pb2.RegisterModelRequest(footer=footer)
 
         answer = await self._connection.send(self._connection.models.RegisterModel, messages, repeat=True)
         return AsyncModel(self._connection, model_info(answer))

@@ -228,8 +228,12 @@ class AsyncSession:
             yield table_service_pb2.UploadTableRequest(header=header)
             encoded = upload_messages(reader)
             yield table_service_pb2.UploadTableRequest(arrow_schema=next(encoded))
+            batches = 0
             for message in encoded:
                 yield table_service_pb2.UploadTableRequest(arrow_batch=message)
+                batches += 1
+            footer = table_service_pb2.UploadTableFooter(batches=batches)
+            yield table_service_pb2.UploadTableRequest(footer=footer)
 
         # Not tried again: a reader's rows can be had once only.
         answer = await self._connection.send(self._connection.tables.UploadTable, messages, repeat=False)

@@ -21,29 +21,37 @@ DESCRIPTOR: _descriptor.FileDescriptor
 
 @_typing.final
 class RegisterModelRequest(_message.Message):
-    """Request of RegisterModel: a header, then the file."""
+    """Request of RegisterModel: a header, the file, and a footer. Without the footer the stream broke off and
+    nothing appears.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     HEADER_FIELD_NUMBER: _builtins.int
     CHUNK_FIELD_NUMBER: _builtins.int
+    FOOTER_FIELD_NUMBER: _builtins.int
     chunk: _builtins.bytes
     """The next piece of the file, at most 2 MiB."""
     @_builtins.property
     def header(self) -> Global___RegisterModelHeader:
         """First message of the stream."""
 
+    @_builtins.property
+    def footer(self) -> Global___RegisterModelFooter:
+        """Last message of the stream."""
+
     def __init__(
         self,
         *,
         header: Global___RegisterModelHeader | None = ...,
         chunk: _builtins.bytes = ...,
+        footer: Global___RegisterModelFooter | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "content", b"content", "header", b"header"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "content", b"content", "footer", b"footer", "header", b"header"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "content", b"content", "header", b"header"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["chunk", b"chunk", "content", b"content", "footer", b"footer", "header", b"header"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_content: _TypeAlias = _typing.Literal["header", "chunk"]  # noqa: Y015
+    _WhichOneofReturnType_content: _TypeAlias = _typing.Literal["header", "chunk", "footer"]  # noqa: Y015
     _WhichOneofArgType_content: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_content) -> _WhichOneofReturnType_content | None: ...
 
@@ -74,6 +82,28 @@ class RegisterModelHeader(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RegisterModelHeader: _TypeAlias = RegisterModelHeader  # noqa: Y015
+
+@_typing.final
+class RegisterModelFooter(_message.Message):
+    """That a registration is complete."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DIGEST_FIELD_NUMBER: _builtins.int
+    digest: _builtins.str
+    """SHA-256 of the file, in hexadecimal."""
+    def __init__(
+        self,
+        *,
+        digest: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RegisterModelFooter: _TypeAlias = RegisterModelFooter  # noqa: Y015
 
 @_typing.final
 class GetModelRequest(_message.Message):

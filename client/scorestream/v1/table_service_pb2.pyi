@@ -57,20 +57,27 @@ Global___LoadTableRequest: _TypeAlias = LoadTableRequest  # noqa: Y015
 
 @_typing.final
 class UploadTableRequest(_message.Message):
-    """Request of UploadTable: a header, then the Arrow schema, then batches."""
+    """Request of UploadTable: a header, the Arrow schema, batches, and a footer. Without the footer the stream
+    broke off and nothing appears: a server may see a broken stream as one that ended.
+    """
 
     DESCRIPTOR: _descriptor.Descriptor
 
     HEADER_FIELD_NUMBER: _builtins.int
     ARROW_SCHEMA_FIELD_NUMBER: _builtins.int
     ARROW_BATCH_FIELD_NUMBER: _builtins.int
+    FOOTER_FIELD_NUMBER: _builtins.int
     arrow_schema: _builtins.bytes
     """Second message: one encapsulated Arrow IPC schema message."""
     arrow_batch: _builtins.bytes
-    """Every further message: one encapsulated Arrow IPC record batch message."""
+    """Every further message but the last: one encapsulated Arrow IPC record batch message."""
     @_builtins.property
     def header(self) -> Global___UploadTableHeader:
         """First message of the stream."""
+
+    @_builtins.property
+    def footer(self) -> Global___UploadTableFooter:
+        """Last message of the stream."""
 
     def __init__(
         self,
@@ -78,12 +85,13 @@ class UploadTableRequest(_message.Message):
         header: Global___UploadTableHeader | None = ...,
         arrow_schema: _builtins.bytes = ...,
         arrow_batch: _builtins.bytes = ...,
+        footer: Global___UploadTableFooter | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["arrow_batch", b"arrow_batch", "arrow_schema", b"arrow_schema", "content", b"content", "header", b"header"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["arrow_batch", b"arrow_batch", "arrow_schema", b"arrow_schema", "content", b"content", "footer", b"footer", "header", b"header"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrow_batch", b"arrow_batch", "arrow_schema", b"arrow_schema", "content", b"content", "header", b"header"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrow_batch", b"arrow_batch", "arrow_schema", b"arrow_schema", "content", b"content", "footer", b"footer", "header", b"header"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_content: _TypeAlias = _typing.Literal["header", "arrow_schema", "arrow_batch"]  # noqa: Y015
+    _WhichOneofReturnType_content: _TypeAlias = _typing.Literal["header", "arrow_schema", "arrow_batch", "footer"]  # noqa: Y015
     _WhichOneofArgType_content: _TypeAlias = _typing.Literal["content", b"content"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_content) -> _WhichOneofReturnType_content | None: ...
 
@@ -118,6 +126,28 @@ class UploadTableHeader(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___UploadTableHeader: _TypeAlias = UploadTableHeader  # noqa: Y015
+
+@_typing.final
+class UploadTableFooter(_message.Message):
+    """That an upload is complete."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    BATCHES_FIELD_NUMBER: _builtins.int
+    batches: _builtins.int
+    """How many record batch messages were sent."""
+    def __init__(
+        self,
+        *,
+        batches: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batches", b"batches"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UploadTableFooter: _TypeAlias = UploadTableFooter  # noqa: Y015
 
 @_typing.final
 class GetTableRequest(_message.Message):

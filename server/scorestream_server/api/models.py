@@ -101,9 +101,12 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
         """Write the file as it comes; return its SHA-256 and its size."""
         digest, size, limit = hashlib.sha256(), 0, self._config.max_model_bytes
         with await asyncio.to_thread(path.open, "xb") as file:
+            # A stream that breaks off may look like one that ends: only a footer with the right digest ends it.
             async for message in messages:
                 if message.WhichOneof("content") != "chunk":
-                    raise invalid("REGISTRATION_ORDER", "After the header a registration has chunks only.")
+                    if message.footer.digest == digest.hexdigest():
+                        return digest.hexdigest(), size
+                    break
                 size += len(message.chunk)
                 if size > limit:
                     raise ScorestreamError(
@@ -113,4 +116,8 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
                     )
                 digest.update(message.chunk)
                 await asyncio.to_thread(file.write, message.chunk)
-        return digest.hexdigest(), size
+        raise invalid(
+            "REGISTRATION_INCOMPLETE",
+            "A registration is a header, the file in chunks, and a footer with the file's SHA-256; this one broke "
+            "off or is out of order. Send it again.",
+        )

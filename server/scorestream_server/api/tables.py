@@ -121,18 +121,26 @@ class TableService(table_service_pb2_grpc.TableServiceServicer):
         self, messages: AsyncIterator[table_service_pb2.UploadTableRequest], path: Path
     ) -> TableData:
         limit = self._config.max_upload_bytes
+        batches = 0
+        batches = 0
         with UploadWriter(path, max_rows=MOST_ROWS, max_bytes=limit) as writer:
+            # A stream that breaks off may look like one that ends: only a footer with the right count ends it.
             async for message in messages:
                 match message.WhichOneof("content"):
                     case "arrow_schema":
                         await asyncio.to_thread(writer.schema, message.arrow_schema)
                     case "arrow_batch":
                         await asyncio.to_thread(writer.batch, message.arrow_batch)
+                        batches += 1
+                    case "footer" if message.footer.batches == batches:
+                        return await asyncio.to_thread(writer.finish)
                     case _:
-                        raise invalid(
-                            "UPLOAD_ORDER", "After the header an upload has a schema, then batches."
-                        )
-            return await asyncio.to_thread(writer.finish)
+                        break
+        raise invalid(
+            "UPLOAD_INCOMPLETE",
+            "An upload is a header, a schema, batches, and a footer with the number of batches; this one broke "
+            "off or is out of order. Send it again.",
+        )
 
     async def _put(
         self, session_id: str, table_id: str, uid: str, data: TableData, paths: tuple[str, ...], replace: bool
