@@ -38,11 +38,17 @@ def onnx_regressor(forest: ForestArrays) -> bytes:
         _attribute("n_targets", _ATTRIBUTE_INT, _varint_field(3, 1)),
     ]
     operator = (
-        _text(1, "x") + _text(2, "y") + _text(4, "TreeEnsembleRegressor") + b"".join(attributes) + _text(7, "ai.onnx.ml")
+        _text(1, "x")
+        + _text(2, "y")
+        + _text(4, "TreeEnsembleRegressor")
+        + b"".join(attributes)
+        + _text(7, "ai.onnx.ml")
     )
     inputs, outputs = _tensor("x", forest.num_features), _tensor("y", 1)
     graph = _part(1, operator) + _text(2, "forest") + _part(11, inputs) + _part(12, outputs)
-    opsets = _part(8, _text(1, "") + _varint_field(2, 17)) + _part(8, _text(1, "ai.onnx.ml") + _varint_field(2, 3))
+    opsets = _part(8, _text(1, "") + _varint_field(2, 17)) + _part(
+        8, _text(1, "ai.onnx.ml") + _varint_field(2, 3)
+    )
     return _varint_field(1, 8) + _part(7, graph) + opsets
 
 

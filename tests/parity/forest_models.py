@@ -45,7 +45,9 @@ def case(name: str) -> Callable[[Callable[[Path], Case]], Callable[[Path], Case]
     return add
 
 
-def rows(count: int = ROWS, features: int = FEATURES, *, missing: float = 0.0, seed: int = 1) -> NDArray[np.float32]:
+def rows(
+    count: int = ROWS, features: int = FEATURES, *, missing: float = 0.0, seed: int = 1
+) -> NDArray[np.float32]:
     rng = np.random.default_rng(seed)
     values = rng.standard_normal((count, features)).astype(np.float32)
     values[:, 1] = np.round(values[:, 1] * 3)  # many values equal to thresholds
@@ -98,7 +100,9 @@ def xgboost_case(
     return Case(path, kind, arrow(values), score_names(expected, label=label), 1e-5)
 
 
-def add_xgboost(name: str, params: dict[str, Any], labels: Callable[[NDArray[Any]], NDArray[Any]], **more: Any) -> None:
+def add_xgboost(
+    name: str, params: dict[str, Any], labels: Callable[[NDArray[Any]], NDArray[Any]], **more: Any
+) -> None:
     missing = more.pop("missing", 0.0)
 
     @case(f"xgboost {name}")
@@ -143,13 +147,23 @@ add_xgboost("dart", {"booster": "dart", "rate_drop": 0.4, "objective": "reg:squa
 add_xgboost("stumps", {"max_depth": 1, "objective": "reg:squarederror"}, target, rounds=40)
 add_xgboost("one leaf", {"gamma": 1e9, "objective": "reg:squarederror"}, target, rounds=3)
 add_xgboost("depth 8", {"max_depth": 8, "objective": "reg:squarederror"}, target, rounds=30)
-add_xgboost("exact, depth 13", {"max_depth": 13, "tree_method": "exact", "min_child_weight": 0}, target, rounds=5)
-add_xgboost("lossguide", {"grow_policy": "lossguide", "max_depth": 0, "max_leaves": 40, "tree_method": "hist"}, target)
 add_xgboost(
-    "random forest", {"num_parallel_tree": 20, "subsample": 0.5, "eta": 1.0, "colsample_bynode": 0.5}, target, rounds=1
+    "exact, depth 13", {"max_depth": 13, "tree_method": "exact", "min_child_weight": 0}, target, rounds=5
 )
 add_xgboost(
-    "boosted random forest", {"num_parallel_tree": 5, "subsample": 0.5, "objective": "binary:logistic"}, binary, rounds=4
+    "lossguide", {"grow_policy": "lossguide", "max_depth": 0, "max_leaves": 40, "tree_method": "hist"}, target
+)
+add_xgboost(
+    "random forest",
+    {"num_parallel_tree": 20, "subsample": 0.5, "eta": 1.0, "colsample_bynode": 0.5},
+    target,
+    rounds=1,
+)
+add_xgboost(
+    "boosted random forest",
+    {"num_parallel_tree": 5, "subsample": 0.5, "objective": "binary:logistic"},
+    binary,
+    rounds=4,
 )
 add_xgboost("pruned trees", {"tree_method": "exact", "gamma": 2.0, "max_depth": 7}, target, missing=0.1)
 
@@ -166,21 +180,30 @@ def _aft(folder: Path) -> Case:
     values = rows()
     bounds = positive(values)
     return xgboost_case(
-        folder, {"objective": "survival:aft"}, values, bounds, label_lower_bound=bounds, label_upper_bound=bounds * 1.5
+        folder,
+        {"objective": "survival:aft"},
+        values,
+        bounds,
+        label_lower_bound=bounds,
+        label_upper_bound=bounds * 1.5,
     )
 
 
 @case("xgboost several targets")
 def _targets(folder: Path) -> Case:
     values = rows()
-    return xgboost_case(folder, {}, values, np.column_stack([target(values), target(values, 9), values[:, 0]]))
+    return xgboost_case(
+        folder, {}, values, np.column_stack([target(values), target(values, 9), values[:, 0]])
+    )
 
 
 @case("xgboost multi-output trees")
 def _vector_leaves(folder: Path) -> Case:
     values = rows()
     params = {"multi_strategy": "multi_output_tree", "tree_method": "hist"}
-    return xgboost_case(folder, params, values, np.column_stack([target(values), target(values, 9), values[:, 0]]))
+    return xgboost_case(
+        folder, params, values, np.column_stack([target(values), target(values, 9), values[:, 0]])
+    )
 
 
 @case("xgboost multi-output trees, classes")
@@ -220,7 +243,9 @@ def category_frame() -> tuple[pd.DataFrame, NDArray[np.float64]]:
     frame = pd.DataFrame(values, columns=[f"f{place}" for place in range(FEATURES)])
     names = np.array(["amber", "blue", "cyan", "dun", "ecru", "fawn", "grey", "hazel"])
     text, number = rng.integers(0, len(names), ROWS), rng.integers(0, 4, ROWS)
-    frame["f2"] = pd.Categorical(np.where(rng.random(ROWS) < 0.1, None, names[text]), categories=sorted(names))
+    frame["f2"] = pd.Categorical(
+        np.where(rng.random(ROWS) < 0.1, None, names[text]), categories=sorted(names)
+    )
     frame["f5"] = pd.Categorical(np.array([10, 20, 35, 50])[number])
     labels = target(values[:, [0, 1, 3, 4]]) + (text % 3) * 1.5 + (number % 2)
     return frame, labels
@@ -255,7 +280,9 @@ def lightgbm_case(
     categorical: list[int] | str = "auto",
 ) -> Case:
     settings = {"num_leaves": 15, "verbose": -1, "min_data_in_leaf": 3, "num_threads": 1, "seed": 3, **params}
-    booster = lgb.train(settings, lgb.Dataset(values, labels, group=group, categorical_feature=categorical), rounds)
+    booster = lgb.train(
+        settings, lgb.Dataset(values, labels, group=group, categorical_feature=categorical), rounds
+    )
     path = folder / "model.txt"
     booster.save_model(path)
     scored = values if fresh is None else fresh
@@ -264,7 +291,9 @@ def lightgbm_case(
     return Case(path, ModelKind.LIGHTGBM, columns, score_names(expected, label=label), 1e-9)
 
 
-def add_lightgbm(name: str, params: dict[str, Any], labels: Callable[[NDArray[Any]], NDArray[Any]], **more: Any) -> None:
+def add_lightgbm(
+    name: str, params: dict[str, Any], labels: Callable[[NDArray[Any]], NDArray[Any]], **more: Any
+) -> None:
     missing = more.pop("missing", 0.0)
 
     @case(f"lightgbm {name}")
@@ -291,7 +320,10 @@ add_lightgbm("cross entropy", {"objective": "cross_entropy"}, lambda v: classes(
 add_lightgbm("cross entropy lambda", {"objective": "cross_entropy_lambda"}, lambda v: classes(v, 11) / 10.0)
 add_lightgbm("multi-class", {"objective": "multiclass", "num_class": 4}, lambda v: classes(v, 4), label=True)
 add_lightgbm(
-    "one against all", {"objective": "multiclassova", "num_class": 3, "sigmoid": 1.5}, lambda v: classes(v, 3), label=True
+    "one against all",
+    {"objective": "multiclassova", "num_class": 3, "sigmoid": 1.5},
+    lambda v: classes(v, 3),
+    label=True,
 )
 add_lightgbm("lambdarank", {"objective": "lambdarank"}, lambda v: classes(v, 4), group=[300, 400])
 add_lightgbm("xendcg", {"objective": "rank_xendcg"}, lambda v: classes(v, 4), group=[300, 400])
@@ -335,7 +367,9 @@ def _lightgbm_codes(folder: Path) -> Case:
 def _lightgbm_categories(folder: Path) -> Case:
     frame, labels = category_frame()
     fresh = frame.copy()
-    fresh["f2"] = pd.Categorical(np.where(np.arange(ROWS) % 11 == 0, "unheard of", frame["f2"].astype(object)))
+    fresh["f2"] = pd.Categorical(
+        np.where(np.arange(ROWS) % 11 == 0, "unheard of", frame["f2"].astype(object))
+    )
     params = {"min_data_per_group": 1, "cat_smooth": 0.1}
     return lightgbm_case(folder, params, frame, labels, fresh=fresh)
 
@@ -376,10 +410,14 @@ add_sklearn(
     label=True,
 )
 add_sklearn(
-    "forest of targets", sk.RandomForestRegressor(10, random_state=1), lambda v: np.column_stack([target(v), v[:, 2]])
+    "forest of targets",
+    sk.RandomForestRegressor(10, random_state=1),
+    lambda v: np.column_stack([target(v), v[:, 2]]),
 )
 add_sklearn("extra trees", sk.ExtraTreesRegressor(15, random_state=1), target)
-add_sklearn("extra trees classes", sk.ExtraTreesClassifier(9, random_state=1), binary, predict="predict_proba")
+add_sklearn(
+    "extra trees classes", sk.ExtraTreesClassifier(9, random_state=1), binary, predict="predict_proba"
+)
 add_sklearn("gradient boosting", sk.GradientBoostingRegressor(n_estimators=30, random_state=1), target)
 add_sklearn(
     "gradient boosting binary",
@@ -394,7 +432,9 @@ add_sklearn(
     predict="predict_proba",
     label=True,
 )
-add_sklearn("histogram boosting", sk.HistGradientBoostingRegressor(max_iter=20, random_state=1), target, missing=0.1)
+add_sklearn(
+    "histogram boosting", sk.HistGradientBoostingRegressor(max_iter=20, random_state=1), target, missing=0.1
+)
 add_sklearn(
     "histogram boosting binary",
     sk.HistGradientBoostingClassifier(max_iter=10, random_state=1),
@@ -408,9 +448,14 @@ add_sklearn(
     predict="predict_proba",
     label=True,
 )
-add_sklearn("histogram boosting poisson", sk.HistGradientBoostingRegressor(loss="poisson", max_iter=10), counts)
 add_sklearn(
-    "isolation forest", sk.IsolationForest(n_estimators=20, random_state=1), lambda v: np.zeros(len(v)), predict="score_samples"
+    "histogram boosting poisson", sk.HistGradientBoostingRegressor(loss="poisson", max_iter=10), counts
+)
+add_sklearn(
+    "isolation forest",
+    sk.IsolationForest(n_estimators=20, random_state=1),
+    lambda v: np.zeros(len(v)),
+    predict="score_samples",
 )
 
 

@@ -25,7 +25,14 @@ LANE = DEVICE.open_lane()
 
 
 def random_forest(
-    seed: int, *, strict: bool, float32: bool, width: int, trees: int = 7, most_splits: int = 40, lightgbm: bool = False
+    seed: int,
+    *,
+    strict: bool,
+    float32: bool,
+    width: int,
+    trees: int = 7,
+    most_splits: int = 40,
+    lightgbm: bool = False,
 ) -> ForestArrays:
     """Return a forest of random shape over 5 features, the last of them a category."""
     rng = np.random.default_rng(seed)
@@ -46,9 +53,13 @@ def random_forest(
     inner = np.array(left) >= 0
     feature = np.where(inner, rng.integers(0, 5, nodes), 0)
     categorical = inner & (feature == 4)
-    threshold = rng.choice([-1e300, -2.5, -1e-40, -0.0, 0.0, 5e-324, 1e-35, 0.5, 1.0, 3.0, 1e30, np.inf], nodes)
+    threshold = rng.choice(
+        [-1e300, -2.5, -1e-40, -0.0, 0.0, 5e-324, 1e-35, 0.5, 1.0, 3.0, 1e30, np.inf], nodes
+    )
     threshold = np.where(rng.random(nodes) < 0.5, threshold, rng.standard_normal(nodes))
-    sets = [np.unique(rng.integers(0, 600, rng.integers(0, 9))) if asked else np.zeros(0) for asked in categorical]
+    sets = [
+        np.unique(rng.integers(0, 600, rng.integers(0, 9))) if asked else np.zeros(0) for asked in categorical
+    ]
     floats = np.float32 if float32 else np.float64
     with np.errstate(over="ignore"):
         threshold = threshold.astype(floats)
@@ -87,10 +98,17 @@ def nasty_rows(forest: ForestArrays, rows: int, seed: int) -> list[Floats]:
     odd = np.array([np.nan, np.inf, -np.inf, 0.0, -0.0, 5e-324, -5e-324, 1e-45, -1e-45, 1e-310], np.float64)
     with np.errstate(over="ignore", under="ignore"):
         pool = np.concatenate(
-            [known, np.nextafter(known, dtype(np.inf)), np.nextafter(known, dtype(-np.inf)), odd.astype(dtype)]
+            [
+                known,
+                np.nextafter(known, dtype(np.inf)),
+                np.nextafter(known, dtype(-np.inf)),
+                odd.astype(dtype),
+            ]
         )
     columns = [rng.choice(pool, rows) for _ in range(4)]
-    codes = np.array([np.nan, -1.0, -0.5, -0.0, 0.5, 599.0, 600.0, 2.0**24, 2.0**31, 2.0**33, 1e30, np.inf, -np.inf])
+    codes = np.array(
+        [np.nan, -1.0, -0.5, -0.0, 0.5, 599.0, 600.0, 2.0**24, 2.0**31, 2.0**33, 1e30, np.inf, -np.inf]
+    )
     categories = np.where(rng.random(rows) < 0.3, rng.choice(codes, rows), rng.integers(0, 601, rows))
     return [np.ascontiguousarray(column, dtype) for column in [*columns, categories]]
 
@@ -161,7 +179,9 @@ def test_a_score_does_not_depend_on_the_partition_or_the_lane(name: str, tmp_pat
     for size in (1, 3, 64, 511, 512, 513):
         lane = DEVICE.open_lane()
         starts = range(0, rows if size > 1 else 20, size)
-        parts = [scorer.score([column.slice(start, size) for column in case.columns], lane) for start in starts]
+        parts = [
+            scorer.score([column.slice(start, size) for column in case.columns], lane) for start in starts
+        ]
         for output, expected in enumerate(whole):
             together = np.concatenate([part[output].to_numpy() for part in parts])
             np.testing.assert_array_equal(together, expected.to_numpy()[: len(together)])

@@ -24,4 +24,6 @@ def test_scores_equal_the_librarys_predictions(name: str, tmp_path: Path) -> Non
     for column, expected in case.expected.items():
         result = results[column].to_numpy()
         # The absolute part is for margins that cancel out to nearly 0.
-        np.testing.assert_allclose(result, expected, rtol=case.tolerance, atol=case.tolerance / 10, err_msg=column)
+        np.testing.assert_allclose(
+            result, expected, rtol=case.tolerance, atol=case.tolerance / 10, err_msg=column
+        )

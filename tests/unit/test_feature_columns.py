@@ -15,10 +15,12 @@ NUMBERS: tuple[Category, ...] = ()
 COLOURS: tuple[Category, ...] = ("amber", "blue")
 
 
-def one(column: pa.Array, known: tuple[Category, ...] = NUMBERS, *, narrow: bool = False, lenient: bool = True) -> FloatColumn:
-    return float_columns(
-        [column], [Feature("age")], [known], np.array([narrow]), unknown_is_missing=lenient
-    )[0]
+def one(
+    column: pa.Array, known: tuple[Category, ...] = NUMBERS, *, narrow: bool = False, lenient: bool = True
+) -> FloatColumn:
+    return float_columns([column], [Feature("age")], [known], np.array([narrow]), unknown_is_missing=lenient)[
+        0
+    ]
 
 
 @pytest.mark.parametrize(
@@ -27,7 +29,10 @@ def one(column: pa.Array, known: tuple[Category, ...] = NUMBERS, *, narrow: bool
 )
 @pytest.mark.parametrize("narrow", [True, False])
 def test_numbers_of_every_type_keep_their_values_and_nulls(kind: pa.DataType, *, narrow: bool) -> None:
-    column = pa.array([np.float16(1) if kind == pa.float16() else 1, None, 3 if kind != pa.float16() else np.float16(3)], kind)
+    column = pa.array(
+        [np.float16(1) if kind == pa.float16() else 1, None, 3 if kind != pa.float16() else np.float16(3)],
+        kind,
+    )
     result = one(column, narrow=narrow)
     np.testing.assert_array_equal(result, [1, np.nan, 3])
     np.testing.assert_array_equal(one(column.slice(2), narrow=narrow), [3])

@@ -35,13 +35,17 @@ def xgboost_file(folder: Path, ending: str = "ubj", **params: Any) -> Path:
 def lightgbm_file(folder: Path, rounds: int = 4, **params: Any) -> Path:
     settings = {"verbose": -1, "num_threads": 1, "min_data_in_leaf": 5, **params}
     path = folder / "model.txt"
-    lgb.train(settings, lgb.Dataset(VALUES, LABELS, feature_name=["age", "income", "size"]), rounds).save_model(path)
+    lgb.train(
+        settings, lgb.Dataset(VALUES, LABELS, feature_name=["age", "income", "size"]), rounds
+    ).save_model(path)
     return path
 
 
 def treelite_file(folder: Path) -> Path:
     path = folder / "model.tl"
-    treelite.sklearn.import_model(RandomForestRegressor(3, random_state=0).fit(VALUES, LABELS)).serialize(path)
+    treelite.sklearn.import_model(RandomForestRegressor(3, random_state=0).fit(VALUES, LABELS)).serialize(
+        path
+    )
     return path
 
 
@@ -49,7 +53,11 @@ def refusal(path: Path, kind: ModelKind) -> ScorestreamError:
     with pytest.raises(ScorestreamError) as caught:
         load_forest(path, kind)
     assert caught.value.code is ErrorCode.INVALID_ARGUMENT
-    assert path.name in caught.value.message or "Save the model again" in caught.value.message or "train" in caught.value.message
+    assert (
+        path.name in caught.value.message
+        or "Save the model again" in caught.value.message
+        or "train" in caught.value.message
+    )
     return caught.value
 
 
@@ -80,7 +88,9 @@ def test_a_checkpoint_has_no_names_and_is_matched_by_place(tmp_path: Path) -> No
 
 
 def test_categories_are_in_the_schema(tmp_path: Path) -> None:
-    frame = pd.DataFrame({"kind": pd.Categorical(np.array(["x", "y", "zz"])[RNG.integers(0, 3, 200)]), "n": VALUES[:, 0]})
+    frame = pd.DataFrame(
+        {"kind": pd.Categorical(np.array(["x", "y", "zz"])[RNG.integers(0, 3, 200)]), "n": VALUES[:, 0]}
+    )
     booster = xgb.train({"nthread": 1}, xgb.DMatrix(frame, LABELS, enable_categorical=True), 2)
     booster.save_model(tmp_path / "model.json")
     _, schema = load_forest(tmp_path / "model.json", ModelKind.XGBOOST_JSON)
@@ -114,7 +124,9 @@ def test_a_compressed_file_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("share", [0.02, 0.3, 0.6, 0.9, 0.99])
-@pytest.mark.parametrize("make", [xgboost_file, lightgbm_file, treelite_file, lambda folder: xgboost_file(folder, "json")])
+@pytest.mark.parametrize(
+    "make", [xgboost_file, lightgbm_file, treelite_file, lambda folder: xgboost_file(folder, "json")]
+)
 def test_a_file_cut_short_is_refused(tmp_path: Path, make: Any, share: float) -> None:
     path = make(tmp_path)
     kind = detect_kind(path)
@@ -136,7 +148,9 @@ def test_linear_leaves_are_refused(tmp_path: Path) -> None:
 
 def test_zero_as_missing_is_refused(tmp_path: Path) -> None:
     values = np.where(RNG.random((200, 3)) < 0.4, 0.0, VALUES)
-    booster = lgb.train({"verbose": -1, "zero_as_missing": True, "num_threads": 1}, lgb.Dataset(values, LABELS), 3)
+    booster = lgb.train(
+        {"verbose": -1, "zero_as_missing": True, "num_threads": 1}, lgb.Dataset(values, LABELS), 3
+    )
     booster.save_model(tmp_path / "model.txt")
     assert refusal(tmp_path / "model.txt", ModelKind.LIGHTGBM).reason == "MODEL_ZERO_AS_MISSING"
 
@@ -179,7 +193,9 @@ def test_kinds_are_told_by_ending_where_content_says_nothing(
     assert detect_kind(path) is kind
 
 
-@pytest.mark.parametrize(("content", "reason"), [(b"", "MODEL_EMPTY"), (b"hello, world!", "MODEL_KIND_UNKNOWN")])
+@pytest.mark.parametrize(
+    ("content", "reason"), [(b"", "MODEL_EMPTY"), (b"hello, world!", "MODEL_KIND_UNKNOWN")]
+)
 def test_what_no_model_is_is_refused(tmp_path: Path, content: bytes, reason: str) -> None:
     path = tmp_path / "file.dat"
     path.write_bytes(content)

@@ -72,7 +72,18 @@ def test_every_marker(data: bytes, value: object) -> None:
 
 
 @pytest.mark.parametrize(
-    "data", [b"", b"[", b"[$U#l\x7f\xff\xff\xff", b"[#l\x7f\xff\xff\xff", b"?", b"[$U", b"SU\x05ab", b"[" * 1000, b"[#d"]
+    "data",
+    [
+        b"",
+        b"[",
+        b"[$U#l\x7f\xff\xff\xff",
+        b"[#l\x7f\xff\xff\xff",
+        b"?",
+        b"[$U",
+        b"SU\x05ab",
+        b"[" * 1000,
+        b"[#d",
+    ],
 )
 def test_damage_is_refused(data: bytes) -> None:
     with pytest.raises(ubjson.UbjsonError):

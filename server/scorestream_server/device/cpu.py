@@ -14,7 +14,13 @@ from scorestream_server.device.forest_arrays import ForestArrays, PostProcessor
 from scorestream_server.device.forest_planes import score_planes
 from scorestream_server.device.forest_ranks import Pair, pair
 from scorestream_server.device.forest_walk import score_walk
-from scorestream_server.device.plane_pack import PackedPlanes, PlaneScratch, fits_planes, pack_planes, plane_scratch
+from scorestream_server.device.plane_pack import (
+    PackedPlanes,
+    PlaneScratch,
+    fits_planes,
+    pack_planes,
+    plane_scratch,
+)
 from scorestream_server.device.program import Program, Vector, evaluate
 from scorestream_server.device.rank_pack import BLOCK
 from scorestream_server.device.walk_pack import PackedWalk, WalkScratch, pack_walk, walk_scratch
@@ -63,7 +69,15 @@ class CpuLane:
         memory = self._memory_for(forest, packed)
         kernel = score_planes if isinstance(packed, PackedPlanes) else score_walk
         kernel(
-            packed.ranks, packed.model, pair(packed.leaves), addresses, wide, rows, memory.scratch, memory.sums, pair(sums)
+            packed.ranks,
+            packed.model,
+            pair(packed.leaves),
+            addresses,
+            wide,
+            rows,
+            memory.scratch,
+            memory.sums,
+            pair(sums),
         )
         return forest_numpy.post_process(forest.forest, sums.T)
 

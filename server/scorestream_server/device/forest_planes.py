@@ -42,7 +42,9 @@ def _store(builder: Any, value: Any, address: Any) -> None:
 def _splat(builder: Any, scalar: Any, kind: Any) -> Any:
     undefined = ir.Constant(kind, ir.Undefined)
     first = builder.insert_element(undefined, scalar, ir.Constant(ir.IntType(32), 0))
-    return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(ir.IntType(32), kind.count), [0] * kind.count))
+    return builder.shuffle_vector(
+        first, undefined, ir.Constant(ir.VectorType(ir.IntType(32), kind.count), [0] * kind.count)
+    )
 
 
 def _add(builder: Any, address: Any, offset: int) -> Any:
@@ -56,7 +58,10 @@ def _compare(_: Any, column: Any, value: Any, equal: Any, plane: Any) -> Any:
     def build(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         column_at, byte, is_equal, plane_at = arguments
         wanted = _splat(builder, builder.trunc(byte, _I8), _BYTES64)
-        with builder.if_else(builder.icmp_unsigned("!=", is_equal, ir.Constant(_I64, 0))) as (then, otherwise):
+        with builder.if_else(builder.icmp_unsigned("!=", is_equal, ir.Constant(_I64, 0))) as (
+            then,
+            otherwise,
+        ):
             for branch, operator in ((then, "=="), (otherwise, "<=")):
                 with branch:
                     for word in range(8):
@@ -174,7 +179,7 @@ def score_planes(tables, model, leaves, addresses, wide, rows, scratch, sums, ou
     xors_at = _U(model.xors.ctypes.data)
     for block in range(_U0, _U(rows), _U(BLOCK)):
         count = min(_U(BLOCK), _U(rows) - block)
-        quantise(tables, addresses, wide, block, count, scratch.ranks, scratch.columns)
+        quantise(tables, addresses, wide, block, count, scratch.keys, scratch.ranks, scratch.columns)
         clear(sums.narrow)
         clear(sums.wide)
         for group in range(len(model.group_trees) - 1):
@@ -188,7 +193,10 @@ def score_planes(tables, model, leaves, addresses, wide, rows, scratch, sums, ou
             for tree in range(model.group_trees[group], model.group_trees[group + 1]):
                 _leaf_codes(model, tree, planes_at, pairs_at, bits_at, xors_at, codes_at)
                 for table in range(model.table_outputs.shape[1]):
-                    output, place = model.table_outputs[tree, table], tree * model.table_outputs.shape[1] + table
+                    output, place = (
+                        model.table_outputs[tree, table],
+                        tree * model.table_outputs.shape[1] + table,
+                    )
                     if len(leaves.narrow):
                         _add_leaves(leaves.narrow[place], scratch.codes, sums.narrow[output])
                     else:

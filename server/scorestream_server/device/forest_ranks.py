@@ -44,7 +44,9 @@ def _value_at(_: Any, address: Any, place: Any, wide: Any) -> Any:
                 from_wide = builder.block
             with otherwise:
                 at = builder.add(base, builder.shl(index, ir.Constant(ir.IntType(64), 2)))
-                single = builder.fpext(builder.load(builder.inttoptr(at, ir.FloatType().as_pointer()), align=4), ir.DoubleType())
+                single = builder.fpext(
+                    builder.load(builder.inttoptr(at, ir.FloatType().as_pointer()), align=4), ir.DoubleType()
+                )
                 from_narrow = builder.block
         value = builder.phi(ir.DoubleType())
         value.add_incoming(double, from_wide)
@@ -55,7 +57,7 @@ def _value_at(_: Any, address: Any, place: Any, wide: Any) -> Any:
 
 
 @nb.njit(nogil=True, error_model="numpy", boundscheck=False)
-def quantise(tables, addresses, wide, start, count, ranks, columns):  # type: ignore[no-untyped-def]
+def quantise(tables, addresses, wide, start, count, keys, ranks, columns):  # type: ignore[no-untyped-def]
     """Quantise the rows ``start:start + count``.
 
     Args:
@@ -63,42 +65,53 @@ def quantise(tables, addresses, wide, start, count, ranks, columns):  # type: ig
         addresses: uint64, shape ``(features,)``: where each of the table's columns starts in memory.
         wide: uint64, shape ``(features,)``: 1 for a float64 column, 0 for a float32 one.
         start, count: uint64.
-        ranks: int32, shape ``(BLOCK,)``: memory to work in.
+        keys, ranks: float64 and int32, shape ``(BLOCK,)``: memory to work in.
         columns: unsigned, shape ``(C, BLOCK)``: the result. Rows from ``count`` on are left as they were.
     """
     for used in range(len(tables.features)):
         feature = tables.features[used]
-        _rank_block(tables, used, addresses[feature], wide[feature], start, count, ranks)
+        _rank_block(tables, used, addresses[feature], wide[feature], start, count, keys, ranks)
         for column in range(tables.column_starts[used], tables.column_starts[used + 1]):
             _fill_column(tables, column, ranks, columns[column])
 
 
 @nb.njit(nogil=True, error_model="numpy", boundscheck=False)
-def _rank_block(tables, used, address, wide, start, count, ranks):  # type: ignore[no-untyped-def]
-    """Write how many thresholds each value has passed (a category: its code); -1 where it is missing."""
+def _rank_block(tables, used, address, wide, start, count, keys, ranks):  # type: ignore[no-untyped-def]
+    """Write how many thresholds each value has passed (a category: its code); -1 where it is missing.
+
+    The search goes step by step over all rows, not row by row over all steps: the rows' loads overlap.
+    """
     values = tables.values[_U(tables.value_starts[used]) :]
     buckets = tables.buckets[_U(used * BUCKETS) :]
     low, scale = tables.low[used], tables.scale[used]
     category, floor = tables.is_category[used], tables.category_floor
-    passes_equal = tables.strict or category
-    first_step = np.int64(1) << tables.steps[used]
-    for row in range(_U(count)):
-        value = _value_at(address, start + row, wide)
-        key = value
+    for row in range(count):
+        key = _value_at(address, start + row, wide)
         if category:
-            key = np.trunc(value) if value > floor else np.nan
+            key = np.trunc(key) if key > floor else np.nan
+        keys[row] = key
         place = (key - low) * scale
         place = place if place > 0.0 else 0.0  # also where it is not a number
         place = place if place < _LAST_BUCKET else _LAST_BUCKET
-        rank = np.int64(buckets[_U(np.int64(place))])
-        step = first_step
-        while step > 1:
-            step >>= 1
-            probe = values[_U(rank + step - 1)]
-            rank += step if (key >= probe if passes_equal else key > probe) else 0
+        ranks[row] = buckets[_U(np.int64(place))]
+    for step in range(tables.steps[used] - 1, -1, -1):
+        probes = values[_U((1 << step) - 1) :]
+        if tables.strict or category:
+            for row in range(count):
+                rank = ranks[row]
+                ranks[row] = rank + (np.int32(keys[row] >= probes[_U(rank)]) << step)
+        else:
+            for row in range(count):
+                rank = ranks[row]
+                ranks[row] = rank + (np.int32(keys[row] > probes[_U(rank)]) << step)
+    for row in range(count):
         if category:
-            rank = rank if rank > 0 and values[_U(max(rank, 1) - 1)] == key else 0
-        ranks[row] = rank if value == value else -1
+            rank = ranks[row]
+            ranks[row] = rank if rank > 0 and values[_U(max(rank, 1) - 1)] == keys[row] else 0
+            value = _value_at(address, start + row, wide)
+        else:
+            value = keys[row]
+        ranks[row] = ranks[row] if value == value else -1
 
 
 @nb.njit(nogil=True, error_model="numpy", boundscheck=False)

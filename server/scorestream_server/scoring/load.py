@@ -10,7 +10,11 @@ from scorestream_server.scoring.forest import FOREST_KINDS, ForestScorer
 from scorestream_server.scoring.model_files import refuse_pickle
 
 _SCORERS = dict.fromkeys(FOREST_KINDS, ForestScorer)
-_ENDINGS = {".sql": ModelKind.EXPRESSION, ".model": ModelKind.XGBOOST_LEGACY, ".bin": ModelKind.XGBOOST_LEGACY}
+_ENDINGS = {
+    ".sql": ModelKind.EXPRESSION,
+    ".model": ModelKind.XGBOOST_LEGACY,
+    ".bin": ModelKind.XGBOOST_LEGACY,
+}
 _UBJSON_KEY_LENGTHS = b"iUIlL"
 _TREELITE_MAJOR_VERSIONS = range(3, 8)
 
@@ -36,7 +40,9 @@ def detect_kind(path: Path) -> ModelKind:
         with path.open("rb") as file:
             start = file.read(64)
     except OSError as error:
-        raise invalid("MODEL_UNREADABLE", f"The model file {path.name} cannot be read: {error.strerror}.") from None
+        raise invalid(
+            "MODEL_UNREADABLE", f"The model file {path.name} cannot be read: {error.strerror}."
+        ) from None
     refuse_pickle(start, path.name)
     if not start.strip():
         raise invalid("MODEL_EMPTY", f"The model file {path.name} is empty.")

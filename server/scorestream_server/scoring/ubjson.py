@@ -60,7 +60,9 @@ class _Reader:
         kind, count = self._container()
         if kind in _NUMBERS and count is not None:
             numbers = _NUMBERS[kind]
-            return np.frombuffer(self._take(count * numbers.itemsize), numbers).astype(numbers.newbyteorder("="))
+            return np.frombuffer(self._take(count * numbers.itemsize), numbers).astype(
+                numbers.newbyteorder("=")
+            )
         items = []
         while not self._done(count, len(items), "]"):
             items.append(self._typed(kind, depth + 1) if kind else self.value(depth + 1))
