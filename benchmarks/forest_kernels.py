@@ -24,11 +24,11 @@ import pyarrow as pa
 import treelite
 import xgboost as xgb
 from numpy.typing import NDArray
-from onnx_forest import onnx_regressor
 from rich.console import Console
 from rich.table import Table
 from sklearn.ensemble import RandomForestRegressor
 
+from onnx_forest import onnx_regressor
 from scorestream_server.device.cpu import CpuDevice
 from scorestream_server.domain.model import ModelKind
 from scorestream_server.scoring.forest import load_forest

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scorestream_server.device import forest_numpy
-from scorestream_server.device.base import Columns
+from scorestream_server.device.base import Columns, PreparedForest
 from scorestream_server.device.forest_arrays import ForestArrays, PostProcessor
 from scorestream_server.device.forest_planes import score_planes
 from scorestream_server.device.forest_ranks import Pair, pair
@@ -52,13 +52,18 @@ class CpuLane:
     def __init__(self) -> None:
         self._memory: OrderedDict[CpuForest, _Memory] = OrderedDict()
 
-    def score_forest(self, forest: CpuForest, columns: Columns) -> NDArray[np.floating[Any]]:
+    def score_forest(self, forest: PreparedForest, columns: Columns) -> NDArray[np.floating[Any]]:
         """Return the post-processed scores of all rows, shape ``(rows, outputs)``.
 
         Args:
             forest: what `CpuDevice.prepare_forest` returned.
             columns: float32 or float64, one a feature; those that the forest narrows must be float32.
+
+        Raises:
+            TypeError: the forest was prepared for another device.
         """
+        if not isinstance(forest, CpuForest):
+            raise TypeError("this forest was prepared for another device")
         packed = forest.packed
         if packed is None or not len(columns):
             return forest_numpy.score(forest.forest, columns)

@@ -74,7 +74,7 @@ def _in_set(
     key = (node.astype(np.uint64) << np.uint64(32)) | np.maximum(code, 0).astype(np.uint64)
     found = np.searchsorted(keys, key)
     found_key = np.append(keys, np.uint64(0))[found]
-    return (found < len(keys)) & (found_key == key) & (code != _NO_CATEGORY)
+    return np.asarray((found < len(keys)) & (found_key == key) & (code != _NO_CATEGORY))
 
 
 def category_codes(value: Floats, *, fractions_above_minus_one: bool) -> NDArray[np.int64]:

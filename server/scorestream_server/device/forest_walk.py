@@ -3,6 +3,10 @@
 Each step is one word of the tree and one quantised value; the rows' loads overlap.
 """
 
+# Kernels have no annotations: numba infers their types, and types an intrinsic by its signature, not its arguments.
+# ruff: noqa: ANN001, ANN201, ANN202, PLR0917
+# mypy: disable-error-code="no-untyped-def, no-untyped-call"
+
 import numba as nb
 import numpy as np
 
@@ -16,7 +20,7 @@ _U16, _U32, _LOW16 = _U(16), _U(32), _U(0xFFFF)
 
 
 @nb.njit(nogil=True, error_model="numpy", boundscheck=False)
-def _walk(words, cells, root, depth, row, found):  # type: ignore[no-untyped-def]
+def _walk(words, cells, root, depth, row, found):
     """Write the leaves that the rows from ``row`` on fall into."""
     for place in range(_U(_ROWS)):
         found[place] = root
@@ -34,7 +38,7 @@ def _walk(words, cells, root, depth, row, found):  # type: ignore[no-untyped-def
 
 
 @nb.njit(nogil=True, error_model="numpy", boundscheck=False)
-def _add_found(leaves, outputs, found, row, sums):  # type: ignore[no-untyped-def]
+def _add_found(leaves, outputs, found, row, sums):
     for table in range(len(outputs)):
         total = sums[outputs[table]]
         for place in range(_U(_ROWS)):
@@ -42,7 +46,7 @@ def _add_found(leaves, outputs, found, row, sums):  # type: ignore[no-untyped-de
 
 
 @nb.njit(nogil=True, cache=True, error_model="numpy", boundscheck=False)
-def score_walk(tables, model, leaves, addresses, wide, rows, scratch, sums, out):  # type: ignore[no-untyped-def]
+def score_walk(tables, model, leaves, addresses, wide, rows, scratch, sums, out):
     """Sum the leaves of ``rows`` rows into ``out``; see `forest_planes.score_planes`."""
     cells = scratch.columns.reshape(-1)
     found = np.zeros(_ROWS, np.uint64)

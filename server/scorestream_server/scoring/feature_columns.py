@@ -111,11 +111,11 @@ def _type_fault(kind: pa.DataType, known: tuple[Category, ...]) -> str:
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
 def _is_number(kind: pa.DataType) -> bool:
-    return (
+    return bool(
         pa.types.is_integer(kind)
         or pa.types.is_floating(kind)
         or pa.types.is_boolean(kind)
@@ -139,7 +139,7 @@ def _numbers(column: pa.Array, *, narrow: bool) -> FloatColumn:
         # NumPy has no null integers: fill, convert, and put the nulls back.
         values = pc.fill_null(column, 0).to_numpy(zero_copy_only=False).astype(target)
         values[column.is_null().to_numpy(zero_copy_only=False)] = np.nan
-        return values
+        return np.asarray(values)
     # A float64 beyond float32's range becomes infinite, as in the libraries.
     with np.errstate(over="ignore"):
         return np.ascontiguousarray(column.to_numpy(zero_copy_only=False), target)

@@ -46,8 +46,18 @@ def detect_kind(path: Path) -> ModelKind:
     refuse_pickle(start, path.name)
     if not start.strip():
         raise invalid("MODEL_EMPTY", f"The model file {path.name} is empty.")
-    if path.suffix.lower() == ".sql":
-        return ModelKind.EXPRESSION
+    known = _kind_of_content(start) if path.suffix.lower() != ".sql" else ModelKind.EXPRESSION
+    known = known or _ENDINGS.get(path.suffix.lower())
+    if known is None:
+        raise invalid(
+            "MODEL_KIND_UNKNOWN",
+            f"{path.name} is no model that this server knows: XGBoost (.json, .ubj, .model), LightGBM (.txt), a "
+            "treelite checkpoint, or score code (.sql).",
+        )
+    return known
+
+
+def _kind_of_content(start: bytes) -> ModelKind | None:
     if start[:1] == b"{" and start[1:2] and start[1] in _UBJSON_KEY_LENGTHS:
         return ModelKind.XGBOOST_UBJ
     if start.lstrip()[:1] == b"{":
@@ -58,11 +68,4 @@ def detect_kind(path: Path) -> ModelKind:
         return ModelKind.XGBOOST_LEGACY
     if len(start) >= 12 and int.from_bytes(start[:4], "little") in _TREELITE_MAJOR_VERSIONS:
         return ModelKind.TREELITE
-    known = _ENDINGS.get(path.suffix.lower())
-    if known is None:
-        raise invalid(
-            "MODEL_KIND_UNKNOWN",
-            f"{path.name} is no model that this server knows: XGBoost (.json, .ubj, .model), LightGBM (.txt), a "
-            "treelite checkpoint, or score code (.sql).",
-        )
-    return known
+    return None

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -157,9 +158,7 @@ def _xgboost_categories(cats: Mapping[str, Any]) -> dict[int, tuple[Category, ..
         if "offsets" in encoder:
             text = bytes(int(value) & 0xFF for value in encoder["values"])
             ends = [int(end) for end in encoder["offsets"]]
-            values: Sequence[Category] = [
-                text[a:b].decode("utf-8") for a, b in zip(ends[:-1], ends[1:], strict=True)
-            ]
+            values: Sequence[Category] = [text[a:b].decode("utf-8") for a, b in pairwise(ends)]
         else:
             values = [float(value) for value in encoder["values"]]
         # XGBoost counts the characters of a pandas category and not its bytes: past ASCII, names may be cut.

@@ -55,8 +55,8 @@ def forest_from_treelite(
             "MODEL_EMPTY", "The model holds no trees: train it for at least one round and save it again."
         )
     classes = tuple(int(count) for count in header.get_field("num_class"))
-    vector_shape = header.get_field("leaf_vector_shape")
-    width = int(vector_shape[0] * vector_shape[1])
+    vector_shape = [int(size) for size in header.get_field("leaf_vector_shape")]
+    width = vector_shape[0] * vector_shape[1]
     parts = [_read_tree(model.get_tree_accessor(index), width) for index in range(trees)]
     starts = np.concatenate([[0], np.cumsum([len(part.left) for part in parts])]).astype(np.int64)
     if starts[-1] > np.iinfo(np.int32).max:
@@ -88,7 +88,7 @@ def forest_from_treelite(
         average=bool(header.get_field("average_tree_output")[0]),
         strict=strict,
         fractions_above_minus_one=lightgbm,
-        postprocessor=PostProcessor(header.get_field("postprocessor")),
+        postprocessor=PostProcessor(str(header.get_field("postprocessor"))),
         sigmoid_alpha=float(header.get_field("sigmoid_alpha")[0]) if sigmoid_alpha is None else sigmoid_alpha,
         ratio_c=_exact_path_length(float(header.get_field("ratio_c")[0])),
     )
