@@ -58,7 +58,9 @@ def main() -> None:
             model = client.register_model(path.stem, path=path)
             target = Path(folder) / "script.parquet"
             command = [sys.executable, "-c", SCRIPT, library, str(path), str(source), str(target)]
-            with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as script:
+            with subprocess.Popen(
+                command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            ) as script:
                 assert script.stdin is not None and script.stdout is not None
                 ours, theirs = [], []
                 for _ in range(options.runs):
@@ -74,7 +76,13 @@ def main() -> None:
             ratio = peer / mine
             table.append((name, options.rows / mine / 1e6, options.rows / peer / 1e6, ratio))
             results.append(
-                {"case": name, "rows": options.rows, "seconds": ours, "script_seconds": theirs, "ratio": ratio}
+                {
+                    "case": name,
+                    "rows": options.rows,
+                    "seconds": ours,
+                    "script_seconds": theirs,
+                    "ratio": ratio,
+                }
             )
     show(
         f"{options.rows:,} rows x 28 float32, Parquet to Parquet, all cores, median of {options.runs}",

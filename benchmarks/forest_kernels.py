@@ -24,11 +24,11 @@ import pyarrow as pa
 import treelite
 import xgboost as xgb
 from numpy.typing import NDArray
-from onnx_forest import onnx_regressor
 from rich.console import Console
 from rich.table import Table
 from sklearn.ensemble import RandomForestRegressor
 
+from onnx_forest import onnx_regressor
 from scorestream_server.device.cpu import CpuDevice
 from scorestream_server.domain.model import ModelKind
 from scorestream_server.scoring.forest import load_forest
@@ -70,9 +70,14 @@ def xgboost_ensemble(folder: Path, trees: int, depth: int, features: int) -> Ens
         # A DMatrix remembers its predictions, so each turn needs a new one.
         return booster.predict(xgb.DMatrix(rows, nthread=1))
 
-    peers: dict[str, Scored] = {"XGBoost inplace_predict": booster.inplace_predict, "XGBoost predict": predict}
+    peers: dict[str, Scored] = {
+        "XGBoost inplace_predict": booster.inplace_predict,
+        "XGBoost predict": predict,
+    }
     name = f"XGBoost {trees} x depth {depth}"
-    return Ensemble(name, trees, features, path, ModelKind.XGBOOST_UBJ, peers, gtil_and_onnx(path, ModelKind.XGBOOST_UBJ))
+    return Ensemble(
+        name, trees, features, path, ModelKind.XGBOOST_UBJ, peers, gtil_and_onnx(path, ModelKind.XGBOOST_UBJ)
+    )
 
 
 def lightgbm_ensemble(folder: Path, trees: int, leaves: int, features: int) -> Ensemble:
@@ -83,18 +88,24 @@ def lightgbm_ensemble(folder: Path, trees: int, leaves: int, features: int) -> E
     booster.save_model(path)
     peers: dict[str, Scored] = {"LightGBM": lambda rows: booster.predict(rows, num_threads=1)}
     name = f"LightGBM {trees} x {leaves} leaves"
-    return Ensemble(name, trees, features, path, ModelKind.LIGHTGBM, peers, gtil_and_onnx(path, ModelKind.LIGHTGBM))
+    return Ensemble(
+        name, trees, features, path, ModelKind.LIGHTGBM, peers, gtil_and_onnx(path, ModelKind.LIGHTGBM)
+    )
 
 
 def forest_ensemble(folder: Path, trees: int, depth: int, features: int) -> Ensemble:
     values, labels = data(TRAINING_ROWS, features)
-    model = RandomForestRegressor(trees, max_depth=depth, max_features=0.3, random_state=1, n_jobs=-1).fit(values, labels)
+    model = RandomForestRegressor(trees, max_depth=depth, max_features=0.3, random_state=1, n_jobs=-1).fit(
+        values, labels
+    )
     model.set_params(n_jobs=1)
     path = folder / "forest.tl"
     treelite.sklearn.import_model(model).serialize(path)
     peers: dict[str, Scored] = {"scikit-learn": model.predict}
     name = f"Random forest {trees} x depth {depth}"
-    return Ensemble(name, trees, features, path, ModelKind.TREELITE, peers, gtil_and_onnx(path, ModelKind.TREELITE))
+    return Ensemble(
+        name, trees, features, path, ModelKind.TREELITE, peers, gtil_and_onnx(path, ModelKind.TREELITE)
+    )
 
 
 def gtil_and_onnx(path: Path, kind: ModelKind) -> dict[str, Scored]:
@@ -111,7 +122,9 @@ def gtil_and_onnx(path: Path, kind: ModelKind) -> dict[str, Scored]:
     session = ort.InferenceSession(onnx_regressor(forest), options, providers=["CPUExecutionProvider"])
     return {
         "ONNX Runtime": lambda rows: session.run(None, {"x": rows}),
-        "treelite GTIL": lambda rows: treelite.gtil.predict(model, rows.astype(np.float64) if wide else rows, nthread=1),
+        "treelite GTIL": lambda rows: treelite.gtil.predict(
+            model, rows.astype(np.float64) if wide else rows, nthread=1
+        ),
     }
 
 
@@ -148,7 +161,10 @@ def measure(ensemble: Ensemble, rows: int, turns: int) -> dict[str, Any]:
         "features": ensemble.features,
         "million_rows_trees_a_second": {
             "scorestream": round(ensemble.trees / statistics.median(ours) / 1e6, 1),
-            **{peer: round(ensemble.trees / statistics.median(times) / 1e6, 1) for peer, times in peers.items()},
+            **{
+                peer: round(ensemble.trees / statistics.median(times) / 1e6, 1)
+                for peer, times in peers.items()
+            },
         },
         "ratio": {peer: round(statistics.median(values_), 2) for peer, values_ in ratios.items()},
     }
@@ -175,14 +191,28 @@ def main() -> None:
             forest_ensemble(folder, 100, 14, 28),
         ]
         results = [measure(ensemble, options.rows, options.turns) for ensemble in ensembles]
-    table = Table("ensemble", "scorestream", "peer", "peer's", "ratio", title="million rows x trees a second, one thread")
+    table = Table(
+        "ensemble",
+        "scorestream",
+        "peer",
+        "peer's",
+        "ratio",
+        title="million rows x trees a second, one thread",
+    )
     for result in results:
         speeds = result["million_rows_trees_a_second"]
         for peer, ratio in result["ratio"].items():
-            table.add_row(result["ensemble"], f"{speeds['scorestream']}", peer, f"{speeds[peer]}", f"{ratio:.1f}x")
+            table.add_row(
+                result["ensemble"], f"{speeds['scorestream']}", peer, f"{speeds[peer]}", f"{ratio:.1f}x"
+            )
     Console().print(table)
     if options.json:
-        report = {"cpu": cpu_name(), "date": datetime.now(UTC).date().isoformat(), "rows": options.rows, "results": results}
+        report = {
+            "cpu": cpu_name(),
+            "date": datetime.now(UTC).date().isoformat(),
+            "rows": options.rows,
+            "results": results,
+        }
         options.json.write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
 
 

@@ -4,8 +4,10 @@ Only the few parts of ONNX's protobuf that such a model needs are encoded here.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scorestream_server.device.forest_arrays import ForestArrays
 
@@ -38,15 +40,21 @@ def onnx_regressor(forest: ForestArrays) -> bytes:
         _attribute("n_targets", _ATTRIBUTE_INT, _varint_field(3, 1)),
     ]
     operator = (
-        _text(1, "x") + _text(2, "y") + _text(4, "TreeEnsembleRegressor") + b"".join(attributes) + _text(7, "ai.onnx.ml")
+        _text(1, "x")
+        + _text(2, "y")
+        + _text(4, "TreeEnsembleRegressor")
+        + b"".join(attributes)
+        + _text(7, "ai.onnx.ml")
     )
     inputs, outputs = _tensor("x", forest.num_features), _tensor("y", 1)
     graph = _part(1, operator) + _text(2, "forest") + _part(11, inputs) + _part(12, outputs)
-    opsets = _part(8, _text(1, "") + _varint_field(2, 17)) + _part(8, _text(1, "ai.onnx.ml") + _varint_field(2, 3))
+    opsets = _part(8, _text(1, "") + _varint_field(2, 17)) + _part(
+        8, _text(1, "ai.onnx.ml") + _varint_field(2, 3)
+    )
     return _varint_field(1, 8) + _part(7, graph) + opsets
 
 
-def _rounded_down(thresholds: np.ndarray) -> np.ndarray:  # type: ignore[type-arg]  # any floats
+def _rounded_down(thresholds: NDArray[Any]) -> NDArray[Any]:
     """Return float32 thresholds by which a float32 value goes where it went before."""
     near = thresholds.astype(np.float32)
     return np.where(near > thresholds, np.nextafter(near, np.float32(-np.inf)), near)
@@ -77,12 +85,12 @@ def _attribute(name: str, kind: int, content: bytes) -> bytes:
     return _part(5, _text(1, name) + content + _varint_field(20, kind))
 
 
-def _ints(name: str, values: np.ndarray) -> bytes:  # type: ignore[type-arg]  # any integers
+def _ints(name: str, values: NDArray[Any]) -> bytes:
     packed = b"".join(_varint(int(value)) for value in values)
     return _attribute(name, _ATTRIBUTE_INTS, _part(8, packed))
 
 
-def _floats(name: str, values: np.ndarray) -> bytes:  # type: ignore[type-arg]  # any floats
+def _floats(name: str, values: NDArray[Any]) -> bytes:
     return _attribute(name, _ATTRIBUTE_FLOATS, _part(7, np.asarray(values, "<f4").tobytes()))
 
 

@@ -124,7 +124,7 @@ def test_json_is_one_object_a_line(run: Run, code: Path, customers_file: Path, t
 
 
 @pytest.mark.parametrize("place", ["out.csv here", "out.arrow there", "out here", "out there"])
-def test_the_ending_says_the_format(  # noqa: PLR0917 - fixtures, not parameters that a caller counts
+def test_the_ending_says_the_format(
     run: Run,
     code: Path,
     customers: pa.Table,

@@ -237,14 +237,14 @@ def _codes(folder: Path) -> Case:
     return Case(path, ModelKind.XGBOOST_JSON, arrow(fresh), score_names(expected), 1e-5)
 
 
-def category_frame() -> tuple[pd.DataFrame, NDArray[np.float64]]:
+def category_frame() -> tuple[pd.DataFrame, NDArray[Any]]:
     rng = np.random.default_rng(5)
     values = rows(missing=0.05)
     frame = pd.DataFrame(values, columns=[f"f{place}" for place in range(FEATURES)])
     names = np.array(["amber", "blue", "cyan", "dun", "ecru", "fawn", "grey", "hazel"])
     text, number = rng.integers(0, len(names), ROWS), rng.integers(0, 4, ROWS)
     frame["f2"] = pd.Categorical(
-        np.where(rng.random(ROWS) < 0.1, None, names[text]), categories=sorted(names)
+        pd.Series(names[text]).where(rng.random(ROWS) >= 0.1), categories=sorted(names)
     )
     frame["f5"] = pd.Categorical(np.array([10, 20, 35, 50])[number])
     labels = target(values[:, [0, 1, 3, 4]]) + (text % 3) * 1.5 + (number % 2)
@@ -277,7 +277,7 @@ def lightgbm_case(
     fresh: Any = None,
     label: bool = False,
     group: Sequence[int] | None = None,
-    categorical: list[int] | str = "auto",
+    categorical: Any = "auto",
 ) -> Case:
     settings = {"num_leaves": 15, "verbose": -1, "min_data_in_leaf": 3, "num_threads": 1, "seed": 3, **params}
     booster = lgb.train(

@@ -36,7 +36,9 @@ def random_forest(
 ) -> ForestArrays:
     """Return a forest of random shape over 5 features, the last of them a category."""
     rng = np.random.default_rng(seed)
-    left, right, feature, threshold, categorical, sets, starts = [], [], [], [], [], [], [0]
+    left: list[int] = []
+    right: list[int] = []
+    starts = [0]
     for _ in range(trees):
         root = len(left)
         leaves = [root]

@@ -1,5 +1,6 @@
 """The UBJSON reader reads what XGBoost writes, and nothing makes it allocate more than the file holds."""
 
+import contextlib
 import json
 from pathlib import Path
 
@@ -92,7 +93,5 @@ def test_damage_is_refused(data: bytes) -> None:
 
 @given(st.binary(max_size=200))
 def test_any_bytes_are_read_or_refused(data: bytes) -> None:
-    try:
+    with contextlib.suppress(ubjson.UbjsonError):
         ubjson.loads(data)
-    except ubjson.UbjsonError as error:
-        assert str(error)

@@ -91,7 +91,6 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grp
             response_serializer=handler.response_serializer,
         )
 
-
     def _checked(self, request: Any) -> Any:
         size = request.ByteSize()
         if size > self._limit:

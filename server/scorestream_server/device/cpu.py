@@ -9,12 +9,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scorestream_server.device import forest_numpy
-from scorestream_server.device.base import Columns
+from scorestream_server.device.base import Columns, PreparedForest
 from scorestream_server.device.forest_arrays import ForestArrays, PostProcessor
 from scorestream_server.device.forest_planes import score_planes
 from scorestream_server.device.forest_ranks import Pair, pair
 from scorestream_server.device.forest_walk import score_walk
-from scorestream_server.device.plane_pack import PackedPlanes, PlaneScratch, fits_planes, pack_planes, plane_scratch
+from scorestream_server.device.plane_pack import (
+    PackedPlanes,
+    PlaneScratch,
+    fits_planes,
+    pack_planes,
+    plane_scratch,
+)
 from scorestream_server.device.program import Program, Vector, evaluate
 from scorestream_server.device.rank_pack import BLOCK
 from scorestream_server.device.walk_pack import PackedWalk, WalkScratch, pack_walk, walk_scratch
@@ -46,13 +52,18 @@ class CpuLane:
     def __init__(self) -> None:
         self._memory: OrderedDict[CpuForest, _Memory] = OrderedDict()
 
-    def score_forest(self, forest: CpuForest, columns: Columns) -> NDArray[np.floating[Any]]:
+    def score_forest(self, forest: PreparedForest, columns: Columns) -> NDArray[np.floating[Any]]:
         """Return the post-processed scores of all rows, shape ``(rows, outputs)``.
 
         Args:
             forest: what `CpuDevice.prepare_forest` returned.
             columns: float32 or float64, one a feature; those that the forest narrows must be float32.
+
+        Raises:
+            TypeError: the forest was prepared for another device.
         """
+        if not isinstance(forest, CpuForest):
+            raise TypeError("this forest was prepared for another device")
         packed = forest.packed
         if packed is None or not len(columns):
             return forest_numpy.score(forest.forest, columns)
@@ -63,7 +74,15 @@ class CpuLane:
         memory = self._memory_for(forest, packed)
         kernel = score_planes if isinstance(packed, PackedPlanes) else score_walk
         kernel(
-            packed.ranks, packed.model, pair(packed.leaves), addresses, wide, rows, memory.scratch, memory.sums, pair(sums)
+            packed.ranks,
+            packed.model,
+            pair(packed.leaves),
+            addresses,
+            wide,
+            rows,
+            memory.scratch,
+            memory.sums,
+            pair(sums),
         )
         return forest_numpy.post_process(forest.forest, sums.T)
 

@@ -132,7 +132,10 @@ def structure_faults(forest: ForestArrays) -> list[str]:
         faults.append("a tree has no nodes")
     if np.any(inner != (forest.right >= 0)):
         faults.append("a node has one child")
-    if any(np.any(child[inner] <= place[inner]) or np.any(child[inner] >= last[inner]) for child in (forest.left, forest.right)):
+    if any(
+        np.any(child[inner] <= place[inner]) or np.any(child[inner] >= last[inner])
+        for child in (forest.left, forest.right)
+    ):
         faults.append("a child lies outside its tree")
     else:
         parents = np.bincount(np.concatenate([forest.left[inner], forest.right[inner]]), minlength=nodes)

@@ -30,7 +30,10 @@ def margins(forest: ForestArrays, columns: Columns) -> Floats:
     sums = np.zeros((rows, forest.outputs), forest.leaves.dtype)
     for start in range(0, rows, BLOCK_ROWS):
         parts = [column[start : start + BLOCK_ROWS] for column in columns]
-        narrowed = [part.astype(np.float32) if narrow else part for part, narrow in zip(parts, forest.narrow, strict=True)]
+        narrowed = [
+            part.astype(np.float32) if narrow else part
+            for part, narrow in zip(parts, forest.narrow, strict=True)
+        ]
         _add_block(forest, np.stack(narrowed, axis=1), sums[start : start + BLOCK_ROWS])
     return sums
 
@@ -64,12 +67,14 @@ def _category_keys(forest: ForestArrays) -> NDArray[np.uint64]:
     return (node << np.uint64(32)) | forest.categories
 
 
-def _in_set(forest: ForestArrays, keys: NDArray[np.uint64], node: NDArray[np.int64], value: Floats) -> NDArray[np.bool_]:
+def _in_set(
+    forest: ForestArrays, keys: NDArray[np.uint64], node: NDArray[np.int64], value: Floats
+) -> NDArray[np.bool_]:
     code = category_codes(value, fractions_above_minus_one=forest.fractions_above_minus_one)
     key = (node.astype(np.uint64) << np.uint64(32)) | np.maximum(code, 0).astype(np.uint64)
     found = np.searchsorted(keys, key)
     found_key = np.append(keys, np.uint64(0))[found]
-    return (found < len(keys)) & (found_key == key) & (code != _NO_CATEGORY)
+    return np.asarray((found < len(keys)) & (found_key == key) & (code != _NO_CATEGORY))
 
 
 def category_codes(value: Floats, *, fractions_above_minus_one: bool) -> NDArray[np.int64]:

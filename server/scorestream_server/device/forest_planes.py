@@ -9,13 +9,17 @@ No row ever branches, and nothing depends on how rows are cut into blocks: trees
 The vector code is written as LLVM IR over plain vector types, so it runs on any CPU, and well on wide ones.
 """
 
+# Kernels have no annotations: numba infers their types, and types an intrinsic by its signature, not its arguments.
+# ruff: noqa: ANN001, ANN201, ANN202, ARG001, D417
+# mypy: disable-error-code="no-untyped-def, no-untyped-call"
+
 from typing import Any
 
 import numba as nb
+import numba.extending
 import numpy as np
 from llvmlite import ir
 from numba.core import types
-from numba.extending import intrinsic
 
 from scorestream_server.device.forest_ranks import clear, copy_out, quantise
 from scorestream_server.device.plane_pack import CODE_BITS, PLANE_BYTES
@@ -27,6 +31,9 @@ _BITS64 = ir.VectorType(ir.IntType(1), 64)
 _PLANE = ir.VectorType(_I64, 8)
 
 _U = np.uint64
+
+intrinsic: Any = numba.extending.intrinsic
+"""As its users see it: a call passes all arguments but the first, which is numba's own."""
 _U0, _U1, _U8, _U32 = _U(0), _U(1), _U(8), _U(32)
 _LOW32 = _U(0xFFFFFFFF)
 
@@ -42,21 +49,26 @@ def _store(builder: Any, value: Any, address: Any) -> None:
 def _splat(builder: Any, scalar: Any, kind: Any) -> Any:
     undefined = ir.Constant(kind, ir.Undefined)
     first = builder.insert_element(undefined, scalar, ir.Constant(ir.IntType(32), 0))
-    return builder.shuffle_vector(first, undefined, ir.Constant(ir.VectorType(ir.IntType(32), kind.count), [0] * kind.count))
+    return builder.shuffle_vector(
+        first, undefined, ir.Constant(ir.VectorType(ir.IntType(32), kind.count), [0] * kind.count)
+    )
 
 
 def _add(builder: Any, address: Any, offset: int) -> Any:
     return builder.add(address, ir.Constant(_I64, offset))
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def _compare(_: Any, column: Any, value: Any, equal: Any, plane: Any) -> Any:
     """Store which of 512 bytes are ``<= value`` (or ``== value``) as a plane."""
 
     def build(context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
         column_at, byte, is_equal, plane_at = arguments
         wanted = _splat(builder, builder.trunc(byte, _I8), _BYTES64)
-        with builder.if_else(builder.icmp_unsigned("!=", is_equal, ir.Constant(_I64, 0))) as (then, otherwise):
+        with builder.if_else(builder.icmp_unsigned("!=", is_equal, ir.Constant(_I64, 0))) as (
+            then,
+            otherwise,
+        ):
             for branch, operator in ((then, "=="), (otherwise, "<=")):
                 with branch:
                     for word in range(8):
@@ -68,7 +80,7 @@ def _compare(_: Any, column: Any, value: Any, equal: Any, plane: Any) -> Any:
     return types.void(types.uint64, types.uint64, types.uint64, types.uint64), build
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def _split(_: Any, source: Any, plane: Any, pair: Any) -> Any:
     """Split the rows at ``source`` by a plane: those that go left to ``pair``, the others behind them."""
 
@@ -83,7 +95,7 @@ def _split(_: Any, source: Any, plane: Any, pair: Any) -> Any:
     return types.void(types.uint64, types.uint64, types.uint64), build
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def _gather_xor(_: Any, indices: Any, count: Any, pairs: Any, plane: Any) -> Any:
     """Store the exclusive or of the ``count`` planes that uint32 ``indices`` name."""
 
@@ -111,7 +123,7 @@ def _gather_xor(_: Any, indices: Any, count: Any, pairs: Any, plane: Any) -> Any
     return types.void(types.uint64, types.uint64, types.uint64, types.uint64), build
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def _clear(_: Any, plane: Any) -> Any:
     """Make a plane empty."""
 
@@ -122,7 +134,7 @@ def _clear(_: Any, plane: Any) -> Any:
     return types.void(types.uint64), build
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def _or_into(_: Any, source: Any, plane: Any) -> Any:
     """Add the rows of one plane to another."""
 
@@ -135,7 +147,7 @@ def _or_into(_: Any, source: Any, plane: Any) -> Any:
     return types.void(types.uint64, types.uint64), build
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def _spread(_: Any, planes: Any, codes: Any) -> Any:
     """Turn eight planes, the bits of 512 numbers, into 512 bytes."""
 
@@ -155,7 +167,7 @@ def _spread(_: Any, planes: Any, codes: Any) -> Any:
 
 
 @nb.njit(nogil=True, cache=True, error_model="numpy", boundscheck=False)
-def score_planes(tables, model, leaves, addresses, wide, rows, scratch, sums, out):  # type: ignore[no-untyped-def]
+def score_planes(tables, model, leaves, addresses, wide, rows, scratch, sums, out):
     """Sum the leaves of ``rows`` rows into ``out``, shape ``(outputs, rows)``.
 
     Args:
@@ -174,7 +186,7 @@ def score_planes(tables, model, leaves, addresses, wide, rows, scratch, sums, ou
     xors_at = _U(model.xors.ctypes.data)
     for block in range(_U0, _U(rows), _U(BLOCK)):
         count = min(_U(BLOCK), _U(rows) - block)
-        quantise(tables, addresses, wide, block, count, scratch.ranks, scratch.columns)
+        quantise(tables, addresses, wide, block, count, scratch.keys, scratch.ranks, scratch.columns)
         clear(sums.narrow)
         clear(sums.wide)
         for group in range(len(model.group_trees) - 1):
@@ -188,7 +200,10 @@ def score_planes(tables, model, leaves, addresses, wide, rows, scratch, sums, ou
             for tree in range(model.group_trees[group], model.group_trees[group + 1]):
                 _leaf_codes(model, tree, planes_at, pairs_at, bits_at, xors_at, codes_at)
                 for table in range(model.table_outputs.shape[1]):
-                    output, place = model.table_outputs[tree, table], tree * model.table_outputs.shape[1] + table
+                    output, place = (
+                        model.table_outputs[tree, table],
+                        tree * model.table_outputs.shape[1] + table,
+                    )
                     if len(leaves.narrow):
                         _add_leaves(leaves.narrow[place], scratch.codes, sums.narrow[output])
                     else:
@@ -198,7 +213,7 @@ def score_planes(tables, model, leaves, addresses, wide, rows, scratch, sums, ou
 
 
 @nb.njit(nogil=True, error_model="numpy", boundscheck=False)
-def _join_sets(model, group, planes_at):  # type: ignore[no-untyped-def]
+def _join_sets(model, group, planes_at):
     """Make the planes of sets of categories from the planes of their members."""
     plane = planes_at + _U(model.group_planes[group + 1] - model.group_planes[group]) * _U(PLANE_BYTES)
     for place in range(_U(model.group_sets[group]), _U(model.group_sets[group + 1])):
@@ -209,7 +224,7 @@ def _join_sets(model, group, planes_at):  # type: ignore[no-untyped-def]
 
 
 @nb.njit(nogil=True, error_model="numpy", boundscheck=False)
-def _leaf_codes(model, tree, planes_at, pairs_at, bits_at, xors_at, codes_at):  # type: ignore[no-untyped-def]
+def _leaf_codes(model, tree, planes_at, pairs_at, bits_at, xors_at, codes_at):
     """Write for each row the number of the leaf that it falls into."""
     first, last = _U(model.tree_splits[tree]), _U(model.tree_splits[tree + 1])
     pair = pairs_at + _U(2 * PLANE_BYTES)
@@ -225,7 +240,7 @@ def _leaf_codes(model, tree, planes_at, pairs_at, bits_at, xors_at, codes_at):  
 
 
 @nb.njit(nogil=True, error_model="numpy", boundscheck=False)
-def _add_leaves(leaves, codes, total):  # type: ignore[no-untyped-def]
+def _add_leaves(leaves, codes, total):
     """Add each row's leaf to its sum."""
     for row in range(_U(BLOCK)):
         total[row] += leaves[codes[row]]

@@ -1,12 +1,16 @@
 """Kernels that quantise a block of rows by the tables of `rank_pack`."""
 
+# Kernels have no annotations: numba infers their types, and types an intrinsic by its signature, not its arguments.
+# ruff: noqa: ANN001, ANN201, ANN202, ARG001, D417
+# mypy: disable-error-code="no-untyped-def, no-untyped-call"
+
 from typing import Any, NamedTuple
 
 import numba as nb
+import numba.extending
 import numpy as np
 from llvmlite import ir
 from numba.core import types
-from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from scorestream_server.device.forest_arrays import Floats
@@ -14,6 +18,9 @@ from scorestream_server.device.rank_pack import BLOCK, BUCKETS, CATEGORY_SET, TH
 
 _LAST_BUCKET = np.float64(BUCKETS - 1)
 _U = np.uint64
+
+intrinsic: Any = numba.extending.intrinsic
+"""As its users see it: a call passes all arguments but the first, which is numba's own."""
 
 
 class Pair(NamedTuple):
@@ -26,11 +33,11 @@ class Pair(NamedTuple):
 def pair(array: Floats) -> Pair:
     """Wrap a two-dimensional array."""
     if array.dtype == np.float32:
-        return Pair(array, np.empty((0, 1), np.float64))
-    return Pair(np.empty((0, 1), np.float32), array)
+        return Pair(array.astype(np.float32, copy=False), np.empty((0, 1), np.float64))
+    return Pair(np.empty((0, 1), np.float32), array.astype(np.float64, copy=False))
 
 
-@intrinsic  # type: ignore[untyped-decorator]
+@intrinsic
 def _value_at(_: Any, address: Any, place: Any, wide: Any) -> Any:
     """Load a float32, or a float64 where ``wide``, as a float64."""
 
@@ -44,7 +51,9 @@ def _value_at(_: Any, address: Any, place: Any, wide: Any) -> Any:
                 from_wide = builder.block
             with otherwise:
                 at = builder.add(base, builder.shl(index, ir.Constant(ir.IntType(64), 2)))
-                single = builder.fpext(builder.load(builder.inttoptr(at, ir.FloatType().as_pointer()), align=4), ir.DoubleType())
+                single = builder.fpext(
+                    builder.load(builder.inttoptr(at, ir.FloatType().as_pointer()), align=4), ir.DoubleType()
+                )
                 from_narrow = builder.block
         value = builder.phi(ir.DoubleType())
         value.add_incoming(double, from_wide)
@@ -55,7 +64,7 @@ def _value_at(_: Any, address: Any, place: Any, wide: Any) -> Any:
 
 
 @nb.njit(nogil=True, error_model="numpy", boundscheck=False)
-def quantise(tables, addresses, wide, start, count, ranks, columns):  # type: ignore[no-untyped-def]
+def quantise(tables, addresses, wide, start, count, keys, ranks, columns):
     """Quantise the rows ``start:start + count``.
 
     Args:
@@ -63,46 +72,57 @@ def quantise(tables, addresses, wide, start, count, ranks, columns):  # type: ig
         addresses: uint64, shape ``(features,)``: where each of the table's columns starts in memory.
         wide: uint64, shape ``(features,)``: 1 for a float64 column, 0 for a float32 one.
         start, count: uint64.
-        ranks: int32, shape ``(BLOCK,)``: memory to work in.
+        keys, ranks: float64 and int32, shape ``(BLOCK,)``: memory to work in.
         columns: unsigned, shape ``(C, BLOCK)``: the result. Rows from ``count`` on are left as they were.
     """
     for used in range(len(tables.features)):
         feature = tables.features[used]
-        _rank_block(tables, used, addresses[feature], wide[feature], start, count, ranks)
+        _rank_block(tables, used, addresses[feature], wide[feature], start, count, keys, ranks)
         for column in range(tables.column_starts[used], tables.column_starts[used + 1]):
             _fill_column(tables, column, ranks, columns[column])
 
 
 @nb.njit(nogil=True, error_model="numpy", boundscheck=False)
-def _rank_block(tables, used, address, wide, start, count, ranks):  # type: ignore[no-untyped-def]
-    """Write how many thresholds each value has passed (a category: its code); -1 where it is missing."""
+def _rank_block(tables, used, address, wide, start, count, keys, ranks):
+    """Write how many thresholds each value has passed (a category: its code); -1 where it is missing.
+
+    The search goes step by step over all rows, not row by row over all steps: the rows' loads overlap.
+    """
     values = tables.values[_U(tables.value_starts[used]) :]
     buckets = tables.buckets[_U(used * BUCKETS) :]
     low, scale = tables.low[used], tables.scale[used]
     category, floor = tables.is_category[used], tables.category_floor
-    passes_equal = tables.strict or category
-    first_step = np.int64(1) << tables.steps[used]
-    for row in range(_U(count)):
-        value = _value_at(address, start + row, wide)
-        key = value
+    for row in range(count):
+        key = _value_at(address, start + row, wide)
         if category:
-            key = np.trunc(value) if value > floor else np.nan
+            key = np.trunc(key) if key > floor else np.nan
+        keys[row] = key
         place = (key - low) * scale
-        place = place if place > 0.0 else 0.0  # also where it is not a number
-        place = place if place < _LAST_BUCKET else _LAST_BUCKET
-        rank = np.int64(buckets[_U(np.int64(place))])
-        step = first_step
-        while step > 1:
-            step >>= 1
-            probe = values[_U(rank + step - 1)]
-            rank += step if (key >= probe if passes_equal else key > probe) else 0
+        place = max(0.0, place)  # also where it is not a number
+        place = min(_LAST_BUCKET, place)
+        ranks[row] = buckets[_U(np.int64(place))]
+    for step in range(tables.steps[used] - 1, -1, -1):
+        probes = values[_U((1 << step) - 1) :]
+        if tables.strict or category:
+            for row in range(count):
+                rank = ranks[row]
+                ranks[row] = rank + (np.int32(keys[row] >= probes[_U(rank)]) << step)
+        else:
+            for row in range(count):
+                rank = ranks[row]
+                ranks[row] = rank + (np.int32(keys[row] > probes[_U(rank)]) << step)
+    for row in range(count):
         if category:
-            rank = rank if rank > 0 and values[_U(max(rank, 1) - 1)] == key else 0
-        ranks[row] = rank if value == value else -1
+            rank = ranks[row]
+            ranks[row] = rank if rank > 0 and values[_U(max(rank, 1) - 1)] == keys[row] else 0
+            value = _value_at(address, start + row, wide)
+        else:
+            value = keys[row]
+        ranks[row] = -1 if np.isnan(value) else ranks[row]
 
 
 @nb.njit(nogil=True, error_model="numpy", boundscheck=False)
-def _fill_column(tables, column, ranks, cells):  # type: ignore[no-untyped-def]
+def _fill_column(tables, column, ranks, cells):
     """Write one column, cut to what its cells hold."""
     low = tables.column_low[column]
     missing = tables.column_missing[column]
@@ -127,7 +147,7 @@ def _fill_column(tables, column, ranks, cells):  # type: ignore[no-untyped-def]
 
 
 @nb.njit(nogil=True, error_model="numpy", boundscheck=False)
-def clear(sums):  # type: ignore[no-untyped-def]
+def clear(sums):
     """Set a block's sums to 0."""
     for total in sums:
         for row in range(_U(BLOCK)):
@@ -135,7 +155,7 @@ def clear(sums):  # type: ignore[no-untyped-def]
 
 
 @nb.njit(nogil=True, error_model="numpy", boundscheck=False)
-def copy_out(sums, out, start, count):  # type: ignore[no-untyped-def]
+def copy_out(sums, out, start, count):
     """Copy a block's sums, shape ``(outputs, BLOCK)``, to ``out``, shape ``(outputs, rows)``."""
     for output in range(len(sums)):
         for row in range(count):

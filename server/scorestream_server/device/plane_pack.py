@@ -63,6 +63,7 @@ class PackedPlanes(NamedTuple):
 class PlaneScratch(NamedTuple):
     """Memory that one lane needs to score with a `PlaneModel`."""
 
+    keys: NDArray[np.float64]
     ranks: NDArray[np.int32]
     columns: NDArray[np.uint8]
     planes: NDArray[np.uint8]
@@ -87,6 +88,7 @@ def plane_scratch(packed: PackedPlanes) -> PlaneScratch:
     pairs = aligned(2 * most_splits + 2, PLANE_BYTES)
     pairs[_ALL_ROWS] = 0xFF
     return PlaneScratch(
+        keys=np.zeros(BLOCK),
         ranks=np.zeros(BLOCK, np.int32),
         columns=aligned(max(len(model.asks_equal), 1), BLOCK),
         planes=aligned(max(most_planes, 1), PLANE_BYTES),
@@ -125,7 +127,9 @@ def pack_planes(forest: ForestArrays) -> PackedPlanes:
     steps, leaves = _tree_steps(forest, inner, tree_of, tree_splits)
     groups = _group_trees(list(sets), answers[inner], tree_splits)
     asks_equal = (ranks.column_kind == CATEGORY).astype(np.uint8)
-    return PackedPlanes(ranks, PlaneModel(asks_equal=asks_equal, tree_splits=tree_splits, **groups, **steps), leaves)
+    return PackedPlanes(
+        ranks, PlaneModel(asks_equal=asks_equal, tree_splits=tree_splits, **groups, **steps), leaves
+    )
 
 
 def _group_trees(
@@ -142,7 +146,9 @@ def _group_trees(
         end = tree
         while end < trees:
             wanted = set(answers[tree_splits[end] : tree_splits[end + 1]].tolist())
-            wanted |= {question for answer in wanted if answer >= _SETS for question in members[answer - _SETS]}
+            wanted |= {
+                question for answer in wanted if answer >= _SETS for question in members[answer - _SETS]
+            }
             if end > tree and len(used | wanted) > _GROUP_PLANES:
                 break
             used |= wanted
@@ -195,7 +201,9 @@ def _tree_steps(
     outputs = forest.tree_output[:, None] + np.arange(width) * forest.output_step[:, None]
     return {
         "split_sources": source[inner],
-        "xor_starts": np.append(0, np.cumsum(np.bincount(run, minlength=forest.trees * CODE_BITS))).astype(np.int64),
+        "xor_starts": np.append(0, np.cumsum(np.bincount(run, minlength=forest.trees * CODE_BITS))).astype(
+            np.int64
+        ),
         "xors": np.append(np.concatenate(sources)[order], 0).astype(np.uint32),
         "table_outputs": outputs.astype(np.int64),
     }, leaves
@@ -212,7 +220,9 @@ def _leaf_numbers(forest: ForestArrays, tree_of: NDArray[np.int64]) -> NDArray[n
     for level, nodes in enumerate(levels):
         left, right = forest.left[nodes], forest.right[nodes]
         number[left] = number[nodes]
-        number[right] = number[nodes] + np.where(shallow[tree_of[nodes]], 1 << min(level, CODE_BITS), under[left])
+        number[right] = number[nodes] + np.where(
+            shallow[tree_of[nodes]], 1 << min(level, CODE_BITS), under[left]
+        )
     return number
 
 

@@ -92,7 +92,9 @@ class RankBuilder:
         self._next_feature(nodes, values, category=False)
         chunk, highest = np.divmod(rank, self._span)
         wanted, which = np.unique(chunk * 2 + self._forest.default_left[nodes], return_inverse=True)
-        made = [self._add(THRESHOLD, int(key // 2) * self._span, 0 if key % 2 else _ABOVE_ALL) for key in wanted]
+        made = [
+            self._add(THRESHOLD, int(key // 2) * self._span, 0 if key % 2 else _ABOVE_ALL) for key in wanted
+        ]
         return np.array(made, np.int64)[which], highest
 
     def categories(self, nodes: NDArray[np.int64]) -> tuple[list[NDArray[np.int64]], int]:
@@ -107,7 +109,9 @@ class RankBuilder:
         missing = len(values) + 1
         codes = [np.searchsorted(values, members) + 1 for members in sets]
         left = self._forest.default_left[nodes]
-        return [np.append(code, missing) if goes else code for code, goes in zip(codes, left, strict=True)], missing
+        return [
+            np.append(code, missing) if goes else code for code, goes in zip(codes, left, strict=True)
+        ], missing
 
     def code_columns(self, count: int) -> int:
         """Add the columns that tell ``count`` codes apart; return the first of them."""

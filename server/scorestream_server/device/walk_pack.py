@@ -43,13 +43,15 @@ class PackedWalk(NamedTuple):
 class WalkScratch(NamedTuple):
     """Memory that one lane needs to score with a `WalkModel`."""
 
+    keys: NDArray[np.float64]
     ranks: NDArray[np.int32]
     columns: NDArray[np.uint16]
 
 
 def walk_scratch(packed: PackedWalk) -> WalkScratch:
     """Allocate what scoring with a model needs."""
-    return WalkScratch(np.zeros(BLOCK, np.int32), np.zeros((max(len(packed.ranks.column_low), 1), BLOCK), np.uint16))
+    columns = np.zeros((max(len(packed.ranks.column_low), 1), BLOCK), np.uint16)
+    return WalkScratch(np.zeros(BLOCK), np.zeros(BLOCK, np.int32), columns)
 
 
 def pack_walk(forest: ForestArrays) -> PackedWalk | None:

@@ -11,7 +11,9 @@ from scorestream_server.scoring.expression import ExpressionScorer, compile_wher
 from scorestream_server.scoring.match import match_columns
 
 
-def check_job(model: ModelSchema, path: Path, columns: pa.Schema, where: str, keep: Sequence[str]) -> pa.Schema:
+def check_job(
+    model: ModelSchema, path: Path, columns: pa.Schema, where: str, keep: Sequence[str]
+) -> pa.Schema:
     """Return the schema of a job's result: the columns that are kept, then the model's own.
 
     Args:

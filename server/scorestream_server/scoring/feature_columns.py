@@ -55,7 +55,9 @@ def float_columns(
         shown = ", ".join(f"{fault.field} ({fault.description})" for fault in faults[:_SHOWN_COLUMNS])
         rest = f" and {len(faults) - _SHOWN_COLUMNS} more" if len(faults) > _SHOWN_COLUMNS else ""
         raise invalid(
-            "COLUMN_TYPE", f"Columns have types that the model does not take: {shown}{rest}. Cast them first.", faults
+            "COLUMN_TYPE",
+            f"Columns have types that the model does not take: {shown}{rest}. Cast them first.",
+            faults,
         )
     values = [
         _codes(column, known) if known else _numbers(column, narrow=bool(cast))
@@ -73,7 +75,9 @@ def _refuse_unknown(
     codes: Sequence[FloatColumn],
 ) -> None:
     faults = []
-    for place, (column, feature, known, code) in enumerate(zip(columns, features, categories, codes, strict=True)):
+    for place, (column, feature, known, code) in enumerate(
+        zip(columns, features, categories, codes, strict=True)
+    ):
         if not known or np.count_nonzero(np.isnan(code)) == column.null_count:
             continue
         plain = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
@@ -81,7 +85,9 @@ def _refuse_unknown(
         unknown = plain.filter(pa.array(np.isnan(code) & present)).unique()
         if len(unknown):
             shown = ", ".join(repr(value) for value in unknown[:_SHOWN_VALUES].to_pylist())
-            faults.append(FieldFault(feature.name or f"column {place}", f"has unknown categories such as {shown}"))
+            faults.append(
+                FieldFault(feature.name or f"column {place}", f"has unknown categories such as {shown}")
+            )
     if faults:
         shown = "; ".join(f"{fault.field} {fault.description}" for fault in faults[:_SHOWN_COLUMNS])
         raise invalid(
@@ -105,12 +111,15 @@ def _type_fault(kind: pa.DataType, known: tuple[Category, ...]) -> str:
 
 
 def _is_text(kind: pa.DataType) -> bool:
-    return pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind)
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))
 
 
 def _is_number(kind: pa.DataType) -> bool:
-    return (
-        pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_boolean(kind) or pa.types.is_decimal(kind)
+    return bool(
+        pa.types.is_integer(kind)
+        or pa.types.is_floating(kind)
+        or pa.types.is_boolean(kind)
+        or pa.types.is_decimal(kind)
     )
 
 
@@ -130,7 +139,7 @@ def _numbers(column: pa.Array, *, narrow: bool) -> FloatColumn:
         # NumPy has no null integers: fill, convert, and put the nulls back.
         values = pc.fill_null(column, 0).to_numpy(zero_copy_only=False).astype(target)
         values[column.is_null().to_numpy(zero_copy_only=False)] = np.nan
-        return values
+        return np.asarray(values)
     # A float64 beyond float32's range becomes infinite, as in the libraries.
     with np.errstate(over="ignore"):
         return np.ascontiguousarray(column.to_numpy(zero_copy_only=False), target)

@@ -70,9 +70,13 @@ class ForestScorer:
 
 def _load(path: Path, kind: ModelKind) -> tuple[ForestArrays, ModelSchema, tuple[tuple[Category, ...], ...]]:
     file = read_forest_file(path, kind)
-    forest = forest_from_treelite(file.model, lightgbm=kind is ModelKind.LIGHTGBM, sigmoid_alpha=file.sigmoid_alpha)
+    forest = forest_from_treelite(
+        file.model, lightgbm=kind is ModelKind.LIGHTGBM, sigmoid_alpha=file.sigmoid_alpha
+    )
     if len(set(file.names)) != len(file.names):
-        raise invalid("MODEL_FEATURES", f"{path.name} has two features of one name. Rename them and train again.")
+        raise invalid(
+            "MODEL_FEATURES", f"{path.name} has two features of one name. Rename them and train again."
+        )
     categories = tuple(file.categories.get(place, ()) for place in range(forest.num_features))
     return forest, _schema(forest, file, kind), categories
 

@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -59,7 +60,9 @@ def read_forest_file(path: Path, kind: ModelKind) -> ForestFile:
         with path.open("rb") as opened:
             start = opened.read(16)
     except OSError as error:
-        raise invalid("MODEL_UNREADABLE", f"The model file {path.name} cannot be read: {error.strerror}.") from None
+        raise invalid(
+            "MODEL_UNREADABLE", f"The model file {path.name} cannot be read: {error.strerror}."
+        ) from None
     refuse_pickle(start, path.name)
     try:
         match kind:
@@ -94,7 +97,9 @@ def refuse_pickle(start: bytes, name: str) -> None:
 
 
 def _corrupt(path: Path, why: str) -> ScorestreamError:
-    return invalid("MODEL_CORRUPT", f"The model file {path.name} is damaged or cut short ({why}). Save the model again.")
+    return invalid(
+        "MODEL_CORRUPT", f"The model file {path.name} is damaged or cut short ({why}). Save the model again."
+    )
 
 
 def _first_line(error: Exception) -> str:
@@ -135,7 +140,9 @@ def _read_xgboost(path: Path, kind: ModelKind) -> ForestFile:
     if categories:
         # treelite refuses a model that holds its categories; without them it is one over plain codes.
         trees["cats"] = {"enc": [], "feature_segments": [], "sorted_idx": []}
-        model = treelite.frontend.from_xgboost_json(json.dumps(document, default=lambda array: array.tolist()))
+        model = treelite.frontend.from_xgboost_json(
+            json.dumps(document, default=lambda array: array.tolist())
+        )
     else:
         suffix = "json" if kind is ModelKind.XGBOOST_JSON else "ubjson"
         model = treelite.frontend.load_xgboost_model(path, format_choice=suffix, allow_unknown_field=True)
@@ -151,9 +158,7 @@ def _xgboost_categories(cats: Mapping[str, Any]) -> dict[int, tuple[Category, ..
         if "offsets" in encoder:
             text = bytes(int(value) & 0xFF for value in encoder["values"])
             ends = [int(end) for end in encoder["offsets"]]
-            values: Sequence[Category] = [
-                text[a:b].decode("utf-8") for a, b in zip(ends[:-1], ends[1:], strict=True)
-            ]
+            values: Sequence[Category] = [text[a:b].decode("utf-8") for a, b in pairwise(ends)]
         else:
             values = [float(value) for value in encoder["values"]]
         # XGBoost counts the characters of a pandas category and not its bytes: past ASCII, names may be cut.
@@ -173,7 +178,9 @@ def _read_lightgbm(path: Path) -> ForestFile:
         raise _corrupt(path, "it does not start as a LightGBM model")
     planned = len(fields.get("tree_sizes", "").split())
     if not body and not planned and "\nend of trees" in head:
-        raise invalid("MODEL_EMPTY", f"{path.name} holds no trees: train for at least one round and save again.")
+        raise invalid(
+            "MODEL_EMPTY", f"{path.name} holds no trees: train for at least one round and save again."
+        )
     if "\nend of trees" not in body or body.count("\nTree=") + 1 != max(planned, 1):
         raise _corrupt(path, "some of its trees are missing")
     if re.search(r"^is_linear=1", body, re.MULTILINE):

@@ -51,10 +51,12 @@ def forest_from_treelite(
     header = model.get_header_accessor()
     trees = int(model.num_tree)
     if not trees:
-        raise invalid("MODEL_EMPTY", "The model holds no trees: train it for at least one round and save it again.")
+        raise invalid(
+            "MODEL_EMPTY", "The model holds no trees: train it for at least one round and save it again."
+        )
     classes = tuple(int(count) for count in header.get_field("num_class"))
-    vector_shape = header.get_field("leaf_vector_shape")
-    width = int(vector_shape[0] * vector_shape[1])
+    vector_shape = [int(size) for size in header.get_field("leaf_vector_shape")]
+    width = vector_shape[0] * vector_shape[1]
     parts = [_read_tree(model.get_tree_accessor(index), width) for index in range(trees)]
     starts = np.concatenate([[0], np.cumsum([len(part.left) for part in parts])]).astype(np.int64)
     if starts[-1] > np.iinfo(np.int32).max:
@@ -74,7 +76,9 @@ def forest_from_treelite(
         narrow=_narrow_features(int(model.num_feature), threshold, parts, lightgbm=lightgbm),
         default_left=np.concatenate([part.default_left for part in parts]),
         categorical=np.concatenate([part.categorical for part in parts]),
-        category_starts=np.concatenate([[0], np.cumsum(np.concatenate([part.category_counts for part in parts]))]),
+        category_starts=np.concatenate(
+            [[0], np.cumsum(np.concatenate([part.category_counts for part in parts]))]
+        ),
         categories=np.concatenate([part.categories for part in parts]),
         leaves=np.concatenate([part.leaves for part in parts]),
         tree_output=tree_output,
@@ -84,13 +88,15 @@ def forest_from_treelite(
         average=bool(header.get_field("average_tree_output")[0]),
         strict=strict,
         fractions_above_minus_one=lightgbm,
-        postprocessor=PostProcessor(header.get_field("postprocessor")),
+        postprocessor=PostProcessor(str(header.get_field("postprocessor"))),
         sigmoid_alpha=float(header.get_field("sigmoid_alpha")[0]) if sigmoid_alpha is None else sigmoid_alpha,
         ratio_c=_exact_path_length(float(header.get_field("ratio_c")[0])),
     )
     faults = structure_faults(forest)
     if faults:
-        raise invalid("MODEL_CORRUPT", f"The model's trees are not sound: {'; '.join(faults)}. Save the model again.")
+        raise invalid(
+            "MODEL_CORRUPT", f"The model's trees are not sound: {'; '.join(faults)}. Save the model again."
+        )
     return forest
 
 
@@ -102,9 +108,13 @@ def _read_tree(accessor: Any, width: int) -> _Tree:
     categorical = node_type == _CATEGORICAL
     numeric = node_type == _NUMERIC
     if np.any(numeric & ~np.isin(operator, (_LT, _LE, _GT, _GE))):
-        raise invalid("MODEL_OPERATOR", "The model has splits that ask for equality, which no known trainer writes.")
+        raise invalid(
+            "MODEL_OPERATOR", "The model has splits that ask for equality, which no known trainer writes."
+        )
     default_left = field("default_left").astype(bool)
-    mirrored = (categorical & field("category_list_right_child").astype(bool)) | (numeric & np.isin(operator, (_GT, _GE)))
+    mirrored = (categorical & field("category_list_right_child").astype(bool)) | (
+        numeric & np.isin(operator, (_GT, _GE))
+    )
     left, right = np.where(mirrored, right, left), np.where(mirrored, left, right)
     begin, end = field("category_list_begin").astype(np.int64), field("category_list_end").astype(np.int64)
     counts = np.where(categorical, end - begin, 0)
@@ -176,9 +186,9 @@ def _parents_first(tree: _Tree) -> _Tree:
 
 
 def _children(parts: list[NDArray[np.int32]], starts: NDArray[np.int64]) -> NDArray[np.int32]:
-    return np.concatenate([np.where(part < 0, -1, part + start) for part, start in zip(parts, starts, strict=False)]).astype(
-        np.int32
-    )
+    return np.concatenate(
+        [np.where(part < 0, -1, part + start) for part, start in zip(parts, starts, strict=False)]
+    ).astype(np.int32)
 
 
 def _one_operator(parts: list[_Tree]) -> tuple[Floats, bool]:

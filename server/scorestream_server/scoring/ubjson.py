@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-_NUMBERS = {
+_NUMBERS: dict[str, np.dtype[Any]] = {
     "i": np.dtype("i1"),
     "U": np.dtype("u1"),
     "I": np.dtype(">i2"),
@@ -60,8 +60,10 @@ class _Reader:
         kind, count = self._container()
         if kind in _NUMBERS and count is not None:
             numbers = _NUMBERS[kind]
-            return np.frombuffer(self._take(count * numbers.itemsize), numbers).astype(numbers.newbyteorder("="))
-        items = []
+            return np.frombuffer(self._take(count * numbers.itemsize), numbers).astype(
+                numbers.newbyteorder("=")
+            )
+        items: list[Any] = []
         while not self._done(count, len(items), "]"):
             items.append(self._typed(kind, depth + 1) if kind else self.value(depth + 1))
         return items
