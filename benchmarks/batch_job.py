@@ -61,7 +61,8 @@ def main() -> None:
             with subprocess.Popen(
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
             ) as script:
-                assert script.stdin is not None and script.stdout is not None
+                assert script.stdin is not None
+                assert script.stdout is not None
                 ours, theirs = [], []
                 for _ in range(options.runs):
                     start = time.perf_counter()

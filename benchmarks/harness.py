@@ -1,13 +1,13 @@
 """What the benchmarks share: rows and models made once, medians, tables, and results as JSON."""
 
 import argparse
-import datetime
 import json
 import os
 import platform
 import statistics
 import subprocess
 from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +102,7 @@ def save(path: Path | None, results: Sequence[dict[str, object]]) -> None:
     """Write results with the machine's processor and the date, where a path is given."""
     if path is not None:
         about = {
-            "date": datetime.datetime.now(tz=datetime.UTC).date().isoformat(),
+            "date": datetime.now(tz=UTC).date().isoformat(),
             "processor": _processor(),
             "cores": len(os.sched_getaffinity(0)),
             "python": platform.python_version(),

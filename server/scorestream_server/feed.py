@@ -6,8 +6,9 @@ not fetch in time it reads from the store.
 """
 
 import asyncio
+import contextlib
 from collections import defaultdict, deque
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 from scorestream_server.domain.event import Event
@@ -86,11 +87,7 @@ class Feed:
         Yields None each time it has caught up with everything published, so that the caller can decide
         whether it has seen enough.
         """
-        follower = _Follower(selection)
-        homes = [self._by_session[session] for session in selection.session_ids] or [self._of_any_session]
-        for home in homes:
-            home.add(follower)
-        try:
+        with self._joined(_Follower(selection)) as follower:
             seen, head = after, self._head
             while True:
                 async for event in self._stored(selection, seen, head):
@@ -108,10 +105,20 @@ class Feed:
                             seen = event.number
                             yield event
                 follower.overflowed, head = False, self._head
+
+    @contextlib.contextmanager
+    def _joined(self, follower: _Follower) -> Iterator[_Follower]:
+        """Have a follower get what is published while the block runs."""
+        sessions = follower.selection.session_ids
+        homes = [self._by_session[session] for session in sessions] or [self._of_any_session]
+        for home in homes:
+            home.add(follower)
+        try:
+            yield follower
         finally:
             for home in homes:
                 home.discard(follower)
-            for session in selection.session_ids:
+            for session in sessions:
                 if not self._by_session[session]:
                     del self._by_session[session]
 

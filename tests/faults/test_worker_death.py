@@ -20,7 +20,7 @@ def test_a_killed_worker_costs_nothing(tmp_path: Path, forest: Path, customers: 
         calm = session.score(model, table, keep=["id"], out_path=tmp_path / "calm.parquet")
         calm.wait()
 
-        job = session.score(model, table, keep=["id"], out="scored", out_path=None)
+        job = session.score(model, table, keep=["id"], out="scored")
         disturbed = session.score(model, table, keep=["id"], out_path=tmp_path / "disturbed.parquet")
         kills = 0
         for event in disturbed.watch():

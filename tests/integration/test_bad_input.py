@@ -290,7 +290,7 @@ def test_a_session_that_ended_takes_nothing_and_says_when(
     refused(
         scorestream.FailedPreconditionError, "SESSION_ENDED", "UTC", by=lambda: session.score(model, "rows")
     )
-    refused(scorestream.FailedPreconditionError, "SESSION_ENDED", by=lambda: job.to_table())
+    refused(scorestream.FailedPreconditionError, "SESSION_ENDED", by=job.to_table)
     refused(
         scorestream.FailedPreconditionError,
         "SESSION_ENDED",
@@ -340,9 +340,9 @@ def test_streams_that_break_off_leave_nothing(
                 grpc.StatusCode.INVALID_ARGUMENT,
                 grpc.StatusCode.FAILED_PRECONDITION,
             }
-        for messages in ([], file[:1], file[1:], file, [*file, tampered]):
+        for pieces in ([], file[:1], file[1:], file, [*file, tampered]):
             with pytest.raises(grpc.RpcError) as caught:
-                models.RegisterModel(iter(messages))
+                models.RegisterModel(iter(pieces))
             assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert session.tables() == []
     assert client.models("half") == []
@@ -353,7 +353,7 @@ def test_page_tokens_and_sizes_are_checked(client: scorestream.Client) -> None:
     with grpc.insecure_channel(client.address) as channel:
         stub = session_service_pb2_grpc.SessionServiceStub(channel)
         for request in (
-            session_service_pb2.ListSessionsRequest(page_token="'; DROP TABLE sessions; --"),
+            session_service_pb2.ListSessionsRequest(page_token="'; DROP TABLE sessions; --"),  # noqa: S106  # a page token is no password
             session_service_pb2.ListSessionsRequest(page_size=-1),
         ):
             with pytest.raises(grpc.RpcError) as caught:

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -137,8 +138,7 @@ async def test_a_repeated_request_creates_nothing(database: Database) -> None:
 async def test_sessions_are_listed_in_pages_by_prefix_and_owner(database: Database) -> None:
     """Pages follow on one another; `_` and `%` in a prefix are letters, not wildcards."""
     for number, name in enumerate(["a_1", "a_2", "ab3", "a_4", "a%5"]):
-        made = session(number, name)
-        await database.write(lambda connection, made=made: sessions.create(connection, made, ""))
+        await database.write(partial(sessions.create, session=session(number, name), request_id=""))
     await database.write(lambda connection: sessions.create(connection, session(9, "a_9", "you"), ""))
 
     async def page(prefix: str, after: int) -> tuple[list[Session], int]:
@@ -167,7 +167,7 @@ async def test_stored_events_are_read_from_a_number_on(database: Database) -> No
     """A page holds what lies between two numbers and matches."""
     for number in range(6):
         made = session(number, f"n{number % 2}")
-        await database.write(lambda connection, made=made: sessions.create(connection, made, ""))
+        await database.write(partial(sessions.create, session=made, request_id=""))
     found = await database.read(
         lambda connection: events.page(
             connection, after=1, up_to=5, limit=10, owner="me", session_name_prefix="n1"

@@ -40,7 +40,7 @@ from scorestream_server.domain.model import Model
 from scorestream_server.domain.session import Session, SessionState
 from scorestream_server.domain.table import Table
 from scorestream_server.engine import active as active_module
-from scorestream_server.engine.engine import MAX_ATTEMPTS, Engine
+from scorestream_server.engine.engine import Engine
 from scorestream_server.engine.submit import Submission, Submitter
 from scorestream_server.scoring.load import inspect_model
 from scorestream_server.store import jobs, models, sessions, tables
@@ -50,7 +50,7 @@ from scorestream_server.tables.publish import publish
 from scorestream_server.tables.results import read_results
 from scorestream_server.tables.sources import load_table
 from scorestream_server.workers.opened import OpenedJobs
-from scorestream_server.workers.pool import WorkerInfo, WorkerLost
+from scorestream_server.workers.pool import MAX_ATTEMPTS, WorkerInfo, WorkerLost
 
 ROWS = 1000
 PARTITION_ROWS = 100
@@ -62,12 +62,11 @@ class InProcessPool:
 
     Attributes:
         deaths: how often the worker still dies when it has a partition, by job and index.
-        hold: partitions that are not answered before `release` is set or they are cancelled.
+        hold: partitions that are not answered before they are cancelled or their worker dies.
     """
 
     deaths: Counter[tuple[str, int]] = field(default_factory=Counter)
     hold: set[int] = field(default_factory=set)
-    release: asyncio.Event = field(default_factory=asyncio.Event)
     together: list[set[int]] = field(default_factory=list)
     closed: list[str] = field(default_factory=list)
     held: asyncio.Event = field(default_factory=asyncio.Event)
@@ -137,9 +136,7 @@ class InProcessPool:
         try:
             if index in self.hold:
                 self.held.set()
-                waiter = asyncio.ensure_future(self.release.wait())
-                await asyncio.wait([waiter, fate], return_when=asyncio.FIRST_COMPLETED)
-                waiter.cancel()
+                await asyncio.wait([fate])
             await asyncio.sleep(0)
             if self.deaths[task.job_id, index] > 0:
                 self.deaths[task.job_id, index] -= 1

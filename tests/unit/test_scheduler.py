@@ -167,7 +167,9 @@ def test_decisions_keep_within_what_is_there(
 @given(st.integers(2, 6), st.integers(1, 4))
 def test_everybody_is_served(sessions: int, lanes: int) -> None:
     """Whatever the classes, each session gets something within a bounded time."""
-    now, served, shares = 0.0, set(), {}
+    now = 0.0
+    served: set[str] = set()
+    shares: dict[str, float] = {}
     jobs = {
         f"j{number}": job(f"j{number}", f"s{number}", priority=Priority(1 + number % 3), order=number)
         for number in range(sessions)

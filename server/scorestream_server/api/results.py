@@ -122,7 +122,7 @@ class ResultReader:
 
 
 def _schema_message(schema: bytes) -> bytes:
-    return pa.ipc.read_schema(pa.py_buffer(schema)).serialize().to_pybytes()
+    return bytes(pa.ipc.read_schema(pa.py_buffer(schema)).serialize())
 
 
 def _next_message(batches: Iterator[pa.RecordBatch]) -> tuple[bytes, int] | None:

@@ -10,7 +10,10 @@ from scorestream_server.scoring.expression import ExpressionScorer
 from scorestream_server.scoring.forest import ForestScorer, load_forest
 from scorestream_server.scoring.model_files import refuse_pickle
 
-_ENDINGS = {".sql": ModelKind.EXPRESSION, ".model": ModelKind.XGBOOST_LEGACY, ".bin": ModelKind.XGBOOST_LEGACY}
+_ENDINGS = {
+    ".model": ModelKind.XGBOOST_LEGACY,
+    ".bin": ModelKind.XGBOOST_LEGACY,
+}
 _UBJSON_KEY_LENGTHS = b"iUIlL"
 _TREELITE_MAJOR_VERSIONS = range(3, 8)
 
@@ -48,12 +51,25 @@ def detect_kind(path: Path) -> ModelKind:
         with path.open("rb") as file:
             start = file.read(64)
     except OSError as error:
-        raise invalid("MODEL_UNREADABLE", f"The model file {path.name} cannot be read: {error.strerror}.") from None
+        raise invalid(
+            "MODEL_UNREADABLE", f"The model file {path.name} cannot be read: {error.strerror}."
+        ) from None
     refuse_pickle(start, path.name)
     if not start.strip():
         raise invalid("MODEL_EMPTY", f"The model file {path.name} is empty.")
-    if path.suffix.lower() == ".sql":
-        return ModelKind.EXPRESSION
+    ending = path.suffix.lower()
+    known = ModelKind.EXPRESSION if ending == ".sql" else _kind_by_content(start) or _ENDINGS.get(ending)
+    if known is None:
+        raise invalid(
+            "MODEL_KIND_UNKNOWN",
+            f"{path.name} is no model that this server knows: XGBoost (.json, .ubj, .model), LightGBM (.txt), a "
+            "treelite checkpoint, or score code (.sql).",
+        )
+    return known
+
+
+def _kind_by_content(start: bytes) -> ModelKind | None:
+    """Return the kind that a file's first bytes tell, if they do."""
     if start[:1] == b"{" and start[1:2] and start[1] in _UBJSON_KEY_LENGTHS:
         return ModelKind.XGBOOST_UBJ
     if start.lstrip()[:1] == b"{":
@@ -64,11 +80,4 @@ def detect_kind(path: Path) -> ModelKind:
         return ModelKind.XGBOOST_LEGACY
     if len(start) >= 12 and int.from_bytes(start[:4], "little") in _TREELITE_MAJOR_VERSIONS:
         return ModelKind.TREELITE
-    known = _ENDINGS.get(path.suffix.lower())
-    if known is None:
-        raise invalid(
-            "MODEL_KIND_UNKNOWN",
-            f"{path.name} is no model that this server knows: XGBoost (.json, .ubj, .model), LightGBM (.txt), a "
-            "treelite checkpoint, or score code (.sql).",
-        )
-    return known
+    return None
