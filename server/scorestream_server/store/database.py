@@ -126,12 +126,14 @@ class Database:
                     mine: list[Event] = []
                     connection.info["events"] = mine
                     try:
-                        with connection.begin_nested():
-                            write.result = write.operation(connection)
+                        connection.exec_driver_sql("SAVEPOINT operation")
+                        write.result = write.operation(connection)
                     except Exception as error:  # noqa: BLE001  # it is the caller's, who is on another thread
                         write.error = error
+                        connection.exec_driver_sql("ROLLBACK TO operation")
                     else:
                         events += mine
+                    connection.exec_driver_sql("RELEASE operation")
         except Exception as error:  # noqa: BLE001  # a failed commit fails everybody in it, on their own threads
             for write in writes:
                 write.error = write.error or error

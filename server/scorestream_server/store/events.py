@@ -11,15 +11,17 @@ from scorestream_server.domain.job import Job, State
 from scorestream_server.domain.session import Session
 from scorestream_server.store.schema import EVENTS
 
+# Statements are built once: building one costs SQLAlchemy several times what SQLite needs to run it.
+_INSERT = sa.insert(EVENTS)
+_COLUMNS = tuple(column.name for column in EVENTS.columns if column.name != "number")
+
 
 def record(connection: sa.Connection, event: Event) -> Event:
     """Insert an event, whatever its `number`, and return it with the number that it got."""
-    values = {
-        column.name: getattr(event, column.name) for column in EVENTS.columns if column.name != "number"
-    }
+    values = {name: getattr(event, name) for name in _COLUMNS}
     values["type"] = event.type.value
     values["state"] = event.state.value if event.state else ""
-    number = connection.execute(sa.insert(EVENTS).values(values)).inserted_primary_key
+    number = connection.execute(_INSERT, values).inserted_primary_key
     assert number is not None  # noqa: S101  # an insert of one row has a key; this is for the type checker
     numbered = dataclasses.replace(event, number=int(number[0]))
     connection.info["events"].append(numbered)

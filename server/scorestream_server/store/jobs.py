@@ -1,7 +1,7 @@
 """Jobs and their partitions in the store: one row a job, one row a partition, events beside them."""
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
@@ -11,11 +11,44 @@ from scorestream_server.domain.errors import not_found
 from scorestream_server.domain.event import EventType
 from scorestream_server.domain.job import FINAL_STATES, NEXT_STATES, Failure, Job, JobSpec, State
 from scorestream_server.domain.table import Partition, PartitionFile
-from scorestream_server.store import events, requests
+from scorestream_server.store import events, requests, sessions
 from scorestream_server.store.schema import JOBS, PARTITIONS, SESSIONS
 
 _NOT_FINAL = JOBS.c.state.not_in([state.value for state in FINAL_STATES])
 _JSON = {"spec", "failure", "outputs", "warnings"}
+_CHANGING = (
+    *("state", "rows_done", "rows_scored", "partitions_done", "start_time", "end_time"),
+    *("failure", "outputs", "warnings", "device"),
+)
+_FIELDS = tuple(field.name for field in dataclasses.fields(Job))
+
+_INSERT = sa.insert(JOBS)
+_INSERT_PARTITIONS = sa.insert(PARTITIONS)
+_GET = sa.select(JOBS).where(JOBS.c.id == sa.bindparam("job_id"), JOBS.c.owner == sa.bindparam("owner_"))
+_STATE = sa.select(JOBS.c.state).where(JOBS.c.id == sa.bindparam("job_id"))
+_UPDATE = (
+    sa.update(JOBS)
+    .where(JOBS.c.id == sa.bindparam("job_id"))
+    .values({name: sa.bindparam(name) for name in _CHANGING})
+)
+_COMMIT = (
+    sa.update(PARTITIONS)
+    .where(
+        PARTITIONS.c.job_id == sa.bindparam("job_id_"),
+        PARTITIONS.c.idx == sa.bindparam("index"),
+        PARTITIONS.c.file.is_(None),
+    )
+    .values(file=sa.bindparam("file"))
+)
+_COMMITTED = (
+    sa.select(PARTITIONS.c.idx, PARTITIONS.c.file)
+    .where(
+        PARTITIONS.c.job_id == sa.bindparam("job_id_"),
+        PARTITIONS.c.idx >= sa.bindparam("from_index"),
+        PARTITIONS.c.file.is_not(None),
+    )
+    .order_by(PARTITIONS.c.idx)
+)
 
 
 def find_request(connection: sa.Connection, owner: str, request_id: str) -> Job | None:
@@ -30,17 +63,15 @@ def create(
     """Insert a job, its partitions and its first event."""
     if request_id:
         requests.record(connection, job.owner, request_id, "job", job.id, job.create_time)
-    connection.execute(sa.insert(JOBS).values(_values(job)))
+    connection.execute(_INSERT, _values(job, _FIELDS))
     if partitions:
         rows = [
             {"job_id": job.id, "idx": partition.index, "rows": partition.rows, "attempts": 0}
             for partition in partitions
         ]
-        connection.execute(sa.insert(PARTITIONS), rows)
+        connection.execute(_INSERT_PARTITIONS, rows)
     events.record(connection, events.of_job(EventType.JOB_CREATED, job, session_name, job.create_time))
-    connection.execute(
-        sa.update(SESSIONS).where(SESSIONS.c.id == job.session_id).values(last_active_time=job.create_time)
-    )
+    sessions.touch(connection, job.session_id, job.create_time)
 
 
 def get(connection: sa.Connection, job_id: str, owner: str) -> Job:
@@ -49,7 +80,7 @@ def get(connection: sa.Connection, job_id: str, owner: str) -> Job:
     Raises:
         ScorestreamError: NOT_FOUND, where there is none or it is somebody else's.
     """
-    row = connection.execute(sa.select(JOBS).where(JOBS.c.id == job_id, JOBS.c.owner == owner)).one_or_none()
+    row = connection.execute(_GET, {"job_id": job_id, "owner_": owner}).one_or_none()
     if row is None:
         raise not_found(
             "JOB_NOT_FOUND",
@@ -105,13 +136,8 @@ def open_ids(
 
 def committed(connection: sa.Connection, job_id: str, from_index: int = 0) -> dict[int, PartitionFile]:
     """Return the committed partitions of a job from an index on, by their index."""
-    query = sa.select(PARTITIONS.c.idx, PARTITIONS.c.file).where(
-        PARTITIONS.c.job_id == job_id, PARTITIONS.c.idx >= from_index, PARTITIONS.c.file.is_not(None)
-    )
-    return {
-        row.idx: msgspec.json.decode(row.file, type=PartitionFile)
-        for row in connection.execute(query.order_by(PARTITIONS.c.idx))
-    }
+    rows = connection.execute(_COMMITTED, {"job_id_": job_id, "from_index": from_index})
+    return {row.idx: msgspec.json.decode(row.file, type=PartitionFile) for row in rows}
 
 
 def attempts(connection: sa.Connection, job_id: str) -> dict[int, int]:
@@ -136,8 +162,8 @@ def commit_partition(
     Returns:
         False, and changes nothing, where another attempt was accepted before.
     """
-    waiting = sa.and_(PARTITIONS.c.job_id == job.id, PARTITIONS.c.idx == index, PARTITIONS.c.file.is_(None))
-    done = connection.execute(sa.update(PARTITIONS).where(waiting).values(file=msgspec.json.encode(file)))
+    values = {"job_id_": job.id, "index": index, "file": msgspec.json.encode(file)}
+    done = connection.execute(_COMMIT, values)
     if done.rowcount == 0:
         return False
     update(connection, job)
@@ -173,14 +199,12 @@ def change_state(
     Returns:
         False, and changes nothing, where the store's state may not be followed by this one.
     """
-    now = connection.execute(sa.select(JOBS.c.state).where(JOBS.c.id == job.id)).scalar_one()
+    now = connection.execute(_STATE, {"job_id": job.id}).scalar_one()
     if job.state not in NEXT_STATES[State(now)]:
         return False
     update(connection, job)
     if job.state.final:
-        connection.execute(
-            sa.update(SESSIONS).where(SESSIONS.c.id == job.session_id).values(last_active_time=time)
-        )
+        sessions.touch(connection, job.session_id, time)
     events.record(
         connection, events.of_job(EventType.JOB_STATE_CHANGED, job, session_name, time, message=message)
     )
@@ -189,14 +213,7 @@ def change_state(
 
 def update(connection: sa.Connection, job: Job) -> None:
     """Write what changes of a job while it runs."""
-    names = (
-        *("state", "rows_done", "rows_scored", "partitions_done", "start_time", "end_time"),
-        *("failure", "outputs", "warnings", "device"),
-    )
-    values = _values(job)
-    connection.execute(
-        sa.update(JOBS).where(JOBS.c.id == job.id).values({name: values[name] for name in names})
-    )
+    connection.execute(_UPDATE, {"job_id": job.id, **_values(job, _CHANGING)})
 
 
 def from_row(row: Any) -> Job:
@@ -210,12 +227,9 @@ def from_row(row: Any) -> Job:
     return Job(**values)
 
 
-_FIELDS = tuple(field.name for field in dataclasses.fields(Job))
-
-
-def _values(job: Job) -> Mapping[str, Any]:
-    values: dict[str, Any] = {name: getattr(job, name) for name in _FIELDS}
+def _values(job: Job, names: Sequence[str]) -> dict[str, Any]:
+    values: dict[str, Any] = {name: getattr(job, name) for name in names}
     values["state"] = job.state.value
-    for name in _JSON:
+    for name in _JSON.intersection(names):
         values[name] = None if values[name] is None else msgspec.json.encode(values[name])
     return values

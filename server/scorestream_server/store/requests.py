@@ -5,6 +5,11 @@ import sqlalchemy as sa
 from scorestream_server.domain.errors import invalid
 from scorestream_server.store.schema import REQUESTS
 
+_FIND = sa.select(REQUESTS).where(
+    REQUESTS.c.owner == sa.bindparam("owner_"), REQUESTS.c.request_id == sa.bindparam("request_id_")
+)
+_INSERT = sa.insert(REQUESTS)
+
 
 def find(connection: sa.Connection, owner: str, request_id: str, kind: str) -> str | None:
     """Return the id of what the request created, or None for a new request.
@@ -12,8 +17,7 @@ def find(connection: sa.Connection, owner: str, request_id: str, kind: str) -> s
     Raises:
         ScorestreamError: INVALID_ARGUMENT, where it created something of another kind.
     """
-    query = sa.select(REQUESTS).where(REQUESTS.c.owner == owner, REQUESTS.c.request_id == request_id)
-    row = connection.execute(query).one_or_none()
+    row = connection.execute(_FIND, {"owner_": owner, "request_id_": request_id}).one_or_none()
     if row is None:
         return None
     if row.kind != kind:
@@ -35,4 +39,4 @@ def record(
         "resource_id": resource_id,
         "time": time,
     }
-    connection.execute(sa.insert(REQUESTS).values(values))
+    connection.execute(_INSERT, values)

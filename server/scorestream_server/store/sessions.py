@@ -19,6 +19,13 @@ _RUNNING_JOBS = (
     .scalar_subquery()
 )
 _COLUMNS = sa.select(SESSIONS, _RUNNING_JOBS.label("running_jobs"))
+_GET = _COLUMNS.where(SESSIONS.c.id == sa.bindparam("session_id"), SESSIONS.c.owner == sa.bindparam("owner_"))
+_INSERT = sa.insert(SESSIONS)
+_TOUCH = (
+    sa.update(SESSIONS)
+    .where(SESSIONS.c.id == sa.bindparam("session_id"))
+    .values(last_active_time=sa.bindparam("time"))
+)
 
 
 def create(connection: sa.Connection, session: Session, request_id: str) -> Session:
@@ -31,7 +38,7 @@ def create(connection: sa.Connection, session: Session, request_id: str) -> Sess
     values = {
         column.name: getattr(session, column.name) for column in SESSIONS.columns if column.name != "seq"
     }
-    connection.execute(sa.insert(SESSIONS).values(values | {"state": session.state.value}))
+    connection.execute(_INSERT, values | {"state": session.state.value})
     events.record(connection, events.of_session(EventType.SESSION_CREATED, session, session.create_time))
     return session
 
@@ -42,8 +49,7 @@ def get(connection: sa.Connection, session_id: str, owner: str) -> Session:
     Raises:
         ScorestreamError: NOT_FOUND, where there is none or it is somebody else's.
     """
-    query = _COLUMNS.where(SESSIONS.c.id == session_id, SESSIONS.c.owner == owner)
-    row = connection.execute(query).one_or_none()
+    row = connection.execute(_GET, {"session_id": session_id, "owner_": owner}).one_or_none()
     if row is None:
         raise not_found(
             "SESSION_NOT_FOUND",
@@ -89,7 +95,7 @@ def set_state(
 
 def touch(connection: sa.Connection, session_id: str, time: float) -> None:
     """Note that a session is in use."""
-    connection.execute(sa.update(SESSIONS).where(SESSIONS.c.id == session_id).values(last_active_time=time))
+    connection.execute(_TOUCH, {"session_id": session_id, "time": time})
 
 
 def in_state(connection: sa.Connection, states: Sequence[SessionState]) -> list[Session]:

@@ -10,6 +10,12 @@ from scorestream_server.domain.errors import ErrorCode, ScorestreamError, not_fo
 from scorestream_server.domain.table import Table, TableData
 from scorestream_server.store.schema import TABLES
 
+_BY_NAME = sa.select(TABLES).where(
+    TABLES.c.session_id == sa.bindparam("session_id_"),
+    TABLES.c.table_id == sa.bindparam("table_id_"),
+    ~TABLES.c.dropped,
+)
+
 
 def put(connection: sa.Connection, table: Table, *, replace: bool) -> None:
     """Insert a table.
@@ -58,9 +64,9 @@ def get(connection: sa.Connection, session_id: str, table_id: str) -> Table:
     Raises:
         ScorestreamError: NOT_FOUND, naming the tables that there are.
     """
-    query = sa.select(TABLES).where(TABLES.c.session_id == session_id, ~TABLES.c.dropped)
-    row = connection.execute(query.where(TABLES.c.table_id == table_id)).one_or_none()
+    row = connection.execute(_BY_NAME, {"session_id_": session_id, "table_id_": table_id}).one_or_none()
     if row is None:
+        query = sa.select(TABLES).where(TABLES.c.session_id == session_id, ~TABLES.c.dropped)
         names = connection.execute(query.order_by(TABLES.c.table_id).limit(10)).all()
         there = ", ".join(repr(other.table_id) for other in names) or "none"
         raise not_found(
