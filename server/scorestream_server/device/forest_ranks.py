@@ -1,7 +1,7 @@
 """Kernels that quantise a block of rows by the tables of `rank_pack`."""
 
 # Kernels have no annotations: numba infers their types, and types an intrinsic by its signature, not its arguments.
-# ruff: noqa: ANN001, ANN201, ANN202, ARG001, D417, PLR0917
+# ruff: noqa: ANN001, ANN201, ANN202, ARG001, D417
 # mypy: disable-error-code="no-untyped-def, no-untyped-call"
 
 from typing import Any, NamedTuple

@@ -4,7 +4,7 @@ Each step is one word of the tree and one quantised value; the rows' loads overl
 """
 
 # Kernels have no annotations: numba infers their types, and types an intrinsic by its signature, not its arguments.
-# ruff: noqa: ANN001, ANN201, ANN202, PLR0917
+# ruff: noqa: ANN001, ANN201, ANN202
 # mypy: disable-error-code="no-untyped-def, no-untyped-call"
 
 import numba as nb
