@@ -70,13 +70,16 @@ def quantise(tables, addresses, wide, start, count, keys, ranks, columns):
         wide: uint64, shape ``(features,)``: 1 for a float64 column, 0 for a float32 one.
         start, count: uint64.
         keys, ranks: float64 and int32, shape ``(BLOCK,)``: memory to work in.
-        columns: unsigned, shape ``(C, BLOCK)``: the result. Rows from ``count`` on are left as they were.
+        columns: `Cells` of shape ``(C, BLOCK)``: the result. Rows from ``count`` on are left as they were.
     """
     for used in range(len(tables.features)):
         feature = tables.features[used]
         _rank_block(tables, used, addresses[feature], wide[feature], start, count, keys, ranks)
         for column in range(tables.column_starts[used], tables.column_starts[used + 1]):
-            _fill_column(tables, column, ranks, columns[column])
+            if len(columns.octets):
+                _fill_column(tables, column, ranks, columns.octets[column])
+            else:
+                _fill_column(tables, column, ranks, columns.words[column])
 
 
 @nb.njit(nogil=True, error_model="numpy", boundscheck=False)
