@@ -244,3 +244,21 @@ def test_warming_up_compiles_every_kernel_for_every_type() -> None:
         scored(forest, pack_planes(forest), columns)
         scored(forest, pack_walk(forest), columns)
     assert (len(score_planes.signatures), len(score_walk.signatures)) == before
+
+
+def test_columns_that_a_kernel_could_not_read_are_refused() -> None:
+    forest = random_forest(3, strict=True, float32=True, width=1)
+    prepared = DEVICE.prepare_forest(forest)
+    columns = nasty_rows(forest, 20, 3)
+    for wrong in (columns[:4], [*columns[:4], columns[4][:10]], [*columns[:4], np.zeros(20, np.int64)]):
+        with pytest.raises(ValueError, match="column"):
+            LANE.score_forest(prepared, wrong)
+
+
+def test_a_wider_column_is_cast_where_the_model_compares_in_float32() -> None:
+    forest = random_forest(3, strict=True, float32=True, width=1)
+    columns = nasty_rows(forest, 600, 3)
+    expected = forest_numpy.score(forest, columns)
+    with np.errstate(under="ignore"):
+        wide: list[Floats] = [column.astype(np.float64) * (1 + 1e-12) for column in columns]
+    np.testing.assert_array_equal(scored(forest, pack_planes(forest), wide), expected)

@@ -2,12 +2,14 @@
 
 import json
 import pickle
+import struct
 from pathlib import Path
 from typing import Any
 
 import lightgbm as lgb
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 import treelite
 import xgboost as xgb
@@ -213,3 +215,24 @@ def test_a_file_that_is_not_there_is_refused(tmp_path: Path) -> None:
 def test_a_kind_without_a_scorer_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ScorestreamError):
         load_scorer(tmp_path / "a.json", ModelKind.XGBOOST_JSON, CpuDevice())
+
+
+def legacy_file(path: Path) -> None:
+    """Write the binary format of XGBoost before 1.0, which later ones no longer write: ``x1 < 0.5 ? 1 : 2``, base 0.25."""
+    learner = struct.pack("<fIiiiII", 0.25, 3, 0, 0, 0, 0, 90) + bytes(4 * 27)
+    names = b"".join(struct.pack("<Q", len(name)) + name for name in (b"reg:linear", b"gbtree"))
+    booster = struct.pack("<iiiiqii", 1, 1, 3, 0, 0, 1, 0) + bytes(4 * 32)
+    tree = struct.pack("<iiiiii", 1, 3, 0, 1, 3, 0) + bytes(4 * 31)
+    nodes = struct.pack("<iiiIf", -1, 1, 2, 1, 0.5)
+    nodes += struct.pack("<iiiIf", -(2**31), -1, -1, 0, 1.0) + struct.pack("<iiiIf", 0, -1, -1, 0, 2.0)
+    path.write_bytes(learner + names + booster + tree + nodes + bytes(16 * 3) + struct.pack("<i", 0))
+
+
+def test_xgboosts_old_binary_format_is_read(tmp_path: Path) -> None:
+    path = tmp_path / "old.model"
+    legacy_file(path)
+    device = CpuDevice()
+    scorer = load_scorer(path, detect_kind(path), device)
+    columns = [pa.array([0.0, 0.0, 0.0]), pa.array([0.4, 0.5, 0.6]), pa.array([0, 0, 0])]
+    assert scorer.schema.kind is ModelKind.XGBOOST_LEGACY
+    assert scorer.score(columns, device.open_lane())[0].to_pylist() == [1.25, 2.25, 2.25]

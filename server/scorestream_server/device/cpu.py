@@ -57,16 +57,23 @@ class CpuLane:
 
         Args:
             forest: what `CpuDevice.prepare_forest` returned.
-            columns: float32 or float64, one a feature; those that the forest narrows must be float32.
+            columns: float32 or float64, one a feature, all of one length, NaN where a value is missing.
 
         Raises:
             TypeError: the forest was prepared for another device.
+            ValueError: the columns are not as above; kernels check no bounds.
         """
         if not isinstance(forest, CpuForest):
             raise TypeError("this forest was prepared for another device")
         packed = forest.packed
-        if packed is None or not len(columns):
+        if len(columns) != forest.forest.num_features or len({len(column) for column in columns}) > 1:
+            raise ValueError("a forest takes one column a feature, all of one length")
+        if packed is None or not columns:
             return forest_numpy.score(forest.forest, columns)
+        columns = [
+            _readable(column, narrow=bool(cast))
+            for column, cast in zip(columns, forest.forest.narrow, strict=True)
+        ]
         rows = len(columns[0])
         sums = np.empty((forest.forest.outputs, rows), forest.forest.leaves.dtype)
         addresses = np.array([column.ctypes.data for column in columns], np.uint64)
@@ -100,6 +107,13 @@ class CpuLane:
                 self._memory.popitem(last=False)
         self._memory.move_to_end(forest)
         return memory
+
+
+def _readable(column: NDArray[Any], *, narrow: bool) -> NDArray[Any]:
+    """Return a column as kernels read it; itself, as a rule."""
+    if column.dtype not in (np.float32, np.float64):
+        raise ValueError(f"a column is {column.dtype}, must be float32 or float64")
+    return np.ascontiguousarray(column, np.float32 if narrow else column.dtype)
 
 
 class CpuDevice:

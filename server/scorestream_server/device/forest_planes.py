@@ -178,7 +178,7 @@ def score_planes(tables, model, leaves, addresses, wide, rows, scratch, sums, ou
         sums: `Pair` of shape ``(outputs, BLOCK)``.
         out: `Pair`: the result.
     """
-    columns_at = _U(scratch.columns.ctypes.data)
+    columns_at = _U(scratch.columns.octets.ctypes.data)
     planes_at = _U(scratch.planes.ctypes.data)
     pairs_at = _U(scratch.pairs.ctypes.data)
     bits_at = _U(scratch.bits.ctypes.data)

@@ -38,29 +38,26 @@ def pair(array: Floats) -> Pair:
 
 
 @intrinsic
-def _value_at(_: Any, address: Any, place: Any, wide: Any) -> Any:
-    """Load a float32, or a float64 where ``wide``, as a float64."""
+def _float64_at(_, address, place):
+    """Load a float64."""
 
-    def build(_context: Any, builder: Any, _signature: Any, arguments: Any) -> Any:
-        base, index, is_wide = arguments
-        entry_wide = builder.icmp_unsigned("!=", is_wide, ir.Constant(ir.IntType(64), 0))
-        with builder.if_else(entry_wide) as (then, otherwise):
-            with then:
-                at = builder.add(base, builder.shl(index, ir.Constant(ir.IntType(64), 3)))
-                double = builder.load(builder.inttoptr(at, ir.DoubleType().as_pointer()), align=8)
-                from_wide = builder.block
-            with otherwise:
-                at = builder.add(base, builder.shl(index, ir.Constant(ir.IntType(64), 2)))
-                single = builder.fpext(
-                    builder.load(builder.inttoptr(at, ir.FloatType().as_pointer()), align=4), ir.DoubleType()
-                )
-                from_narrow = builder.block
-        value = builder.phi(ir.DoubleType())
-        value.add_incoming(double, from_wide)
-        value.add_incoming(single, from_narrow)
-        return value
+    def build(_context, builder, _signature, arguments):
+        at = builder.add(arguments[0], builder.shl(arguments[1], ir.Constant(ir.IntType(64), 3)))
+        return builder.load(builder.inttoptr(at, ir.DoubleType().as_pointer()), align=8)
 
-    return types.float64(types.uint64, types.uint64, types.uint64), build
+    return types.float64(types.uint64, types.uint64), build
+
+
+@intrinsic
+def _float32_at(_, address, place):
+    """Load a float32 as a float64."""
+
+    def build(_context, builder, _signature, arguments):
+        at = builder.add(arguments[0], builder.shl(arguments[1], ir.Constant(ir.IntType(64), 2)))
+        single = builder.load(builder.inttoptr(at, ir.FloatType().as_pointer()), align=4)
+        return builder.fpext(single, ir.DoubleType())
+
+    return types.float64(types.uint64, types.uint64), build
 
 
 @nb.njit(nogil=True, error_model="numpy", boundscheck=False)
@@ -73,13 +70,16 @@ def quantise(tables, addresses, wide, start, count, keys, ranks, columns):
         wide: uint64, shape ``(features,)``: 1 for a float64 column, 0 for a float32 one.
         start, count: uint64.
         keys, ranks: float64 and int32, shape ``(BLOCK,)``: memory to work in.
-        columns: unsigned, shape ``(C, BLOCK)``: the result. Rows from ``count`` on are left as they were.
+        columns: `Cells` of shape ``(C, BLOCK)``: the result. Rows from ``count`` on are left as they were.
     """
     for used in range(len(tables.features)):
         feature = tables.features[used]
         _rank_block(tables, used, addresses[feature], wide[feature], start, count, keys, ranks)
         for column in range(tables.column_starts[used], tables.column_starts[used + 1]):
-            _fill_column(tables, column, ranks, columns[column])
+            if len(columns.octets):
+                _fill_column(tables, column, ranks, columns.octets[column])
+            else:
+                _fill_column(tables, column, ranks, columns.words[column])
 
 
 @nb.njit(nogil=True, error_model="numpy", boundscheck=False)
@@ -89,18 +89,14 @@ def _rank_block(tables, used, address, wide, start, count, keys, ranks):
     The search goes step by step over all rows, not row by row over all steps: the rows' loads overlap.
     """
     values = tables.values[_U(tables.value_starts[used]) :]
-    buckets = tables.buckets[_U(used * BUCKETS) :]
-    low, scale = tables.low[used], tables.scale[used]
-    category, floor = tables.is_category[used], tables.category_floor
-    for row in range(count):
-        key = _value_at(address, start + row, wide)
-        if category:
-            key = np.trunc(key) if key > floor else np.nan
-        keys[row] = key
-        place = (key - low) * scale
-        place = max(0.0, place)  # also where it is not a number
-        place = min(_LAST_BUCKET, place)
-        ranks[row] = buckets[_U(np.int64(place))]
+    category = tables.is_category[used]
+    _load_keys(address, wide, start, count, keys)
+    if category:
+        for row in range(count):
+            keys[row] = np.trunc(keys[row]) if keys[row] > tables.category_floor else np.nan
+    _first_ranks(
+        tables.buckets[_U(used * BUCKETS) :], tables.low[used], tables.scale[used], count, keys, ranks
+    )
     for step in range(tables.steps[used] - 1, -1, -1):
         probes = values[_U((1 << step) - 1) :]
         if tables.strict or category:
@@ -111,14 +107,35 @@ def _rank_block(tables, used, address, wide, start, count, keys, ranks):
             for row in range(count):
                 rank = ranks[row]
                 ranks[row] = rank + (np.int32(keys[row] > probes[_U(rank)]) << step)
-    for row in range(count):
-        if category:
+    if category:
+        for row in range(count):
             rank = ranks[row]
             ranks[row] = rank if rank > 0 and values[_U(max(rank, 1) - 1)] == keys[row] else 0
-            value = _value_at(address, start + row, wide)
-        else:
-            value = keys[row]
-        ranks[row] = -1 if np.isnan(value) else ranks[row]
+        # What is no category is not missing for all that.
+        _load_keys(address, wide, start, count, keys)
+    for row in range(count):
+        ranks[row] = -1 if np.isnan(keys[row]) else ranks[row]
+
+
+@nb.njit(nogil=True, error_model="numpy", boundscheck=False)
+def _load_keys(address, wide, start, count, keys):
+    if wide:
+        for row in range(count):
+            keys[row] = _float64_at(address, start + row)
+    else:
+        for row in range(count):
+            keys[row] = _float32_at(address, start + row)
+
+
+@nb.njit(nogil=True, error_model="numpy", boundscheck=False)
+def _first_ranks(buckets, low, scale, count, keys, ranks):
+    """Write the rank at the start of the part of the range that each value lies in."""
+    for row in range(count):
+        place = (keys[row] - low) * scale
+        # Not max and min, which let a number that is none pass.
+        place = place if place > 0.0 else 0.0  # noqa: FURB136 -- see above
+        place = place if place < _LAST_BUCKET else _LAST_BUCKET  # noqa: FURB136 -- see above
+        ranks[row] = buckets[_U(np.int64(place))]
 
 
 @nb.njit(nogil=True, error_model="numpy", boundscheck=False)

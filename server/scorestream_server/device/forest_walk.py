@@ -48,7 +48,7 @@ def _add_found(leaves, outputs, found, row, sums):
 @nb.njit(nogil=True, cache=True, error_model="numpy", boundscheck=False)
 def score_walk(tables, model, leaves, addresses, wide, rows, scratch, sums, out):
     """Sum the leaves of ``rows`` rows into ``out``; see `forest_planes.score_planes`."""
-    cells = scratch.columns.reshape(-1)
+    cells = scratch.columns.words.reshape(-1)
     found = np.zeros(_ROWS, np.uint64)
     for block in range(_U(0), _U(rows), _BLOCK):
         count = min(_BLOCK, _U(rows) - block)

@@ -6,7 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scorestream_server.device.forest_arrays import Floats, ForestArrays
-from scorestream_server.device.rank_pack import BLOCK, CATEGORY, RankBuilder, RankTables, splits_by_feature
+from scorestream_server.device.rank_pack import (
+    BLOCK,
+    CATEGORY,
+    Cells,
+    RankBuilder,
+    RankTables,
+    splits_by_feature,
+)
 
 CODE_BITS = 8
 """Bits of a leaf's number."""
@@ -14,8 +21,8 @@ MOST_LEAVES = 1 << CODE_BITS
 PLANE_BYTES = BLOCK // 8
 
 _BYTE_SPAN = 255
-_GROUP_PLANES = 8192
-"""Planes that a group of trees may use: as many as a core's second-level cache holds with room to spare."""
+_GROUP_PLANES = 14_336
+"""Planes that a group of trees may use: 896 KiB of them, what a second-level cache of 1 MiB holds."""
 _ALL_ROWS = 0
 _SETS = 1 << 60
 """Answers from here on are sets, unions of the answers to questions."""
@@ -65,7 +72,7 @@ class PlaneScratch(NamedTuple):
 
     keys: NDArray[np.float64]
     ranks: NDArray[np.int32]
-    columns: NDArray[np.uint8]
+    columns: Cells
     planes: NDArray[np.uint8]
     pairs: NDArray[np.uint8]
     bits: NDArray[np.uint8]
@@ -90,7 +97,7 @@ def plane_scratch(packed: PackedPlanes) -> PlaneScratch:
     return PlaneScratch(
         keys=np.zeros(BLOCK),
         ranks=np.zeros(BLOCK, np.int32),
-        columns=aligned(max(len(model.asks_equal), 1), BLOCK),
+        columns=Cells(aligned(max(len(model.asks_equal), 1), BLOCK), np.zeros((0, 1), np.uint16)),
         planes=aligned(max(most_planes, 1), PLANE_BYTES),
         pairs=pairs,
         bits=aligned(CODE_BITS, PLANE_BYTES),

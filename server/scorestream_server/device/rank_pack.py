@@ -62,6 +62,13 @@ class RankTables(NamedTuple):
     members: NDArray[np.uint8]
 
 
+class Cells(NamedTuple):
+    """Quantised columns, in bytes or in 16-bit words; the other one is empty. So one compiled kernel serves both."""
+
+    octets: NDArray[np.uint8]
+    words: NDArray[np.uint16]
+
+
 class RankBuilder:
     """Collects what `RankTables` hold, used feature by used feature.
 

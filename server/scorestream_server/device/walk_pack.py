@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scorestream_server.device.forest_arrays import Floats, ForestArrays
-from scorestream_server.device.rank_pack import BLOCK, RankBuilder, RankTables, splits_by_feature
+from scorestream_server.device.rank_pack import BLOCK, Cells, RankBuilder, RankTables, splits_by_feature
 
 MOST_COLUMNS = 1 << 14
 """Columns of a block that a lane has memory for (16 MiB); a forest with more is scored by NumPy."""
@@ -45,13 +45,13 @@ class WalkScratch(NamedTuple):
 
     keys: NDArray[np.float64]
     ranks: NDArray[np.int32]
-    columns: NDArray[np.uint16]
+    columns: Cells
 
 
 def walk_scratch(packed: PackedWalk) -> WalkScratch:
     """Allocate what scoring with a model needs."""
     columns = np.zeros((max(len(packed.ranks.column_low), 1), BLOCK), np.uint16)
-    return WalkScratch(np.zeros(BLOCK), np.zeros(BLOCK, np.int32), columns)
+    return WalkScratch(np.zeros(BLOCK), np.zeros(BLOCK, np.int32), Cells(np.zeros((0, 1), np.uint8), columns))
 
 
 def pack_walk(forest: ForestArrays) -> PackedWalk | None:
