@@ -13,7 +13,6 @@ import asyncio
 import statistics
 import threading
 import time
-
 from pathlib import Path
 
 import scorestream

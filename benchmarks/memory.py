@@ -52,7 +52,8 @@ def main() -> None:
     """Measure and print."""
     options = arguments(__doc__ or "", runs=3)
     model_path = xgboost_file(100, 6)
-    table, results = [], []
+    table: list[tuple[object, ...]] = []
+    results: list[dict[str, object]] = []
     for rows in (5_000_000, 20_000_000):
         source = rows_file(rows)
         peaks = []

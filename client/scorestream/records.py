@@ -200,6 +200,7 @@ class JobInfo:
     rows_scored: int
     partitions_done: int
     partitions_total: int
+    first_event: int
     created: datetime
     started: datetime | None
     ended: datetime | None

@@ -54,17 +54,12 @@ def completed(connection: Connection, jobs: Iterable[Job], timeout: float | None
         return None if until is None else max(until - time.monotonic(), 0.001)
 
     while waiting:
-        for job in list(waiting.values()):
-            if (job.refresh()).state.final:
-                del waiting[job.id]
-                yield job
-        if not waiting:
-            return
         if until is not None and time.monotonic() >= until:
             raise DeadlineExceededError(f"{len(waiting)} jobs are not final yet.", reason="WAIT_TIMED_OUT")
         sessions = sorted({job.session_id for job in waiting.values()})
-        # From the first event on: what happened since the refresh above is not missed.
-        events = watch_sessions(connection, sessions=sessions, until_final=True, timeout=left)
+        # From the first event of these jobs on: nothing of theirs is missed, and nothing older is sent.
+        after = min(job.info.first_event for job in waiting.values()) - 1
+        events = watch_sessions(connection, sessions=sessions, after=after, until_final=True, timeout=left)
         with closing(events):
             for found in events:
                 if found.job_id in waiting and found.state is not None and found.state.final:

@@ -120,6 +120,7 @@ class Job(_message.Message):
     RESULT_SCHEMA_FIELD_NUMBER: _builtins.int
     OUTPUTS_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
+    FIRST_EVENT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Resource name, `jobs/{job}`, unique on the server and never used again. Set by the server."""
     display_name: _builtins.str
@@ -142,6 +143,8 @@ class Job(_message.Message):
     """Partitions in all. Set by the server."""
     result_schema: _builtins.bytes
     """Columns of its result, in order, as an Arrow schema in IPC form. Set by the server."""
+    first_event: _builtins.int
+    """Number of its first event; a watch after the number before it sees all of its events. Set by the server."""
     @_builtins.property
     def spec(self) -> Global___JobSpec:
         """What it was asked to do. Set by the client at creation."""
@@ -191,10 +194,11 @@ class Job(_message.Message):
         result_schema: _builtins.bytes = ...,
         outputs: _abc.Iterable[_builtins.str] | None = ...,
         warnings: _abc.Iterable[_builtins.str] | None = ...,
+        first_event: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "failure", b"failure", "spec", b"spec", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "display_name", b"display_name", "end_time", b"end_time", "failure", b"failure", "name", b"name", "outputs", b"outputs", "owner", b"owner", "partitions_done", b"partitions_done", "partitions_total", b"partitions_total", "result_schema", b"result_schema", "rows_done", b"rows_done", "rows_scored", b"rows_scored", "rows_total", b"rows_total", "session", b"session", "spec", b"spec", "start_time", b"start_time", "state", b"state", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "display_name", b"display_name", "end_time", b"end_time", "failure", b"failure", "first_event", b"first_event", "name", b"name", "outputs", b"outputs", "owner", b"owner", "partitions_done", b"partitions_done", "partitions_total", b"partitions_total", "result_schema", b"result_schema", "rows_done", b"rows_done", "rows_scored", b"rows_scored", "rows_total", b"rows_total", "session", b"session", "spec", b"spec", "start_time", b"start_time", "state", b"state", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -87,6 +87,7 @@ def job(value: Job) -> job_pb2.Job:
         rows_scored=value.rows_scored,
         partitions_done=value.partitions_done,
         partitions_total=value.partitions_total,
+        first_event=value.first_event,
         create_time=timestamp(value.create_time),
         start_time=timestamp(value.start_time),
         end_time=timestamp(value.end_time),

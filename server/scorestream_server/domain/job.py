@@ -94,6 +94,7 @@ class Job:
         rows_done: input rows committed.
         rows_total: input rows in all, before ``where``.
         rows_scored: result rows committed.
+        first_event: number of its first event; all others have higher ones.
         result_schema: Arrow schema of the result, IPC-serialised.
         outputs: what was published: a table's name or files' paths.
         device: devices that worked on it, for example ``cpu``.
@@ -110,6 +111,7 @@ class Job:
     rows_scored: int
     partitions_done: int
     partitions_total: int
+    first_event: int
     create_time: float
     start_time: float | None
     end_time: float | None

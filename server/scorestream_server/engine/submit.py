@@ -92,29 +92,26 @@ class Submitter:
         Raises:
             ScorestreamError: it cannot be done; every fault that can be found beforehand is.
         """
-        earlier = await self._database.read(
-            lambda connection: job_store.find_request(connection, submission.owner, submission.request_id)
-        )
-        if earlier is not None:
-            return earlier
         found = await self._database.read(lambda connection: self._find(connection, submission))
+        if isinstance(found, Job):
+            return found
         # Parsing and looking at files may take a while: not on the event loop.
         active = await asyncio.to_thread(self._prepare, submission, found)
 
-        def create(connection: sa.Connection) -> Job | None:
+        def create(connection: sa.Connection) -> Job:
             earlier = job_store.find_request(connection, submission.owner, submission.request_id)
-            if earlier is None:
-                require_active(session_store.get(connection, submission.session_id, submission.owner))
-                job_store.create(
-                    connection, active.job, active.session_name, active.partitions, submission.request_id
-                )
-            return earlier
+            if earlier is not None:
+                return earlier
+            require_active(session_store.get(connection, submission.session_id, submission.owner))
+            return job_store.create(
+                connection, active.job, active.session_name, active.partitions, submission.request_id
+            )
 
-        earlier = await self._database.write(create)
-        if earlier is not None:
-            return earlier
-        self._engine.add(active)
-        return active.job
+        job = await self._database.write(create)
+        if job.id == submission.job_id:
+            active.job = job
+            self._engine.add(active)
+        return job
 
     async def recover(self) -> int:
         """Go on with every job that the store says is not final; return how many there are."""
@@ -138,7 +135,11 @@ class Submitter:
             self._engine.add(active)
         return len(jobs)
 
-    def _find(self, connection: sa.Connection, submission: Submission) -> _Found:
+    def _find(self, connection: sa.Connection, submission: Submission) -> "_Found | Job":
+        """Return what the submission refers to, or the job that the same request made before."""
+        earlier = job_store.find_request(connection, submission.owner, submission.request_id)
+        if earlier is not None:
+            return earlier
         session = session_store.get(connection, submission.session_id, submission.owner)
         require_active(session)
         model = model_store.get(connection, submission.model_id, submission.model_version)
@@ -180,6 +181,7 @@ class Submitter:
             rows_scored=0,
             partitions_done=0,
             partitions_total=0,
+            first_event=0,
             create_time=submission.time,
             start_time=None,
             end_time=None,

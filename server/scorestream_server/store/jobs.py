@@ -59,19 +59,23 @@ def find_request(connection: sa.Connection, owner: str, request_id: str) -> Job 
 
 def create(
     connection: sa.Connection, job: Job, session_name: str, partitions: Sequence[Partition], request_id: str
-) -> None:
-    """Insert a job, its partitions and its first event."""
+) -> Job:
+    """Insert a job, its partitions and its first event; return it with that event's number."""
     if request_id:
         requests.record(connection, job.owner, request_id, "job", job.id, job.create_time)
-    connection.execute(_INSERT, _values(job, _FIELDS))
+    event = events.record(
+        connection, events.of_job(EventType.JOB_CREATED, job, session_name, job.create_time)
+    )
+    made = dataclasses.replace(job, first_event=event.number)
+    connection.execute(_INSERT, _values(made, _FIELDS))
     if partitions:
         rows = [
             {"job_id": job.id, "idx": partition.index, "rows": partition.rows, "attempts": 0}
             for partition in partitions
         ]
         connection.execute(_INSERT_PARTITIONS, rows)
-    events.record(connection, events.of_job(EventType.JOB_CREATED, job, session_name, job.create_time))
     sessions.touch(connection, job.session_id, job.create_time)
+    return made
 
 
 def get(connection: sa.Connection, job_id: str, owner: str) -> Job:

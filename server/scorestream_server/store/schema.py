@@ -77,6 +77,7 @@ JOBS = sa.Table(
     sa.Column("rows_scored", sa.BigInteger, nullable=False),
     sa.Column("partitions_done", sa.Integer, nullable=False),
     sa.Column("partitions_total", sa.Integer, nullable=False),
+    sa.Column("first_event", sa.BigInteger, nullable=False, comment="number of its first event"),
     sa.Column("create_time", sa.Float, nullable=False),
     sa.Column("start_time", sa.Float),
     sa.Column("end_time", sa.Float),

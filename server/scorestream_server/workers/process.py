@@ -20,6 +20,7 @@ from pathlib import Path
 import platformdirs
 import pyarrow as pa
 
+from scorestream_server.device.kernel_cache import kernel_digest
 from scorestream_server.domain.errors import ErrorCode, ScorestreamError
 from scorestream_server.domain.messages import (
     CancelTask,
@@ -168,8 +169,10 @@ def main() -> None:
     faulthandler.enable()
     logging.basicConfig(level=logging.WARNING, format="worker %(process)d %(levelname)s %(message)s")
     os.nice(NICENESS)
-    cache = Path(platformdirs.user_cache_dir("scorestream")) / "numba"
-    os.environ.setdefault("NUMBA_CACHE_DIR", str(cache))
+    kernels = Path(
+        os.environ.get("NUMBA_CACHE_DIR") or platformdirs.user_cache_path("scorestream") / "kernels"
+    )
+    os.environ["NUMBA_CACHE_DIR"] = str(kernels / kernel_digest())
     end = WorkerEnd(socket.socket(fileno=arguments.socket))
     Worker(end, arguments.device, arguments.lanes).serve()
     # Lanes may be in the middle of a partition that nobody waits for any more.

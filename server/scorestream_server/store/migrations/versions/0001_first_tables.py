@@ -86,6 +86,7 @@ def upgrade() -> None:
         sa.Column("rows_scored", sa.BigInteger(), nullable=False),
         sa.Column("partitions_done", sa.Integer(), nullable=False),
         sa.Column("partitions_total", sa.Integer(), nullable=False),
+        sa.Column("first_event", sa.BigInteger(), nullable=False, comment="number of its first event"),
         sa.Column("create_time", sa.Float(), nullable=False),
         sa.Column("start_time", sa.Float(), nullable=True),
         sa.Column("end_time", sa.Float(), nullable=True),
