@@ -26,7 +26,7 @@ def main() -> None:
     for _ in range(options.runs):
         with tempfile.TemporaryDirectory() as folder:
             environment = os.environ | {"NUMBA_CACHE_DIR": str(Path(folder) / "numba")}
-            for name in seconds:
+            for times in seconds.values():
                 command = [
                     *(str(Path(sys.executable).with_name("scorestream")), "score"),
                     *(str(EXAMPLES / "credit_model.ubj"), str(EXAMPLES / "uci_credit_card.csv")),
@@ -34,7 +34,7 @@ def main() -> None:
                 ]
                 start = time.perf_counter()
                 subprocess.run(command, check=True, env=environment, stdout=subprocess.DEVNULL)
-                seconds[name].append(time.perf_counter() - start)
+                times.append(time.perf_counter() - start)
     show(
         f"scorestream score, 30,000 rows of CSV, seconds, median of {options.runs}",
         ("", "median", "highest"),

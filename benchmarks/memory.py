@@ -11,6 +11,7 @@ import statistics
 import tempfile
 import threading
 from pathlib import Path
+from typing import Self
 
 import psutil
 
@@ -29,7 +30,7 @@ class PeakMemory:
         self._watcher = threading.Thread(target=self._watch)
         self.bytes = 0
 
-    def __enter__(self) -> "PeakMemory":
+    def __enter__(self) -> Self:
         self._watcher.start()
         return self
 
