@@ -30,6 +30,9 @@ from scorestream_server.workers.pool import MAX_ATTEMPTS, WorkerLost, WorkerPool
 
 logger = logging.getLogger(__name__)
 
+STATE_PATIENCE_SECONDS = 0.02
+"""How long the news that a job runs may wait for company: a short job is told of in one transaction less."""
+
 
 class Engine:
     """Drives every job that is not final; used on the event loop only."""
@@ -118,7 +121,7 @@ class Engine:
         partition = active.take(worker_id, task_id, time.monotonic(), alone=assignment.alone)
         if active.job.state is State.PENDING:
             active.job = replace(active.job, state=State.RUNNING, start_time=time.time())
-            self._spawn(self._write_state(active.job, active.session_name))
+            self._spawn(self._write_state(active.job, active.session_name, patience=STATE_PATIENCE_SECONDS))
         self._spawn(self._run_partition(active, partition, worker_id, task_id))
 
     async def _run_partition(
@@ -133,8 +136,8 @@ class Engine:
                 raise TypeError(done)
         except WorkerLost as lost:
             self._land(active, partition)
-            await asyncio.to_thread(temporary.unlink, missing_ok=True)
             await self._retry(active, partition, str(lost))
+            await asyncio.to_thread(temporary.unlink, missing_ok=True)
         except ScorestreamError as error:
             self._land(active, partition)
             if error.code is not ErrorCode.CANCELLED:
@@ -161,20 +164,31 @@ class Engine:
         file = replace(done.file, path=str(final))
         device = next((w.device for w in self._pool.workers() if w.worker_id == worker_id), "")
         active.count(partition.index, file, device, done.lane)
-        job = active.job
+        job, now = active.job, time.time()
+        # Where nothing is to be published, the last partition and the final state are one transaction.
+        last = job.partitions_done == job.partitions_total and active.ending is None
+        ended = _succeeded(job, now) if last and not job.spec.out_table and not job.spec.destination else None
 
-        def commit(connection: sa.Connection) -> None:
+        def commit(connection: sa.Connection) -> bool:
             # The file first: a crash between the two leaves a file that the next attempt overwrites.
             commit_partition(replace(done.file, path=str(temporary)), final)
             job_store.commit_partition(
-                connection, job, active.session_name, partition.index, file, done.lane, time.time()
+                connection, job, active.session_name, partition.index, file, done.lane, now
             )
+            # Another partition's commit may have failed a moment ago.
+            if ended is None or not job_store.all_committed(connection, job.id):
+                return False
+            return job_store.change_state(connection, ended, active.session_name, now)
 
         active.committing += 1
         try:
-            await self._database.write(commit)
+            is_final = await self._database.write(commit)
         except (OSError, sa.exc.SQLAlchemyError) as error:
             self._end(active, State.FAILED, _storage_error(error))
+        else:
+            if ended is not None and is_final:
+                active.job = ended
+                self._retire(active)
         finally:
             active.committing -= 1
 
@@ -215,7 +229,7 @@ class Engine:
     def _finish_if_done(self, active: ActiveJob) -> None:
         """Go on to the end of a job when nothing of it is pending, in flight or on its way to the store."""
         busy = active.in_flight or active.committing or active.publishing is not None
-        if busy or (active.ending is None and active.pending):
+        if busy or active.finished.is_set() or (active.ending is None and active.pending):
             return
         if active.ending is None:
             active.publishing = self._spawn(self._publish(active))
@@ -237,7 +251,7 @@ class Engine:
             return
         active.job = replace(active.job, outputs=published.names)
         active.table_made = published.table
-        await self._finish(active, State.SUCCEEDED_WITH_WARNINGS if active.job.warnings else State.SUCCEEDED)
+        await self._finish(active, _succeeded(active.job, time.time()).state)
 
     async def _finish(self, active: ActiveJob, state: State) -> None:
         active.ending = state  # from here on nothing can end it otherwise
@@ -257,16 +271,23 @@ class Engine:
             active.failure = Failure(error.code.value, error.reason, error.message)
             await self._finish(active, State.FAILED)
             return
+        self._retire(active)
+
+    def _retire(self, active: ActiveJob) -> None:
+        """Let go of a job that is final in the store."""
         for worker_id in active.opened:
-            self._pool.send(worker_id, CloseJob(job.id))
-        del self._jobs[job.id]
+            self._pool.send(worker_id, CloseJob(active.job.id))
+        del self._jobs[active.job.id]
         active.finished.set()
         self.wake()
 
-    async def _write_state(self, job: Job, session_name: str, message: str = "") -> None:
+    async def _write_state(
+        self, job: Job, session_name: str, message: str = "", *, patience: float = 0.0
+    ) -> None:
         now = time.time()
         await self._database.write(
-            lambda connection: job_store.change_state(connection, job, session_name, now, message)
+            lambda connection: job_store.change_state(connection, job, session_name, now, message),
+            patience=patience,
         )
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
@@ -290,6 +311,12 @@ def _storage_error(error: Exception) -> ScorestreamError:
         if full
         else f"A partition could not be committed: {error}",
     )
+
+
+def _succeeded(job: Job, now: float) -> Job:
+    """Return a job whose rows are all committed as it is in the end."""
+    state = State.SUCCEEDED_WITH_WARNINGS if job.warnings else State.SUCCEEDED
+    return replace(job, state=state, end_time=now)
 
 
 def _farewell(job: Job) -> str:

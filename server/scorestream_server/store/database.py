@@ -5,8 +5,10 @@ transaction (a group commit), so that hundreds of small facts a second cost a fe
 """
 
 import asyncio
+import math
 import queue
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -58,9 +60,10 @@ def migrate(engine: sa.Engine) -> None:
 class _Write:
     """One operation that waits for the writer, and the future of whoever waits for it."""
 
-    def __init__(self, operation: Operation[Any], future: asyncio.Future[Any]) -> None:
+    def __init__(self, operation: Operation[Any], future: asyncio.Future[Any], due: float) -> None:
         self.operation = operation
         self.future = future
+        self.due = due
         self.result: object = None
         self.error: Exception | None = None
 
@@ -86,12 +89,16 @@ class Database:
         """Run an operation that only reads."""
         return await self._loop.run_in_executor(self._readers, self._read, operation)
 
-    async def write(self, operation: Operation[T]) -> T:
+    async def write(self, operation: Operation[T], *, patience: float = 0.0) -> T:
         """Run an operation that writes; when this returns, its effect is on the disk.
 
         An operation that raises leaves nothing behind, and does not disturb its neighbours in the batch.
+
+        Args:
+            operation: what to do.
+            patience: seconds for which it may wait for others to share a transaction with.
         """
-        write = _Write(operation, self._loop.create_future())
+        write = _Write(operation, self._loop.create_future(), time.monotonic() + patience)
         self._queue.put(write)
         return await write.future  # type: ignore[no-any-return]  # the future carries what the operation returns
 
@@ -109,11 +116,21 @@ class Database:
     def _write_loop(self) -> None:
         open_ = True
         while open_:
-            batch = [self._queue.get()]
-            while len(batch) < BATCH and batch[-1] is not None and not self._queue.empty():
-                batch.append(self._queue.get())
-            open_ = batch[-1] is not None
-            writes = [write for write in batch if write is not None]
+            writes: list[_Write] = []
+            due = math.inf
+            try:
+                # Whoever is most impatient decides how long the transaction is kept open for company.
+                while len(writes) < BATCH:
+                    write = self._queue.get(
+                        timeout=None if due == math.inf else max(0.0, due - time.monotonic())
+                    )
+                    if write is None:
+                        open_ = False
+                        break
+                    writes.append(write)
+                    due = min(due, write.due)
+            except queue.Empty:
+                pass
             if writes:
                 events = self._commit(writes)
                 self._loop.call_soon_threadsafe(self._settle, writes, events)

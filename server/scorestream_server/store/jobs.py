@@ -25,12 +25,15 @@ _FIELDS = tuple(field.name for field in dataclasses.fields(Job))
 _INSERT = sa.insert(JOBS)
 _INSERT_PARTITIONS = sa.insert(PARTITIONS)
 _GET = sa.select(JOBS).where(JOBS.c.id == sa.bindparam("job_id"), JOBS.c.owner == sa.bindparam("owner_"))
-_STATE = sa.select(JOBS.c.state).where(JOBS.c.id == sa.bindparam("job_id"))
 _UPDATE = (
     sa.update(JOBS)
     .where(JOBS.c.id == sa.bindparam("job_id"))
     .values({name: sa.bindparam(name) for name in _CHANGING})
 )
+_MISSING = sa.select(PARTITIONS.c.idx).where(
+    PARTITIONS.c.job_id == sa.bindparam("job_id_"), PARTITIONS.c.file.is_(None)
+)
+_CHANGE_STATE = _UPDATE.where(JOBS.c.state.in_(sa.bindparam("before", expanding=True)))
 _COMMIT = (
     sa.update(PARTITIONS)
     .where(
@@ -144,6 +147,11 @@ def committed(connection: sa.Connection, job_id: str, from_index: int = 0) -> di
     return {row.idx: msgspec.json.decode(row.file, type=PartitionFile) for row in rows}
 
 
+def all_committed(connection: sa.Connection, job_id: str) -> bool:
+    """Return whether no partition of a job is missing."""
+    return connection.execute(_MISSING, {"job_id_": job_id}).first() is None
+
+
 def attempts(connection: sa.Connection, job_id: str) -> dict[int, int]:
     """Return how often each partition that is not committed was tried and lost its worker."""
     query = sa.select(PARTITIONS.c.idx, PARTITIONS.c.attempts).where(
@@ -203,10 +211,10 @@ def change_state(
     Returns:
         False, and changes nothing, where the store's state may not be followed by this one.
     """
-    now = connection.execute(_STATE, {"job_id": job.id}).scalar_one()
-    if job.state not in NEXT_STATES[State(now)]:
+    before = [state.value for state, next_states in NEXT_STATES.items() if job.state in next_states]
+    values = {"job_id": job.id, "before": before, **_values(job, _CHANGING)}
+    if connection.execute(_CHANGE_STATE, values).rowcount == 0:
         return False
-    update(connection, job)
     if job.state.final:
         sessions.touch(connection, job.session_id, time)
     events.record(
