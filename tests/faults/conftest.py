@@ -14,7 +14,7 @@ ROWS = 400_000
 
 @pytest.fixture(scope="session")
 def forest(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a model of 150 trees, slow enough to be interrupted."""
+    """Return a model of deep trees, which are walked and therefore slow enough to be interrupted."""
     rng = np.random.default_rng(3)
     data = xgboost.DMatrix(
         rng.normal(size=(3000, FEATURES)),
@@ -22,7 +22,7 @@ def forest(tmp_path_factory: pytest.TempPathFactory) -> Path:
         feature_names=[f"f{i}" for i in range(FEATURES)],
     )
     path = tmp_path_factory.mktemp("forest") / "model.ubj"
-    xgboost.train({"max_depth": 6, "nthread": 2}, data, 150).save_model(path)
+    xgboost.train({"max_depth": 12, "nthread": 2}, data, 120).save_model(path)
     return path
 
 
