@@ -15,7 +15,9 @@ from scorestream_server.domain.errors import ScorestreamError
 from scorestream_server.domain.model import ColumnType, Feature, ModelKind, OutputColumn
 from scorestream_server.scoring.expression import (
     ExpressionScorer,
+    compile_conditions,
     compile_score_code,
+    compile_where,
     score_code_schema,
     where_columns,
 )
@@ -225,3 +227,16 @@ def test_the_parser_is_imported_only_when_there_is_something_to_parse() -> None:
     """A worker that scores forests alone does not pay for importing the parser."""
     code = "import sys, scorestream_server.scoring.expression; sys.exit('sqlglot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_terms_of_a_where_are_conditions_of_their_own() -> None:
+    """Each term of a top-level AND comes with just its columns; together they keep what the whole keeps."""
+    rows = pa.table({"a": [1, 2, 3, None], "b": [1.0, 5.0, 9.0, 9.0], "c": ["x", "y", "x", "x"]})
+    text = "a >= 2 AND (b > 4 OR c = 'y') AND NOT (a = 9 AND b = 9)"
+    conditions = compile_conditions(text, rows.schema)
+    assert sorted(columns for _, columns in conditions) == [("a",), ("a", "b"), ("b", "c")]
+    kept = rows
+    for expression, _ in conditions:
+        kept = kept.filter(expression)
+    assert kept == rows.filter(compile_where(text, rows.schema))
+    assert kept["a"].to_pylist() == [2, 3]

@@ -13,7 +13,7 @@ The rules of the language, on every device:
 
 import difflib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from scorestream_server.device.base import Lane
-from scorestream_server.device.program import Program
+from scorestream_server.device.program import Output, Program
 from scorestream_server.device.program_types import Op, Type
 from scorestream_server.domain.errors import FieldFault, ScorestreamError, invalid
 from scorestream_server.domain.model import ColumnType, Feature, ModelKind, ModelSchema, OutputColumn
@@ -183,6 +183,39 @@ def compile_where(text: str, schema: pa.Schema) -> pc.Expression:
         ScorestreamError: INVALID_ARGUMENT with line and column, as `compile_score_code`; UNKNOWN_COLUMN.
     """
     return to_arrow(where_program(text, schema), schema)
+
+
+def compile_conditions(text: str, schema: pa.Schema) -> list[tuple[pc.Expression, tuple[str, ...]]]:
+    """Return a predicate as filters that must all hold, each with the columns that it reads.
+
+    One for each term of a top-level AND: a reader can skip a row group for any one of them.
+
+    Raises:
+        ScorestreamError: as `compile_where`.
+    """
+    program = where_program(text, schema)
+    conditions = []
+    open_places = [program.outputs[0].node]
+    while open_places:
+        place = open_places.pop()
+        if program.nodes[place].op is Op.AND:
+            open_places += program.nodes[place].args
+            continue
+        term = replace(program, outputs=(Output("where", place),))
+        conditions.append((to_arrow(term, schema), _columns_of(term)))
+    return conditions
+
+
+def _columns_of(program: Program) -> tuple[str, ...]:
+    """Return the columns that a program's output depends on."""
+    places, columns = {program.outputs[0].node}, set()
+    for place in range(program.outputs[0].node, -1, -1):
+        if place in places:
+            node = program.nodes[place]
+            places.update(node.args)
+            if node.op is Op.COLUMN:
+                columns.add(program.inputs[node.value].name)
+    return tuple(sorted(columns))
 
 
 def where_program(text: str, schema: pa.Schema) -> Program:

@@ -13,7 +13,7 @@ from scorestream_server.domain.errors import ErrorCode, ScorestreamError
 from scorestream_server.domain.messages import OpenJob, RunPartition
 from scorestream_server.domain.table import PartitionFile
 from scorestream_server.scoring.base import Scorer
-from scorestream_server.scoring.expression import compile_where, where_columns
+from scorestream_server.scoring.expression import compile_conditions
 from scorestream_server.scoring.load import load_scorer
 from scorestream_server.tables.reading import Condition, TableReader
 from scorestream_server.tables.results import write_partition
@@ -48,7 +48,7 @@ class OpenedJobs:
         job = self._jobs[task.job_id]
         scorer = self._scorer(job)
         columns = pa.ipc.read_schema(pa.py_buffer(job.table.schema))
-        where = [Condition(compile_where(job.where, columns), where_columns(job.where))] if job.where else []
+        where = [Condition(*found) for found in compile_conditions(job.where, columns)] if job.where else []
         schema = pa.ipc.read_schema(pa.py_buffer(job.result_schema))
         wanted = list(dict.fromkeys([*job.columns, *job.keep]))
 
