@@ -1,5 +1,6 @@
 """The jobs that a worker knows: their models, loaded once, and how to score a partition of each."""
 
+import functools
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
@@ -48,7 +49,7 @@ class OpenedJobs:
         job = self._jobs[task.job_id]
         scorer = self._scorer(job)
         columns = pa.ipc.read_schema(pa.py_buffer(job.table.schema))
-        where = [Condition(*found) for found in compile_conditions(job.where, columns)] if job.where else []
+        where = _conditions(job.where, columns)
         schema = pa.ipc.read_schema(pa.py_buffer(job.result_schema))
         wanted = list(dict.fromkeys([*job.columns, *job.keep]))
 
@@ -82,3 +83,9 @@ class OpenedJobs:
                 future.set_exception(error)
                 raise
         return future.result()
+
+
+@functools.lru_cache(maxsize=256)
+def _conditions(where: str, columns: pa.Schema) -> list[Condition]:
+    """Compile a job's filter once for all of its partitions."""
+    return [Condition(*found) for found in compile_conditions(where, columns)] if where else []
