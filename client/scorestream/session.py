@@ -135,6 +135,7 @@ class Session:
         replace: bool = False,
         name: str = "",
         priority: Priority | str = Priority.NORMAL,
+        partition_rows: int = 0,
     ) -> Job:
         """Start a scoring job and return at once; the job goes on even if this client leaves.
 
@@ -151,6 +152,8 @@ class Session:
             replace: whether an output that exists is replaced.
             name: the job's name; empty: the server makes one up.
             priority: ``low``, ``normal`` or ``high``.
+            partition_rows: input rows between two commits, at most, so that rows can be read in steps of this size;
+                0: the server decides by the model's cost. Small ones cost throughput.
 
         Raises:
             NotFoundError: the model or the table is not there.
@@ -167,6 +170,7 @@ class Session:
             keep=keep,
             replace=replace,
             priority=_priority(priority),
+            partition_rows=partition_rows,
         )
         if out:
             spec.out_table = out

@@ -86,7 +86,7 @@ def schedule(
     loads = {worker.worker_id: worker for worker in workers}
     assignments: list[Assignment] = []
     while ready:
-        room = [load for load in loads.values() if _has_room(load)]
+        room = [load for load in loads.values() if has_room(load)]
         if not room:
             break
         job = min(ready.values(), key=lambda job: _urgency(job, shares, now))
@@ -121,7 +121,8 @@ def _urgency(job: ReadyJob, shares: Mapping[str, float], now: float) -> tuple[fl
     return (-min(job.priority + risen, Priority.HIGH), shares[job.session_id], job.order)
 
 
-def _has_room(load: WorkerLoad) -> bool:
+def has_room(load: WorkerLoad) -> bool:
+    """Return whether a worker takes another partition."""
     return not load.reserved and load.in_flight < load.lanes + PREFETCH
 
 

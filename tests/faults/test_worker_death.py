@@ -9,6 +9,9 @@ import scorestream
 from scorestream import EventType, State
 from served import served, workers_of
 
+ROWS_AT_ONCE = 20_000
+"""Small partitions: there is always one in flight to be hit, and some to come."""
+
 
 def test_a_killed_worker_costs_nothing(tmp_path: Path, forest: Path, customers: Path) -> None:
     """Scores, order and count are those of an undisturbed run, in the stream, the table and the file."""
@@ -17,11 +20,15 @@ def test_a_killed_worker_costs_nothing(tmp_path: Path, forest: Path, customers: 
         session = client.create_session("faults")
         model = client.register_model("forest", path=forest)
         table = session.load_table(customers, name="customers")
-        calm = session.score(model, table, keep=["id"], out_path=tmp_path / "calm.parquet")
+        calm = session.score(
+            model, table, keep=["id"], partition_rows=ROWS_AT_ONCE, out_path=tmp_path / "calm.parquet"
+        )
         calm.wait()
 
-        job = session.score(model, table, keep=["id"], out="scored")
-        disturbed = session.score(model, table, keep=["id"], out_path=tmp_path / "disturbed.parquet")
+        job = session.score(model, table, keep=["id"], partition_rows=ROWS_AT_ONCE, out="scored")
+        disturbed = session.score(
+            model, table, keep=["id"], partition_rows=ROWS_AT_ONCE, out_path=tmp_path / "disturbed.parquet"
+        )
         kills = 0
         for event in disturbed.watch():
             if (
@@ -59,9 +66,9 @@ def test_jobs_of_a_killed_server_go_on(tmp_path: Path, forest: Path, customers: 
         session = client.create_session("faults")
         model = client.register_model("forest", path=forest)
         table = session.load_table(customers, name="customers")
-        calm = session.score(model, table, keep=["id"])
+        calm = session.score(model, table, keep=["id"], partition_rows=ROWS_AT_ONCE)
         expected = pa.Table.from_batches(calm.results()).combine_chunks()
-        job = session.score(model, table, keep=["id"], out="scored")
+        job = session.score(model, table, keep=["id"], partition_rows=ROWS_AT_ONCE, out="scored")
         seen = 0
         for event in job.watch():
             seen = event.number

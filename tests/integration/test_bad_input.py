@@ -348,6 +348,26 @@ def test_streams_that_break_off_leave_nothing(
     assert client.models("half") == []
 
 
+def test_partition_sizes_are_checked(
+    table: scorestream.Table, session: scorestream.Session, model: scorestream.Model
+) -> None:
+    """A size is kept to, and one that makes no sense is refused."""
+    job = session.score(model, table, partition_rows=1)
+    assert job.wait().info.partitions_total == 2
+    refused(
+        scorestream.InvalidArgumentError,
+        "INVALID_PARTITION_ROWS",
+        by=lambda: session.score(model, table, partition_rows=-1),
+    )
+    session.load_table(pa.table({name: [0.0] * 200_000 for name in "abc"}), name="many")
+    refused(
+        scorestream.InvalidArgumentError,
+        "TOO_MANY_PARTITIONS",
+        "at least 2 rows",
+        by=lambda: session.score(model, "many", partition_rows=1),
+    )
+
+
 def test_page_tokens_and_sizes_are_checked(client: scorestream.Client) -> None:
     """A token that the server did not give is refused."""
     with grpc.insecure_channel(client.address) as channel:

@@ -13,7 +13,6 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
-import pytest
 import pytest_asyncio
 
 from scorestream_server.device.cpu import CpuDevice
@@ -39,7 +38,6 @@ from scorestream_server.domain.messages import (
 from scorestream_server.domain.model import Model
 from scorestream_server.domain.session import Session, SessionState
 from scorestream_server.domain.table import Table
-from scorestream_server.engine import active as active_module
 from scorestream_server.engine.engine import Engine
 from scorestream_server.engine.submit import Submission, Submitter
 from scorestream_server.scoring.load import inspect_model
@@ -188,6 +186,7 @@ class Bench:
             "out_path": "",
             "replace": False,
             "priority": Priority.NORMAL,
+            "partition_rows": PARTITION_ROWS,
             "request_id": "",
             "time": 1.0,
         }
@@ -212,11 +211,7 @@ class Bench:
 
 
 @pytest_asyncio.fixture
-async def bench(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Bench]:
-    monkeypatch.setattr(active_module, "partition_rows", lambda _rows, _cost: PARTITION_ROWS)
-    monkeypatch.setattr(
-        "scorestream_server.engine.submit.partition_rows", lambda _rows, _cost: PARTITION_ROWS
-    )
+async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     directory = DataDirectory(tmp_path / "data")
     directory.models.mkdir(parents=True)
     store = open_engine(directory.database_url)

@@ -25,10 +25,11 @@ def test_partitions_stay_within_their_bounds(rows: int, cost: float) -> None:
         (0, 100.0, 0),
         (100, 100.0, 1),
         (50_000, 100.0, 1),
-        (200_000, 100.0, 4),
+        (50_000, 667.0, 1),
+        (1_000_000, 100.0, 5),
         (5_000_000, 100.0, 20),
         (5_000_000, 1.0, 20),
-        (30_000, 500.0, 3),
+        (5_000_000, 667.0, 50),
     ],
 )
 def test_known_tables(rows: int, cost: float, partitions: int) -> None:

@@ -218,6 +218,7 @@ class JobSpec(_message.Message):
     OUT_PATH_FIELD_NUMBER: _builtins.int
     REPLACE_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
+    PARTITION_ROWS_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Model to score with: `models/{model}` for its newest version at the time of creation, or
     `models/{model}/versions/{version}`. The job keeps the version that it resolved to. Required.
@@ -236,6 +237,10 @@ class JobSpec(_message.Message):
     """Whether an output that exists is replaced. False: the request is refused with ALREADY_EXISTS."""
     priority: Global___Priority.ValueType
     """Priority class. Unset means PRIORITY_NORMAL."""
+    partition_rows: _builtins.int
+    """Input rows of a partition, at most, so that rows are committed and can be read in steps of this size; 0: the
+    server decides by the model's cost. Small partitions show rows sooner and cost throughput.
+    """
     @_builtins.property
     def keep(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Input columns that are carried into the result, before the score columns, in this order."""
@@ -251,10 +256,11 @@ class JobSpec(_message.Message):
         out_path: _builtins.str = ...,
         replace: _builtins.bool = ...,
         priority: Global___Priority.ValueType = ...,
+        partition_rows: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["out_path", b"out_path", "out_table", b"out_table", "output", b"output"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["keep", b"keep", "model", b"model", "out_path", b"out_path", "out_table", b"out_table", "output", b"output", "priority", b"priority", "replace", b"replace", "table", b"table", "where", b"where"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["keep", b"keep", "model", b"model", "out_path", b"out_path", "out_table", b"out_table", "output", b"output", "partition_rows", b"partition_rows", "priority", b"priority", "replace", b"replace", "table", b"table", "where", b"where"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_output: _TypeAlias = _typing.Literal["out_table", "out_path"]  # noqa: Y015
     _WhichOneofArgType_output: _TypeAlias = _typing.Literal["output", b"output"]  # noqa: Y015

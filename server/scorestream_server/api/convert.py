@@ -79,6 +79,7 @@ def job(value: Job) -> job_pb2.Job:
             keep=spec.keep,
             replace=spec.replace,
             priority=job_pb2.Priority.Value(f"PRIORITY_{spec.priority.name}"),
+            partition_rows=spec.partition_rows,
             **output,
         ),
         state=state(value.state),

@@ -45,6 +45,9 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
         if faults:
             shown = " and ".join(fault.field for fault in faults)
             raise invalid("MISSING_FIELD", f"A job needs {shown}.", faults)
+        if spec.partition_rows < 0:
+            fault = FieldFault("spec.partition_rows", "negative")
+            raise invalid("INVALID_PARTITION_ROWS", "partition_rows must not be negative.", [fault])
         if len(spec.keep) > MOST_KEPT:
             raise invalid("TOO_MANY_COLUMNS", f"keep names more than {MOST_KEPT} columns.")
         model_id, model_version = names.model_version("spec.model", spec.model)
@@ -66,6 +69,7 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
             out_path=spec.out_path if spec.HasField("out_path") else "",
             replace=spec.replace,
             priority=convert.priority(spec.priority),
+            partition_rows=spec.partition_rows,
             request_id=names.check_request_id(request.request_id),
             time=time.time(),
         )

@@ -12,10 +12,11 @@ from scorestream_server.domain.model import Model
 from scorestream_server.domain.table import Partition, PartitionFile, Table, TableData
 from scorestream_server.scheduler import ReadyJob
 
-SMALLEST_WORK = 1 << 22
-LARGEST_WORK = 1 << 25
-"""Tree visits (rows times the model's cost) of a partition: at some 500 million a second and lane, from
-8 ms, below which commits would cost more than scores, to 70 ms, above which a short job would wait."""
+SMALLEST_WORK = 1 << 24
+LARGEST_WORK = 1 << 26
+"""Tree visits (rows times the model's cost) of a partition: at some 500 million a second and lane, from 33 ms, below
+which the commit (7 ms of processor time, measured) would weigh too much, to 130 ms, above which a short job would
+wait too long for a lane."""
 LARGEST_PARTITION = 1 << 18
 PARTITIONS_WANTED = 16
 """A job is cut into about this many where its size allows, so that rows show early and lanes share it."""

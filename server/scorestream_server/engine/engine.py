@@ -21,7 +21,7 @@ from scorestream_server.domain.messages import CancelTask, CloseJob, PartitionDo
 from scorestream_server.domain.table import Partition
 from scorestream_server.engine.active import ActiveJob
 from scorestream_server.engine.output import OutputWriter
-from scorestream_server.scheduler import Assignment, WorkerLoad, schedule
+from scorestream_server.scheduler import Assignment, WorkerLoad, has_room, schedule
 from scorestream_server.store import jobs as job_store
 from scorestream_server.store import tables as table_store
 from scorestream_server.store.database import Database
@@ -93,9 +93,6 @@ class Engine:
                 self._dispatch(assignment)
 
     def _decide(self) -> list[Assignment]:
-        ready = [job for job in (active.ready() for active in self._jobs.values()) if job is not None]
-        if not ready:
-            return []
         held: dict[int, list[bool]] = {}
         for active in self._jobs.values():
             for flight in active.in_flight.values():
@@ -109,6 +106,10 @@ class Engine:
             )
             for worker in self._pool.workers()
         ]
+        # Most looks find no room: with hundreds of jobs that is worth knowing before they are all gone through.
+        if not any(map(has_room, loads)):
+            return []
+        ready = [job for job in (active.ready() for active in self._jobs.values()) if job is not None]
         assignments, self._shares = schedule(ready, loads, self._shares, time.monotonic())
         return assignments
 

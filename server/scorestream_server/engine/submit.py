@@ -11,7 +11,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from scorestream_server.domain.data_directory import DataDirectory
-from scorestream_server.domain.errors import precondition
+from scorestream_server.domain.errors import invalid, precondition
 from scorestream_server.domain.job import Job, JobSpec, Priority, State
 from scorestream_server.domain.messages import OpenJob
 from scorestream_server.domain.model import Model
@@ -31,10 +31,12 @@ from scorestream_server.tables.paths import DataRoots
 from scorestream_server.tables.plan import plan_partitions
 from scorestream_server.tables.publish import check_output
 
+MOST_PARTITIONS = 100_000
+
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A request for a job, its names checked; `model_version` 0 is the newest."""
+    """A request for a job, its names checked; 0 as `model_version` is the newest, as `partition_rows` our choice."""
 
     job_id: str
     name: str
@@ -49,6 +51,7 @@ class Submission:
     out_path: str
     replace: bool
     priority: Priority
+    partition_rows: int
     request_id: str
     time: float
 
@@ -167,7 +170,7 @@ class Submitter:
             destination,
             submission.replace,
             submission.priority,
-            partition_rows(table.data.rows, model.schema.cost),
+            _partition_rows(submission.partition_rows, table.data.rows, model.schema.cost),
         )
         job = Job(
             id=submission.job_id,
@@ -220,6 +223,17 @@ class Submitter:
 
     def _model_path(self, model: Model) -> Path:
         return self._directory.models / model.file_name
+
+
+def _partition_rows(asked: int, rows: int, cost: float) -> int:
+    """Return the size of a partition, as asked for if the number of partitions stays bearable."""
+    if rows > asked * MOST_PARTITIONS > 0:
+        raise invalid(
+            "TOO_MANY_PARTITIONS",
+            f"Partitions of {asked} rows would be more than {MOST_PARTITIONS}; ask for at least "
+            f"{-(-rows // MOST_PARTITIONS)} rows, or leave it to the server.",
+        )
+    return asked or partition_rows(rows, cost)
 
 
 def _remove_leftovers(folder: Path) -> None:
