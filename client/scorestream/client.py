@@ -15,6 +15,7 @@ from scorestream.private_server import PrivateServer
 from scorestream.records import Event, StatusRow
 from scorestream.v1 import job_service_pb2, model_service_pb2, session_service_pb2
 from scorestream.wire import (
+    checked_address,
     job_info,
     job_name,
     model_id_of,
@@ -249,8 +250,11 @@ def connect(address: str = DEFAULT_ADDRESS, *, patience: float = DEFAULT_PATIENC
     Args:
         address: ``host:port``.
         patience: seconds for which a call or a subscription is tried again while no server answers.
+
+    Raises:
+        InvalidArgumentError: `address` is no address.
     """
-    return Client(Connection(address, patience=patience))
+    return Client(Connection(checked_address(address), patience=patience))
 
 
 def local(data_dir: str | Path | None = None, device: str = "auto", workers: int | None = None) -> Client:
@@ -265,6 +269,7 @@ def local(data_dir: str | Path | None = None, device: str = "auto", workers: int
 
     Raises:
         FailedPreconditionError: the server's dependencies are not installed.
+        InvalidArgumentError: the server refused `device` or `workers`.
         UnavailableError: the server did not start; the message ends with its last words.
     """
     server = transport.run(PrivateServer, data_dir, device, workers)

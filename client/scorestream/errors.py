@@ -49,7 +49,11 @@ class ScorestreamError(Exception):
         self.metadata = dict(metadata or {})
 
     def __str__(self) -> str:
-        told = [fault for fault in self.faults if fault.description not in self.message]
+        told = [
+            fault
+            for fault in self.faults
+            if fault.description not in self.message or fault.field not in self.message
+        ]
         return "\n".join([self.message, *(f"  - {fault}" for fault in told)])
 
 

@@ -12,7 +12,7 @@ import weakref
 from collections.abc import Sequence
 from pathlib import Path
 
-from scorestream.errors import FailedPreconditionError, UnavailableError
+from scorestream.errors import FailedPreconditionError, InvalidArgumentError, UnavailableError
 
 START_SECONDS = 120.0
 STOP_SECONDS = 15.0
@@ -27,6 +27,7 @@ SERVER_NEEDS = (
     "treelite",
 )
 LOG_TAIL_LINES = 20
+WRONG_USAGE = 2
 
 
 def require_server() -> None:
@@ -56,6 +57,7 @@ class PrivateServer:
 
     Raises:
         FailedPreconditionError: its dependencies are not installed.
+        InvalidArgumentError: it refused `device` or `workers`.
         UnavailableError: it did not start; the message ends with its last words.
     """
 
@@ -115,6 +117,13 @@ def _address(process: subprocess.Popen[bytes], log: Path) -> str:
     except (ValueError, KeyError, TypeError):
         process.kill()
         process.wait()
+        if process.returncode == WRONG_USAGE:
+            # argparse's last line is the reason; what stands before it is about flags that nobody typed.
+            raise InvalidArgumentError(
+                "The private server did not start: "
+                + log.read_text(errors="replace").rpartition("error: ")[2].strip(),
+                reason="SERVER_REFUSED",
+            ) from None
         tail = "\n".join(log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:])
         how = (
             f"it ended with code {process.returncode}"
@@ -148,17 +157,24 @@ def _first_line(process: subprocess.Popen[bytes], until: float) -> bytes:
 
 
 def _stop(process: subprocess.Popen[bytes], temporary: Path | None) -> None:
-    """End the process, politely first, and remove its directory if it was a temporary one."""
+    """End the process, politely first, and remove its directory if it was a temporary one.
+
+    A Ctrl-C meanwhile makes it less polite, and is raised when all is done.
+    """
+    interrupted: KeyboardInterrupt | None = None
     if process.stdin is not None:
         process.stdin.close()
-    for harder in (process.terminate, process.kill):
+    for harder in (process.terminate, process.kill, None):
         try:
-            process.wait(STOP_SECONDS)
+            process.wait(STOP_SECONDS if harder else None)
             break
-        except subprocess.TimeoutExpired:
-            harder()
-    process.wait()
+        except (subprocess.TimeoutExpired, KeyboardInterrupt) as error:
+            interrupted = error if isinstance(error, KeyboardInterrupt) else interrupted
+            if harder is not None:
+                harder()
     if process.stdout is not None:
         process.stdout.close()
     if temporary is not None:
         shutil.rmtree(temporary, ignore_errors=True)
+    if interrupted is not None:
+        raise interrupted

@@ -1,14 +1,14 @@
 """How progress is told to a person: numbers, durations, lines and status tables."""
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Sequence
 
-from rich import box
-from rich.table import Table
+from rich.console import Group, RenderableType
 from rich.text import Text
 
+from scorestream.fitting import Column, fitted, table_of
 from scorestream.records import Event, State, StatusRow
 
-WIDE = 150
 BAR_CELLS = 12
 COLOUR = {
     State.PENDING: "dim",
@@ -40,7 +40,7 @@ def rate_text(rows_per_second: float) -> str:
     """Return a rate as a person writes it: ``850/s``, ``12.3 k/s``, ``4.56 M/s``; none is ``-``."""
     if rows_per_second <= 0:
         return "-"
-    for unit, name in ((1e6, " M/s"), (1e3, " k/s")):
+    for unit, name in ((1e9, " G/s"), (1e6, " M/s"), (1e3, " k/s")):
         if rows_per_second >= unit:
             return f"{rows_per_second / unit:.3g}{name}"
     return f"{rows_per_second:.0f}/s"
@@ -67,68 +67,81 @@ def event_line(event: Event) -> str:
     return "  ".join(part for part in parts if part)
 
 
-def status_table(rows: Iterable[StatusRow], width: int = WIDE, title: str | None = None) -> Table:
+def status_table(
+    rows: Sequence[StatusRow], width: int | None = None, most: int | None = None
+) -> RenderableType:
     """Return a status report to print with rich.
 
     Args:
         rows: what `action_status` or `status` returned.
-        width: cells across; a narrow table leaves out ids, actions, lanes and result rows.
-        title: a line above it.
+        width: cells across; columns that do not fit are left out, and messages then stand below the table.
+            None: no limit, for files and pipes.
+        most: rows to show; jobs that are not final come first, and a line says what was left out.
     """
-    wide = width >= WIDE
-    table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False)
-    for name, shown, right in _columns(wide=wide):
-        if shown:
-            table.add_column(name, justify="right" if right else "left", no_wrap=name != "message")
-    for row in rows:
-        cells: Sequence[str] = (
-            row.session,
-            row.session_id,
-            row.job or "(no job)",
-            row.action,
-            "-" if row.state is None else row.state.value,
+    shown, left_out = _shortened(rows, most)
+    cells = [_status_cells(row) for row in shown]
+    columns = list(STATUS_COLUMNS)
+    if width is None:
+        # A bar moves; where nothing does, the numbers say more.
+        places = [place for place, column in enumerate(columns) if column.name]
+    else:
+        places = fitted(columns, cells, width)
+    below = [left_out] if left_out else []
+    if all(columns[place].name != "message" for place in places):
+        below += [f"{row.job or row.session}: {row.message}" for row in shown if row.message]
+    # As Text, so that brackets in a name or a message are not taken for markup.
+    return Group(table_of(columns, cells, places), *(Text(line) for line in below))
+
+
+STATUS_COLUMNS = (
+    Column("session", 0),
+    Column("uuid", 12),
+    Column("job", 1),
+    Column("action", 14),
+    Column("state", 2, least=9),
+    Column("", 8, least=BAR_CELLS),
+    Column("rows done", 7, right=True),
+    Column("rows total", 10, right=True),
+    Column("percent", 3, right=True),
+    Column("rows/s", 4, right=True, least=8),
+    Column("elapsed", 6, right=True),
+    Column("remaining", 5, right=True),
+    Column("device", 11),
+    Column("lane", 13),
+    Column("message", 9, wraps=True),
+)
+"""What a status table shows, in order; the bar has no heading."""
+
+
+def _status_cells(row: StatusRow) -> list[Text]:
+    """Return a row's cells, one for each of `STATUS_COLUMNS`."""
+    state = "-" if row.state is None else row.state.value
+    numbers = ["", *["-"] * 6]
+    if row.state is not None:
+        numbers = [
             _bar(row.percent),
             f"{row.rows_done:,}",
             f"{row.rows_total:,}",
             f"{row.percent:.0f} %",
             rate_text(row.rows_per_second),
             seconds_text(row.elapsed),
-            seconds_text(row.remaining),
-            row.device,
-            row.lane,
-            row.message,
-        )
-        colour = "" if row.state is None else COLOUR[row.state]
-        # As Text, so that brackets in a name or a message are not taken for markup.
-        table.add_row(
-            *(
-                Text(cell, style=colour if name == "state" else "")
-                for cell, (name, shown, _) in zip(cells, _columns(wide=wide), strict=True)
-                if shown
-            )
-        )
-    return table
+            "-" if row.state.final else seconds_text(row.remaining),
+        ]
+    cells = [row.session, row.session_id, row.job or "(no job)", row.action or "-", state, *numbers]
+    texts = [Text(cell) for cell in (*cells, row.device, row.lane, row.message)]
+    if row.state is not None:
+        texts[4].stylize(COLOUR[row.state])
+    return texts
 
 
-def _columns(*, wide: bool) -> list[tuple[str, bool, bool]]:
-    """Return each column's name, whether it is shown, and whether it is set to the right."""
-    return [
-        ("session", True, False),
-        ("uuid", wide, False),
-        ("job", True, False),
-        ("action", wide, False),
-        ("state", True, False),
-        ("", not wide, False),
-        ("rows done", wide, True),
-        ("rows total", True, True),
-        ("percent", True, True),
-        ("rows/s", True, True),
-        ("elapsed", True, True),
-        ("remaining", wide, True),
-        ("device", wide, False),
-        ("lane", wide, False),
-        ("message", wide, False),
-    ]
+def _shortened(rows: Sequence[StatusRow], most: int | None) -> tuple[list[StatusRow], str]:
+    """Return at most `most` rows, those of jobs that are not final first, and a line about the others."""
+    if most is None or len(rows) <= most:
+        return list(rows), ""
+    busy_first = sorted(rows, key=lambda row: row.state is None or row.state.final)
+    others = Counter("no job" if row.state is None else row.state.value for row in busy_first[most:])
+    told = ", ".join(f"{count} {state}" for state, count in others.items())
+    return busy_first[:most], f"and {len(rows) - most} more: {told}"
 
 
 def _bar(percent: float) -> str:

@@ -31,10 +31,21 @@ from scorestream.v1 import event_pb2, job_pb2, model_pb2, session_pb2, session_s
 
 Value = TypeVar("Value", bound=enum.StrEnum)
 
+ADDRESS = re.compile(r"(?:[^\s:/\[\]]+|\[[0-9A-Fa-f:.]+\]):(?P<port>\d{1,5})")
 MODEL = re.compile(r"(?P<name>[^@/\s]+)(?:@(?P<version>[1-9]\d{0,8}))?")
 RESOURCE = re.compile(r"models/(?P<name>[^/]+)(?:/versions/(?P<version>\d+))?")
 TABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 MAX_NAME = 128
+
+
+def checked_address(address: str) -> str:
+    """Return the address if it is ``host:port``, and raise InvalidArgumentError if it is not."""
+    match = ADDRESS.fullmatch(address)
+    if match is None or not 0 < int(match["port"]) < 1 << 16:
+        raise InvalidArgumentError(
+            f"{address!r} is no address; write host:port, for example 127.0.0.1:8500.", reason="BAD_ADDRESS"
+        )
+    return address
 
 
 def session_name(session: str) -> str:
@@ -250,11 +261,21 @@ def error_from_rpc(error: grpc.RpcError, address: str) -> ScorestreamError:
     code, message = error.code().name, error.details() or ""
     reason, metadata, faults = _details(error)
     if code == "UNAVAILABLE" and not reason:
-        reason, message = "NO_ANSWER", f"No scorestream server answers at {address}: {message}"
+        reason = "NO_ANSWER"
+        message = (
+            f"No scorestream server answers at {address} ({_plainly(message)}). Is the address right? "
+            "A server is started with: scorestream serve"
+        )
     if message == "Deadline Exceeded":
         reason, message = "TIMED_OUT", "What was waited for did not happen in the time that was given."
     kind = ERROR_OF_CODE.get(code, UnknownError)
     return kind(message or code, code=code, reason=reason, faults=faults, metadata=metadata)
+
+
+def _plainly(message: str) -> str:
+    """Return what the system said in a message of gRPC's, where it can be found; the rest is about its insides."""
+    found = re.search(r"connection refused|[^:\[\]]*not found|[^:\[\]]*timed? ?out", message, re.IGNORECASE)
+    return (found[0] if found else message).strip().lower()
 
 
 def _details(error: grpc.RpcError) -> tuple[str, Mapping[str, str], list[Fault]]:

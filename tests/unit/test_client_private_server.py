@@ -6,6 +6,7 @@ and server process (one JSON line when ready, gone when its input ends), and fai
 
 import asyncio
 import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -122,6 +123,38 @@ def test_a_failed_start_shows_its_last_words(stand_in: Path, program: str, said:
         PrivateServer()
     assert ("the disk is full" in caught.value.message) == ("disk" in program)
     assert caught.value.reason == "SERVER_DID_NOT_START"
+
+
+def test_a_refused_flag_is_said_in_one_sentence(stand_in: Path) -> None:
+    """Usage lines are about flags that nobody typed; the reason is what counts."""
+    stand_in.write_text(
+        "import argparse; parser = argparse.ArgumentParser(); parser.error('--device gpu: no such')"
+    )
+    with pytest.raises(
+        scorestream.InvalidArgumentError, match=r"^The private server did not start: --device gpu: no such$"
+    ):
+        PrivateServer(device="gpu")
+
+
+def test_an_interrupt_while_it_stops_leaves_nothing_behind(
+    stand_in: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C makes the end less polite; process and directory are gone all the same."""
+    stand_in.write_text(STUBBORN)
+    server = PrivateServer()
+    waits = iter([KeyboardInterrupt])
+    wait = subprocess.Popen.wait
+
+    def interrupted(process: subprocess.Popen[bytes], timeout: float | None = None) -> int:
+        for error in waits:
+            raise error
+        return wait(process, timeout)
+
+    monkeypatch.setattr(subprocess.Popen, "wait", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        server.stop()
+    assert not processes_of(server.data_dir)
+    assert not server.data_dir.exists()
 
 
 def test_a_start_that_takes_too_long_is_given_up(stand_in: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,13 +1,14 @@
 """Numbers, lines and tables that a person reads."""
 
 import io
+import re
 from datetime import UTC, datetime
 
 import pytest
 from rich.console import Console
 
 from scorestream import Event, EventType, State, StatusRow
-from scorestream.progress import WIDE, bytes_text, event_line, rate_text, seconds_text, status_table
+from scorestream.progress import bytes_text, event_line, rate_text, seconds_text, status_table
 
 ROWS = [
     StatusRow(
@@ -30,10 +31,10 @@ ROWS = [
 ]
 
 
-def printed(width: int) -> str:
-    """Return the status table as a terminal of that width shows it."""
-    console = Console(file=io.StringIO(), width=width)
-    console.print(status_table(ROWS, width))
+def printed(width: int | None, rows: list[StatusRow] = ROWS, most: int | None = None) -> str:
+    """Return the status table as a terminal of that width shows it, or as a file has it."""
+    console = Console(file=io.StringIO(), width=width or 10_000)
+    console.print(status_table(rows, width, most))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -55,7 +56,8 @@ def test_durations(seconds: float | None, text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rate", "text"), [(0, "-"), (850, "850/s"), (12_345, "12.3 k/s"), (4_560_000, "4.56 M/s")]
+    ("rate", "text"),
+    [(0, "-"), (850, "850/s"), (12_345, "12.3 k/s"), (4_560_000, "4.56 M/s"), (1.29e9, "1.29 G/s")],
 )
 def test_rates(rate: float, text: str) -> None:
     assert rate_text(rate) == text
@@ -66,37 +68,42 @@ def test_sizes(size: int, text: str) -> None:
     assert bytes_text(size) == text
 
 
-def test_a_wide_status_table_has_every_column() -> None:
-    """All that a status row says is on the screen, in the order of the list of features."""
-    lines = printed(WIDE + 20).splitlines()
+def test_a_status_table_in_a_file_has_every_column() -> None:
+    """All that a status row says is there, in the order of the list of features; nothing is wrapped."""
+    heading, _, row, *others = printed(None).splitlines()
     heads = ["session", "uuid", "job", "action", "state", "rows done", "rows total", "percent"]
     heads += ["rows/s", "elapsed", "remaining", "device", "lane", "message"]
-    places = [lines[1].index(f" {head} ") for head in heads]
-    assert places == sorted(places)
-    row = next(line for line in lines if "job_seg1" in line)
-    for cell in (
-        "5f2c",
-        "score",
-        "RUNNING",
-        "50,000",
-        "200,000",
-        "25 %",
-        "123 k/s",
-        "1:15",
-        "cpu",
-        "0,1",
-        "[nothing]",
-    ):
-        assert cell in row
-    assert "(no job)" in next(line for line in lines if "Seg2" in line)
+    assert re.split(r"  +", heading.strip()) == heads
+    assert row.split("  ")[0] == "ScoringJob_Seg1"
+    for cell in ("5f2c", "score", "RUNNING", "50,000", "200,000", "25 %", "123 k/s", "1:15", "cpu", "0,1"):
+        assert f" {cell} " in row
+    assert row.rstrip().endswith("waits for [nothing]")
+    assert len(others) == 1
+    assert "(no job)" in others[0]
 
 
-def test_a_narrow_status_table_fits_and_has_a_bar() -> None:
-    """On 100 cells nothing is cut off."""
-    text = printed(100)
-    assert max(map(len, text.splitlines())) <= 100
-    assert "━━━╌╌╌╌╌╌╌╌╌" in text
+@pytest.mark.parametrize("width", [20, 40, 60, 80, 100, 120, 150, 250])
+def test_a_status_table_fits_its_terminal(width: int) -> None:
+    """Columns are left out rather than cut; session, job and state come first, and messages are not lost."""
+    text = printed(width)
+    assert max(len(line.rstrip()) for line in text.splitlines()) <= width
     assert "…" not in text
+    assert "ScoringJob_Seg1" in text
+    assert ("RUNNING" in text) == (width > 36)
+    assert ("25 %" in text) == (width >= 60)
+    assert ("━━━╌╌╌╌╌╌╌╌╌" in text) == (width >= 100)
+    assert ("5f2c" in text) == (width >= 150)
+    assert "waits for [nothing]" in " ".join(text.split())
+
+
+def test_more_jobs_than_lines_show_those_that_run() -> None:
+    """A live table never grows beyond its terminal; what it leaves out is counted."""
+    ended = [StatusRow("S", "1", f"ended{number}", "2", state=State.SUCCEEDED) for number in range(5)]
+    text = printed(80, [*ended, *ROWS], most=3)
+    assert "job_seg1" in text
+    assert "ended1" in text
+    assert "ended2" not in text
+    assert "and 4 more: 3 SUCCEEDED, 1 no job" in text
 
 
 def test_an_event_is_one_line() -> None:

@@ -14,6 +14,7 @@ from scorestream.private_server import PrivateServer
 from scorestream.records import Event, StatusRow
 from scorestream.v1 import job_service_pb2, model_service_pb2, session_service_pb2
 from scorestream.wire import (
+    checked_address,
     job_info,
     job_name,
     model_id_of,
@@ -252,8 +253,11 @@ async def connect(address: str = DEFAULT_ADDRESS, *, patience: float = DEFAULT_P
     Args:
         address: ``host:port``.
         patience: seconds for which a call or a subscription is tried again while no server answers.
+
+    Raises:
+        InvalidArgumentError: `address` is no address.
     """
-    return AsyncClient(AsyncConnection(address, patience=patience))
+    return AsyncClient(AsyncConnection(checked_address(address), patience=patience))
 
 
 async def local(
@@ -270,6 +274,7 @@ async def local(
 
     Raises:
         FailedPreconditionError: the server's dependencies are not installed.
+        InvalidArgumentError: the server refused `device` or `workers`.
         UnavailableError: the server did not start; the message ends with its last words.
     """
     server = await transport_aio.run(PrivateServer, data_dir, device, workers)

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from scorestream.cli import job, model, score, serve, session, table
-from scorestream.cli.shell import FAILED, INTERRUPTED, exit_code, say
+from scorestream.cli.shell import FAILED, exit_code, say
 from scorestream.errors import ScorestreamError
 
 app = typer.Typer(
@@ -41,7 +41,7 @@ def common(
     """Take the options that belong to no command."""
 
 
-def main() -> None:
+def run() -> None:
     """Run the command line; errors become one sentence on standard error and an exit code.
 
     Exit codes: 0 done; 1 a job failed, or a server did; 2 wrong usage, or a request that was refused for
@@ -59,5 +59,3 @@ def main() -> None:
     except OSError as error:
         say(f"Error: {error}")
         sys.exit(FAILED)
-    except KeyboardInterrupt:
-        sys.exit(INTERRUPTED)

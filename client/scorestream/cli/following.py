@@ -4,6 +4,9 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
+import typer
+
+from scorestream.cli import INTERRUPTED
 from scorestream.cli.shell import Output, console, is_terminal, print_json, say
 
 if TYPE_CHECKING:
@@ -21,21 +24,26 @@ class Follower(AbstractContextManager["Follower"], Protocol):
 
 
 class Bar:
-    """A progress bar with rows, rate and time left, on standard error."""
+    """A progress bar with rows, rate and time left, on standard error.
+
+    Rate and time left count from the job's first event that is seen here, by the server's clock.
+    """
 
     def __init__(self, title: str) -> None:
         from rich import progress  # noqa: PLC0415 - slow to load, needed for this command only
 
         self._progress = progress.Progress(
-            progress.TextColumn("{task.description}"),
+            progress.TextColumn("{task.description}", markup=False),
             progress.BarColumn(),
             progress.TaskProgressColumn(),
             progress.TextColumn("{task.fields[rows]}"),
             progress.TextColumn("{task.fields[rate]}"),
-            progress.TimeRemainingColumn(compact=True, elapsed_when_finished=True),
+            progress.TimeElapsedColumn(),
+            progress.TextColumn("{task.fields[left]}"),
             console=console(errors=True),
         )
-        self._task = self._progress.add_task(title, total=None, rows="", rate="")
+        self._task = self._progress.add_task(title, total=None, rows="", rate="", left="")
+        self._first: Event | None = None
 
     def __enter__(self) -> Self:
         self._progress.start()
@@ -48,17 +56,25 @@ class Bar:
 
     def tell(self, event: "Event") -> None:
         """Move the bar."""
-        from scorestream.progress import rate_text  # noqa: PLC0415 - slow to load
+        from scorestream.progress import rate_text, seconds_text  # noqa: PLC0415 - slow to load
 
-        if event.rows_total:
-            self._progress.update(self._task, total=event.rows_total, completed=event.rows_done)
-        speed = self._progress.tasks[0].finished_speed or self._progress.tasks[0].speed or 0.0
+        if self._first is None:
+            self._first = event
+        rows = event.rows_done - self._first.rows_done
+        seconds = (event.time - self._first.time).total_seconds()
+        rate = rows / seconds if seconds > 0 else 0.0
+        ended = event.state is not None and event.state.final
+        left = (event.rows_total - event.rows_done) / rate if rate > 0 and not ended else None
         self._progress.update(
             self._task,
+            total=event.rows_total or None,
+            completed=event.rows_done,
             rows=f"{event.rows_done:,} of {event.rows_total:,} rows",
-            rate=rate_text(speed),
+            rate=rate_text(rate) if rate > 0 else "",
+            left="" if left is None else f"{seconds_text(left)} left",
         )
-        if event.message:
+        # What a job that went well says at its end, where its output is, its reader says too.
+        if event.message and not (ended and event.state is not None and event.state.succeeded):
             self._progress.console.print(event.message, markup=False)
 
 
@@ -112,9 +128,21 @@ def follower(output: Output, title: str) -> Follower:
     return Bar(title) if is_terminal() else Lines(title)
 
 
-def follow(job: "Job", output: Output, after: int = 0) -> "Job":
+def follow(job: "Job", output: Output, title: str, after: int = 0) -> "Job":
     """Show a job's events until it is final, and return it as it ended."""
-    with follower(output, job.name) as shown:
+    with follower(output, title) as shown:
         for event in job.watch(after=after):
             shown.tell(event)
     return job.refresh()
+
+
+def follow_from_outside(job: "Job", output: Output, after: int = 0) -> "Job":
+    """Do the same for a job that goes on without us; Ctrl-C says so and ends the program."""
+    try:
+        return follow(job, output, job.name, after)
+    except KeyboardInterrupt:
+        say(
+            f"Job {job.name} goes on. Look again: scorestream job watch {job.id}; "
+            f"stop it: scorestream job cancel {job.id}"
+        )
+        raise typer.Exit(INTERRUPTED) from None

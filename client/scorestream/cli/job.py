@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scorestream.cli.following import follow
+from scorestream.cli.following import follow_from_outside
 from scorestream.cli.shell import (
     DEFAULT_SERVER,
     WATCH_PATIENCE,
@@ -20,6 +20,8 @@ from scorestream.cli.shell import (
     print_facts,
     print_json,
     print_table,
+    say,
+    session_names,
     when,
 )
 
@@ -35,9 +37,9 @@ JobArgument = Annotated[
 
 @app.command("submit")
 def submit_job(
-    session: Annotated[str, typer.Argument(help="Name or id of a session.")],
-    model: Annotated[str, typer.Argument(help="Registered model: name, or name@version.")],
-    table: Annotated[str, typer.Argument(help="Table of the session.")],
+    session: Annotated[str, typer.Argument(metavar="SESSION", help="Name or id of a session.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="Registered model: name, or name@version.")],
+    table: Annotated[str, typer.Argument(metavar="TABLE", help="Table of the session.")],
     where: Annotated[str, typer.Option(help="SQL predicate: only these rows are scored.")] = "",
     keep: Annotated[str, typer.Option(help="Input columns to carry into the result: COL,COL.")] = "",
     out: Annotated[str, typer.Option(help="Table of the session to make of the result.")] = "",
@@ -66,7 +68,8 @@ def submit_job(
             priority=priority,
         )
         if wait:
-            _show(follow(job, output), output)
+            follow_from_outside(job, output)
+            print_json(job.info, indent=None) if output is Output.JSON else _show(job, output)
             job.raise_for_state()
         else:
             _show(job, output)
@@ -85,25 +88,39 @@ def list_jobs(
     """
     with open_client(server) as client:
         jobs = client.get_session(session).jobs(limit=limit) if session else client.jobs(limit=limit)
-    found = [job.info for job in jobs]
-    if output is Output.JSON:
-        return print_json(found)
+        found = [job.info for job in jobs]
+        if output is Output.JSON:
+            return print_json(found)
+        names = session_names(client) if found else {}
+    from scorestream.fitting import Column  # noqa: PLC0415 - keeps --help quick
+
     return print_table(
-        ["job", "id", "session", "model", "table", "state", "rows done", "rows total", "created"],
+        [
+            "job",
+            Column("id", 8),
+            Column("session", 2),
+            Column("model", 5),
+            Column("table", 6),
+            Column("state", 1),
+            Column("percent", 3, right=True),
+            Column("rows", 4, right=True),
+            Column("created", 7),
+        ],
         [
             (
                 info.name,
                 info.id,
-                info.session_id,
+                names.get(info.session_id, info.session_id),
                 info.model,
                 info.table,
                 info.state,
-                info.rows_done,
+                f"{info.percent:.0f} %",
                 info.rows_total,
                 when(info.created),
             )
             for info in found
         ],
+        "There is no job; start one with: scorestream job submit SESSION MODEL TABLE",
     )
 
 
@@ -131,7 +148,7 @@ def watch_job(
     Example: scorestream job watch job_seg1
     """
     with open_client(server, patience=WATCH_PATIENCE) as client:
-        done = follow(find_job(client, job), output, after)
+        done = follow_from_outside(find_job(client, job), output, after)
         if output is Output.TEXT:
             _show(done, output)
         done.raise_for_state()
@@ -180,7 +197,10 @@ def cancel_job(
     Example: scorestream job cancel job_seg1
     """
     with open_client(server) as client:
-        _show(find_job(client, job).cancel(), output)
+        found = find_job(client, job)
+        if found.state.final:
+            say(f"It was {found.state} already; there is nothing to cancel.")
+        _show(found.cancel(), output)
 
 
 def _print_rows(job: "Job", output: Output, offset: int, *, committed: bool) -> None:

@@ -45,8 +45,8 @@ def add_model(
         raise wrong_usage("Give a model file or --source.")
     if source and not name:
         raise wrong_usage("Score code needs a --name.")
-    if path is not None:
-        existing(path)
+    if path is not None and existing(path).is_dir():
+        raise wrong_usage(f"{path} is a directory; a model is one file.")
     with open_client(server) as client:
         _show(client.register_model(name or None, path=path, source=source or None), output)
 
@@ -66,19 +66,22 @@ def list_models(
     if output is Output.JSON:
         return print_json(found)
     return print_table(
-        ["model", "version", "kind", "features", "description", "owner", "registered"],
+        ["model", "version", "description", "features", "kind", "registered", "owner"],
         [
             (
                 info.name,
                 info.version,
-                info.kind,
-                len(info.features),
                 info.description,
-                info.owner,
+                len(info.features),
+                info.kind,
                 when(info.created),
+                info.owner,
             )
             for info in found
         ],
+        "There is no model; register one with: scorestream model add FILE"
+        if not prefix
+        else f"There is no model whose name begins with {prefix}",
     )
 
 

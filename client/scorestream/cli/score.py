@@ -1,17 +1,17 @@
 """`scorestream score`: files in, a file out, with no server needed."""
 
 import threading
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from scorestream.cli import INTERRUPTED
 from scorestream.cli.following import follow, follower
 from scorestream.cli.shell import (
-    INTERRUPTED,
     Output,
     columns_of,
     console,
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
     from scorestream.client import Client
     from scorestream.job import Job
     from scorestream.session import Session
+
+SCORING = "Scoring"
+"""What stands before the progress bar."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,12 +50,13 @@ def score(
     model: Annotated[
         str,
         typer.Argument(
-            help="Model file (.json, .ubj, .txt, .sql, treelite) or, with --server, a registered name."
+            metavar="MODEL",
+            help="Model file (.json, .ubj, .txt, .sql, treelite) or, with --server, a registered name.",
         ),
     ],
     inputs: Annotated[
         list[Path],
-        typer.Argument(metavar="INPUT...", help="CSV, Parquet or Arrow: a file, several, or a directory."),
+        typer.Argument(metavar="INPUT", help="CSV, Parquet or Arrow: a file, several, or a directory."),
     ],
     output: Annotated[
         Path,
@@ -78,6 +82,8 @@ def score(
     Exit codes: 0 done, 1 the job failed, 2 wrong usage, 130 interrupted.
     """
     file = Path(model) if Path(model).is_file() else None
+    if file is None and Path(model).is_dir():
+        raise wrong_usage(f"{model} is a directory; a model is one file.")
     if file is None and not server:
         raise wrong_usage(f"There is no model file {model}; a registered name needs --server.")
     if server and device:
@@ -95,47 +101,75 @@ def score(
         replace=replace,
         report=Output.JSON if as_json else Output.TEXT,
     )
-    job = _score_there(wanted, server) if server else _score_here(wanted, device or "auto")
-    _tell_result(wanted, job)
-    job.raise_for_state()
+    if server:
+        _score_there(wanted, server)
+    else:
+        _score_here(wanted, device or "auto")
 
 
-def _score_here(wanted: Wanted, device: str) -> "Job":
-    """Score with a private server, which reads and writes the files itself; return the job as it ended."""
-    with _private_client(device) as client:
-        session = client.create_session("score")
-        job = session.score(
-            _model(client, wanted),
-            session.load_table([str(path) for path in wanted.inputs], name="input"),
-            where=wanted.where,
-            keep=wanted.keep,
-            out_path=wanted.output,
-            replace=wanted.replace,
-            name="score",
-        )
-        return _interruptible(
-            job, lambda: follow(job, wanted.report), f"Nothing was written; {wanted.output} is as it was."
-        )
+def _score_here(wanted: Wanted, device: str) -> None:
+    """Score with a private server, which reads and writes the files itself."""
+    from scorestream.client import local  # noqa: PLC0415 - keeps --help quick
+
+    with ExitStack() as ending:
+        with _stages() as begin:
+            begin("Starting a server")
+            client = ending.enter_context(local(device=device))
+            session = client.create_session("score")
+            begin("Reading the model")
+            model = _model(client, wanted)
+            begin("Reading the input")
+            table = session.load_table([str(path) for path in wanted.inputs], name="input")
+            job = session.score(
+                model,
+                table,
+                where=wanted.where,
+                keep=wanted.keep,
+                out_path=wanted.output,
+                replace=wanted.replace,
+                name="score",
+            )
+        done = _interruptible(job, lambda: follow(job, wanted.report, SCORING), _untouched(wanted))
+        # Before the server is stopped, which takes a moment.
+        _tell_result(wanted, done)
+    done.raise_for_state()
 
 
-def _score_there(wanted: Wanted, server: str) -> "Job":
-    """Score on a server: rows go there, results come back and are written here; return the job as it ended."""
+def _score_there(wanted: Wanted, server: str) -> None:
+    """Score on a server: rows go there, results come back and are written here."""
     from scorestream.input_files import open_files  # noqa: PLC0415 - keeps --help quick
 
     with open_client(server) as client:
-        session = client.create_session("score")
-        try:
-            job = session.score(
-                _model(client, wanted),
-                session.load_table(open_files(wanted.inputs), name="input"),
-                where=wanted.where,
-                keep=wanted.keep,
-                name="score",
-            )
-        except BaseException:
-            session.terminate(cancel=True)
-            raise
-        return _collect(wanted, session, job)
+        with _stages() as begin:
+            begin("Reaching the server")
+            session = client.create_session("score")
+            try:
+                begin("Sending the model" if wanted.model_file else "Looking for the model")
+                model = _model(client, wanted)
+                begin("Sending the input")
+                table = session.load_table(open_files(wanted.inputs), name="input")
+                job = session.score(model, table, where=wanted.where, keep=wanted.keep, name="score")
+            except BaseException:
+                session.terminate(cancel=True)
+                raise
+        done = _collect(wanted, session, job)
+        _tell_result(wanted, done)
+    done.raise_for_state()
+
+
+@contextmanager
+def _stages() -> Iterator[Callable[[str], None]]:
+    """Give a function that tells a person at a terminal what is begun, until the block ends."""
+    if not is_terminal():
+        yield lambda _stage: None
+        return
+    with console(errors=True).status("") as shown:
+        yield lambda stage: shown.update(f"{stage} ...")
+
+
+def _untouched(wanted: Wanted) -> str:
+    """Return the sentence about an output that was not written."""
+    return "Nothing was written" + (f"; {wanted.output} is as it was." if wanted.output.exists() else ".")
 
 
 def _collect(wanted: Wanted, session: "Session", job: "Job") -> "Job":
@@ -144,8 +178,8 @@ def _collect(wanted: Wanted, session: "Session", job: "Job") -> "Job":
     After Ctrl-C the session stays, so that what was scored can still be read.
     """
     kept = (
-        f"Nothing was written; {wanted.output} is as it was. What was scored is kept on the server: "
-        f"scorestream job results {job.id}"
+        f"{_untouched(wanted)} What was scored is kept on the server; read it with: scorestream job results "
+        f"{job.id} --committed; drop it with: scorestream session terminate {session.id}"
     )
     done = _interruptible(job, lambda: _write(wanted, job), kept)
     session.terminate()
@@ -157,7 +191,7 @@ def _write(wanted: Wanted, job: "Job") -> "Job":
     from scorestream.errors import JobFailedError, ScorestreamError  # noqa: PLC0415 - keeps --help quick
     from scorestream.result_file import ResultFile  # noqa: PLC0415 - keeps --help quick
 
-    with follower(wanted.report, job.name) as shown:
+    with follower(wanted.report, SCORING) as shown:
 
         def show() -> None:
             # The loop below meets the same trouble, and reports it.
@@ -202,16 +236,6 @@ def _model(client: "Client", wanted: Wanted) -> str:
     return client.register_model(model_id_of(wanted.model_file.name), path=wanted.model_file).id
 
 
-def _private_client(device: str) -> "Client":
-    """Start a private server, saying so to a person who waits for it."""
-    from scorestream.client import local  # noqa: PLC0415 - keeps --help quick
-
-    if not is_terminal():
-        return local(device=device)
-    with console(errors=True).status("Starting a server ..."):
-        return local(device=device)
-
-
 def _tell_result(wanted: Wanted, job: "Job") -> None:
     """Print what came out."""
     from scorestream.progress import rate_text, seconds_text  # noqa: PLC0415 - keeps --help quick
@@ -240,8 +264,9 @@ def _tell_result(wanted: Wanted, job: "Job") -> None:
         say(f"Warning: {warning}")
     if info.state.succeeded:
         written = f"{info.rows_scored:,} rows" + (f" of {info.rows_total:,}" if wanted.where else "")
+        speed = f" ({rate_text(rate)})" if rate > 0 else ""
         console().print(
-            f"Scored {written} in {seconds_text(seconds)} ({rate_text(rate)}) into {wanted.output}",
+            f"Scored {written} in {seconds_text(seconds)}{speed} into {wanted.output}",
             soft_wrap=True,
             markup=False,
         )

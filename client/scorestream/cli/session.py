@@ -17,6 +17,7 @@ from scorestream.cli.shell import (
     print_facts,
     print_json,
     print_table,
+    say,
     when,
 )
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Sessions: workspaces with jobs and tables.")
 SHOWN_EVERY_SECONDS = 0.1
+# Heading, rule, the line about rows left out, and the cursor's.
+LINES_AROUND_ROWS = 4
 
 SessionArgument = Annotated[str, typer.Argument(metavar="SESSION", help="Name or id of a session.")]
 PrefixOption = Annotated[str, typer.Option(help="Only sessions whose name begins with this.")]
@@ -43,12 +46,22 @@ def list_sessions(
 
     Example: scorestream session list --prefix ScoringJob_
     """
+    from scorestream.fitting import Column  # noqa: PLC0415 - keeps --help quick
+
     with open_client(server) as client:
         found = [session.info for session in client.sessions(prefix, include_ended=everything)]
     if output is Output.JSON:
         return print_json(found)
     return print_table(
-        ["session", "uuid", "state", "owner", "created", "last active", "running jobs"],
+        [
+            "session",
+            Column("uuid", 3),
+            Column("state", 1),
+            Column("owner", 5),
+            Column("created", 6),
+            Column("last active", 4),
+            Column("running jobs", 2, right=True),
+        ],
         [
             (
                 info.name,
@@ -61,6 +74,9 @@ def list_sessions(
             )
             for info in found
         ],
+        "There is no session; make one with: scorestream session create NAME"
+        if not prefix
+        else f"There is no session whose name begins with {prefix}",
     )
 
 
@@ -102,10 +118,12 @@ def session_status(
         rows = _rows(client, only, prefix)
     if output is Output.JSON:
         return print_json(rows)
+    if not rows:
+        return say("There is no session" + (f" whose name begins with {prefix}" if prefix else ""))
     from scorestream.progress import status_table  # noqa: PLC0415 - keeps --help quick
 
     where = console()
-    return where.print(status_table(rows, where.width))
+    return where.print(status_table(rows, where.width if where.is_terminal else None))
 
 
 @app.command("terminate")
@@ -149,12 +167,17 @@ def _watch(client: "Client", only: "Session | None", prefix: str, output: Output
                 where.print(event_line(event), markup=False)
         return
     with Live(console=where, auto_refresh=False) as live:
+
+        def show() -> None:
+            rows = _rows(client, only, prefix)
+            live.update(status_table(rows, where.width, where.height - LINES_AROUND_ROWS), refresh=True)
+
         shown = 0.0
         for _ in events:
             if time.monotonic() - shown >= SHOWN_EVERY_SECONDS:
-                live.update(status_table(_rows(client, only, prefix), where.width), refresh=True)
+                show()
                 shown = time.monotonic()
-        live.update(status_table(_rows(client, only, prefix), where.width), refresh=True)
+        show()
 
 
 def _show(session: "Session", output: Output) -> None:

@@ -8,7 +8,7 @@ import dataclasses
 import enum
 import json
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -20,14 +20,23 @@ if TYPE_CHECKING:
 
     from scorestream.client import Client
     from scorestream.errors import ScorestreamError
+    from scorestream.fitting import Column
     from scorestream.job import Job
 
-DONE, FAILED, WRONG_USAGE, INTERRUPTED = 0, 1, 2, 130
+FAILED, WRONG_USAGE = 1, 2
 # Refusals that a different command line would have avoided.
-USAGE_CODES = {"INVALID_ARGUMENT", "NOT_FOUND", "ALREADY_EXISTS", "PERMISSION_DENIED", "OUT_OF_RANGE"}
+USAGE_CODES = {
+    "INVALID_ARGUMENT",
+    "NOT_FOUND",
+    "ALREADY_EXISTS",
+    "PERMISSION_DENIED",
+    "FAILED_PRECONDITION",
+    "OUT_OF_RANGE",
+}
 PATIENCE = 3.0
 WATCH_PATIENCE = 60.0
-PLAIN_WIDTH = 200
+# So wide that nothing is ever wrapped in a file or a pipe.
+PLAIN_WIDTH = 10_000
 JOBS_SEARCHED = 1000
 
 
@@ -83,36 +92,64 @@ def print_json(value: Any, *, indent: int | None = 1) -> None:
     print(json.dumps(as_json(value), indent=indent, default=str), flush=True)  # noqa: T201 - the command's answer
 
 
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """Print rows under headings; numbers stand to the right."""
-    from rich import box  # noqa: PLC0415 - see the top of this module
-    from rich.table import Table  # noqa: PLC0415 - see the top of this module
+def print_table(
+    columns: Sequence["str | Column"], rows: Sequence[Sequence[Any]], nothing: str, *, more: str = "-o json"
+) -> None:
+    """Print rows under headings; numbers stand to the right, and columns that do not fit are left out.
+
+    Args:
+        columns: headings; a mere name is needed as much as its place says, the first one most.
+        rows: cells of each row, in the order of `columns`.
+        nothing: the sentence to say instead when there is no row.
+        more: what shows the columns that did not fit.
+    """
     from rich.text import Text  # noqa: PLC0415 - see the top of this module
 
-    listed = [list(row) for row in rows]
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for place, name in enumerate(columns):
-        number = any(isinstance(row[place], int | float) for row in listed)
-        table.add_column(name, justify="right" if number else "left", overflow="fold")
-    for row in listed:
-        table.add_row(
-            *(
-                f"{cell:,}" if isinstance(cell, int) else Text("" if cell is None else str(cell))
-                for cell in row
-            )
-        )
-    console().print(table)
+    from scorestream.fitting import Column, fitted, table_of  # noqa: PLC0415 - see the top of this module
+
+    if not rows:
+        return say(nothing)
+    numbers = {place for row in rows for place, cell in enumerate(row) if isinstance(cell, int | float)}
+    headed = [
+        Column(column, place, right=place in numbers) if isinstance(column, str) else column
+        for place, column in enumerate(columns)
+    ]
+    cells = [[Text(_cell(cell)) for cell in row] for row in rows]
+    where = console()
+    places = fitted(headed, cells, where.width if where.is_terminal else None)
+    where.print(table_of(headed, cells, places))
+    if len(places) < len(headed):
+        left_out = [column.name for place, column in enumerate(headed) if place not in places]
+        say(f"Too narrow for {', '.join(left_out)}; {more} shows all.")
+    return None
+
+
+def _cell(value: Any) -> str:
+    """Return a value as a table for people shows it."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    return "" if value is None else str(value)
 
 
 def print_facts(facts: dict[str, Any]) -> None:
     """Print one thing, a line a fact; empty ones are left out."""
+    from rich.table import Table  # noqa: PLC0415 - see the top of this module
     from rich.text import Text  # noqa: PLC0415 - see the top of this module
 
-    width = max(map(len, facts), default=0)
-    for name, value in facts.items():
-        if value not in (None, "", ()):
-            shown = f"{value:,}" if isinstance(value, int) else str(value)
-            console().print(Text(f"{name:<{width}}  ", style="dim") + Text(shown))
+    told = {name: _cell(value) for name, value in facts.items() if value not in (None, "", ())}
+    where = console()
+    if where.is_terminal:
+        # Long values go on below themselves, not below the names.
+        grid = Table.grid(padding=(0, 2))
+        grid.add_column(style="dim", no_wrap=True)
+        grid.add_column(overflow="fold")
+        for name, value in told.items():
+            grid.add_row(name, Text(value))
+        return where.print(grid)
+    width = max(map(len, told), default=0)
+    for name, value in told.items():
+        where.print(Text(f"{name:<{width}}  {value}"))
+    return None
 
 
 def say(sentence: str) -> None:
@@ -171,6 +208,11 @@ def existing(path: Path) -> Path:
     if not path.exists():
         raise wrong_usage(f"There is no file {path}.")
     return path
+
+
+def session_names(client: "Client") -> dict[str, str]:
+    """Return the names of all sessions by their ids, of those that ended too."""
+    return {session.id: session.name for session in client.sessions(include_ended=True)}
 
 
 def when(moment: datetime | None) -> str:

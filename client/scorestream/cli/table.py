@@ -32,7 +32,7 @@ def load_table(
     session: SessionArgument,
     paths: Annotated[
         list[Path],
-        typer.Argument(metavar="PATH...", help="CSV, Parquet or Arrow files or directories on the server."),
+        typer.Argument(metavar="PATH", help="CSV, Parquet or Arrow files or directories on the server."),
     ],
     name: Annotated[str, typer.Option(help="What to call the table; otherwise after the first file.")] = "",
     upload: Annotated[bool, typer.Option("--upload", help="Send files of this machine instead.")] = False,
@@ -84,6 +84,7 @@ def list_tables(
             )
             for table in tables
         ],
+        f"Session {session} has no table; make one with: scorestream table load {session} PATH",
     )
 
 
@@ -99,11 +100,24 @@ def head_table(
 
     Example: scorestream table head ScoringJob_Seg1 scored_seg1 --rows 5
     """
+    from pyarrow import types as pa_types  # noqa: PLC0415 - keeps --help quick
+
     with open_client(server) as client:
         found = client.get_session(session).table(table).head(rows)
     if output is Output.JSON:
         return print_json(found.to_pylist())
-    return print_table(found.column_names, [list(row.values()) for row in found.to_pylist()])
+    from scorestream.fitting import Column  # noqa: PLC0415 - keeps --help quick
+
+    return print_table(
+        [
+            Column(
+                field.name, place, right=pa_types.is_integer(field.type) or pa_types.is_floating(field.type)
+            )
+            for place, field in enumerate(found.schema)
+        ],
+        [[_value(value) for value in row.values()] for row in found.to_pylist()],
+        f"Table {table} has no rows.",
+    )
 
 
 @app.command("drop")
@@ -114,6 +128,13 @@ def drop_table(session: SessionArgument, table: TableArgument, server: ServerOpt
     """
     with open_client(server) as client:
         client.get_session(session).table(table).drop()
+
+
+def _value(value: object) -> str:
+    """Return a cell of a table's row; what JSON would show, but numbers no longer than a person reads."""
+    if value is None:
+        return "null"
+    return f"{value:.8g}" if isinstance(value, float) else str(value)
 
 
 def _described(table: "Table") -> dict[str, object]:
