@@ -12,6 +12,7 @@ The rules of the language, on every device:
 """
 
 import difflib
+import functools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -64,6 +65,7 @@ class ScoreCode:
         return type_program(self.syntax, kinds, [Type(output.type) for output in self.outputs])
 
 
+@functools.lru_cache(maxsize=256)
 def compile_score_code(text: str) -> ScoreCode:
     """Parse ``expression AS name, ...``; later expressions may use the names of earlier ones.
 
@@ -242,6 +244,7 @@ def where_columns(text: str) -> tuple[str, ...]:
     return _predicate(text).columns()
 
 
+@functools.lru_cache(maxsize=256)
 def _predicate(text: str) -> Syntax:
     # Imported late for the reason given in compile_score_code.
     from scorestream_server.scoring.sql_syntax import parse_predicate  # noqa: PLC0415
