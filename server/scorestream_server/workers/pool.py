@@ -63,7 +63,11 @@ class WorkerPool(Protocol):
         ...
 
     async def any_ready(self) -> WorkerInfo:
-        """Return the worker with the least to do; wait for one to come up where none takes tasks."""
+        """Return the worker with the least to do; wait for one to come up where none takes tasks.
+
+        Raises:
+            ScorestreamError: UNAVAILABLE, where none will.
+        """
         ...
 
     async def run(self, worker_id: int, task: Task) -> Result:
@@ -126,17 +130,29 @@ class LocalPool:
         self._task_ids = itertools.count(1)
         self._keepers: list[asyncio.Task[None]] = []
         self._stopping = False
-        self._first_ready = asyncio.Event()
+        self._changed = asyncio.Event()
+        self._failed_starts = 0
 
     def start(self) -> None:
         """Begin to start the workers; they come up by themselves."""
         self._keepers = [asyncio.create_task(self._keep()) for _ in range(self._count)]
 
     async def any_ready(self) -> WorkerInfo:
-        """Return a worker that takes tasks, the one with the least to do; wait for one to come up."""
+        """Return the worker with the least to do; wait for one to come up where none takes tasks.
+
+        Raises:
+            ScorestreamError: UNAVAILABLE, where workers keep dying before they are ready.
+        """
         while not self.workers():
-            self._first_ready.clear()
-            await self._first_ready.wait()
+            if self._failed_starts >= MAX_ATTEMPTS:
+                raise ScorestreamError(
+                    ErrorCode.UNAVAILABLE,
+                    "NO_WORKER",
+                    f"No worker process comes up: {self._failed_starts} died before they were ready. The server's log "
+                    "says why; it goes on trying.",
+                )
+            self._changed.clear()
+            await self._changed.wait()
         ready = [worker for worker in self._workers.values() if worker.ready]
         return min(ready, key=lambda worker: len(worker.tasks)).info
 
@@ -196,6 +212,8 @@ class LocalPool:
             if worker.ready:
                 pause = RESTART_SECONDS
             else:
+                self._failed_starts += 1
+                self._changed.set()
                 logger.error(
                     "worker %d died before it was ready; next try in %.1f s", worker.info.worker_id, pause
                 )
@@ -234,7 +252,8 @@ class LocalPool:
                 case Ready(device=device, lanes=lanes):
                     worker.info = WorkerInfo(worker.info.worker_id, worker.info.pid, device, lanes)
                     worker.ready = True
-                    self._first_ready.set()
+                    self._failed_starts = 0
+                    self._changed.set()
                     self._on_change()
                 case TaskFailed():
                     self._settle(worker, report.task_id, _error(report))

@@ -1,0 +1,58 @@
+"""The worker pool with real processes: what is promised to whoever hands them tasks."""
+
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from scorestream_server.domain.errors import ErrorCode, ScorestreamError
+from scorestream_server.domain.messages import InspectModel, ModelInspected
+from scorestream_server.workers.pool import LocalPool, WorkerLost, run_anywhere
+
+
+@pytest_asyncio.fixture
+async def pool() -> AsyncIterator[LocalPool]:
+    made = LocalPool(count=1, device="cpu", lanes=1, on_change=lambda: None)
+    made.start()
+    yield made
+    await made.close()
+
+
+async def test_a_task_is_done_by_whichever_worker_lives(pool: LocalPool, tmp_path: Path) -> None:
+    """Tasks are answered, faults are the task's own, and the death of a worker is made good by the next."""
+    code = tmp_path / "code.sql"
+    code.write_text("a + 1 AS b")
+    task = InspectModel(pool.next_task_id(), str(code))
+    schema = (await run_anywhere(pool, task, ModelInspected)).schema
+    assert [output.name for output in schema.outputs] == ["b"]
+
+    code.write_text("a +")
+    with pytest.raises(ScorestreamError) as caught:
+        await run_anywhere(pool, InspectModel(pool.next_task_id(), str(code)), ModelInspected)
+    assert caught.value.code is ErrorCode.INVALID_ARGUMENT
+
+    first = await pool.any_ready()
+    os.kill(first.pid, signal.SIGKILL)
+    with pytest.raises(WorkerLost, match="SIGKILL"):
+        await pool.run(first.worker_id, InspectModel(pool.next_task_id(), str(code)))
+    code.write_text("a + 2 AS c")
+    again = InspectModel(pool.next_task_id(), str(code))
+    schema = (await run_anywhere(pool, again, ModelInspected)).schema
+    assert [output.name for output in schema.outputs] == ["c"]
+    second = await pool.any_ready()
+    assert second.pid != first.pid
+    with pytest.raises(WorkerLost):
+        await pool.run(first.worker_id, InspectModel(pool.next_task_id(), str(code)))
+
+
+async def test_workers_that_cannot_start_are_an_error_and_no_hang() -> None:
+    """Whoever waits for a worker is told when none comes up."""
+    pool = LocalPool(count=1, device="abacus", lanes=1, on_change=lambda: None)
+    pool.start()
+    with pytest.raises(ScorestreamError, match="before they were ready") as caught:
+        await pool.any_ready()
+    assert caught.value.code is ErrorCode.UNAVAILABLE
+    await pool.close()
