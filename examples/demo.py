@@ -123,7 +123,7 @@ def score_segments(client: scorestream.Client, console: Console) -> list[Scored]
         check_segment(customers, segment, result)
         scored_file = OUTPUT / f"scored_seg{segment}.parquet"
         pq.write_table(result, scored_file)
-        scored.append(scored_line(f"segment {segment}, score code", job, scored_file))
+        scored.append(scored_line(f"segment {segment}", job, scored_file))
     console.print("The scores are the same as NumPy's.")
     for session in client.sessions(PREFIX):
         console.print(f"Session {session.name} {session.terminate().state.lower()}.")
@@ -191,7 +191,7 @@ def score_credit_cards(client: scorestream.Client, console: Console) -> Scored:
         f"Of the tenth with the highest scores, {np.mean(defaulted[highest]):.1%} did "
         "(it learned from four fifths of these customers, so this flatters it)."
     )
-    return scored_line("credit cards, XGBoost", job, file)
+    return scored_line("credit cards", job, file)
 
 
 def scored_line(what: str, job: scorestream.Job, file: Path) -> Scored:
