@@ -9,11 +9,13 @@ import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import csv
+from rich import box
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -28,8 +30,14 @@ SEGMENTS = (1, 2, 3)
 CUSTOMERS_PER_SEGMENT = 200_000
 PREFIX = "ScoringJob_"
 DUMMY_SCORER = "var1 * 0.5 + var2 * 0.2 + var3 * 0.3 AS p_var1"
-REFRESH_SECONDS = 0.1
-PLAIN_WIDTH = 170
+PLAIN_TABLE: dict[str, Any] = {
+    "box": box.SIMPLE_HEAD,
+    "show_edge": False,
+    "pad_edge": False,
+    "padding": (0, 1, 0, 0),
+}
+REFRESH_SECONDS = 0.05
+PLAIN_WIDTH = 200
 
 
 @dataclass(frozen=True)
@@ -37,7 +45,8 @@ class Scored:
     """A line of the summary: what was scored, how many rows in what time, and the file that holds it."""
 
     what: str
-    rows: int
+    rows_read: int
+    rows_scored: int
     seconds: float
     file: Path
 
@@ -85,13 +94,12 @@ def score_segments(client: scorestream.Client, console: Console) -> list[Scored]
     """Start a job for each segment, follow all from another session, collect the results, clean up."""
     file = OUTPUT / "customer_segments.arrow"
     customers = generate_customers(file)
-    console.print(f"{customers.num_rows:,} customers are in {file}")
+    console.print(f"{customers.num_rows:,} customers are in {shown_path(file)}")
     model = client.register_model("dummy_scorer", source=DUMMY_SCORER)
-    jobs = []
-    for segment in SEGMENTS:
-        session = client.create_session(f"{PREFIX}Seg{segment}")
-        table = session.load_table(file, name="customer_segments")
-        job = session.score(
+    sessions = [client.create_session(f"{PREFIX}Seg{segment}") for segment in SEGMENTS]
+    tables = [session.load_table(file, name="customer_segments") for session in sessions]
+    jobs = [
+        session.score(
             model,
             table,
             where=f"segment_id = {segment}",
@@ -100,21 +108,23 @@ def score_segments(client: scorestream.Client, console: Console) -> list[Scored]
             replace=True,
             name=f"job_seg{segment}",
         )
-        jobs.append(job)
+        for segment, session, table in zip(SEGMENTS, sessions, tables, strict=True)
+    ]
     with scorestream.connect(client.address) as master, master.create_session("Master"):
+        console.print("All three jobs, from a fourth session:")
         follow(master, console)
+        console.print("And session by session, as a script that looks at each would see them:")
         for found in master.sessions(PREFIX):
             console.print(f"--- Status of session {found.name} ({found.id}) ---")
-            console.print(status_table(found.action_status(), console.width))
+            console.print(status_table(found.action_status(), width_of(console)))
     scored = []
     for segment, job in zip(SEGMENTS, client.wait_all(jobs), strict=True):
         result = job.to_table()
         check_segment(customers, segment, result)
         scored_file = OUTPUT / f"scored_seg{segment}.parquet"
         pq.write_table(result, scored_file)
-        scored.append(
-            Scored(f"segment {segment}, score code", result.num_rows, run_seconds(job), scored_file)
-        )
+        scored.append(scored_line(f"segment {segment}", job, scored_file))
+    console.print("The scores are the same as NumPy's.")
     for session in client.sessions(PREFIX):
         console.print(f"Session {session.name} {session.terminate().state.lower()}.")
     return scored
@@ -131,12 +141,17 @@ def follow(client: scorestream.Client, console: Console) -> None:
                 told[event.job] = news
                 console.print(event_line(event), markup=False)
         return
-    with Live(console=console, auto_refresh=False, transient=True) as live:
+    with Live(console=console, auto_refresh=False) as live:
+
+        def show() -> None:
+            live.update(status_table(client.status(prefix=PREFIX), console.width), refresh=True)
+
         shown = 0.0
         for _ in events:
             if time.monotonic() - shown >= REFRESH_SECONDS:
-                live.update(status_table(client.status(prefix=PREFIX), console.width), refresh=True)
+                show()
                 shown = time.monotonic()
+        show()
 
 
 def check_segment(customers: pa.Table, segment: int, result: pa.Table) -> None:
@@ -148,42 +163,49 @@ def check_segment(customers: pa.Table, segment: int, result: pa.Table) -> None:
 
 
 def score_credit_cards(client: scorestream.Client, console: Console) -> Scored:
-    """Score the customers of the credit-card file and show the first rows before the job is done."""
+    """Score the customers of the credit-card file, and show rows as they come, while the job runs."""
     model = client.register_model("credit", path=HERE / "credit_model.ubj")
-    console.print(f"Model {model.id}: {model.info.description}, {len(model.features)} features")
+    console.print(f"Model {model.id}: {model.info.description}")
     file = OUTPUT / "credit_scores.parquet"
     with client.create_session("Credit") as session:
         table = session.load_table(HERE / "uci_credit_card.csv", name="customers")
         began = time.monotonic()
         job = session.score(model, table, keep=["ID"], out_path=file, replace=True, name="credit_scores")
-        first = next(job.results())
-        seconds = time.monotonic() - began
-        state = job.refresh().state
-        console.print(
-            f"The first {first.num_rows:,} of {table.rows:,} rows came after {seconds_text(seconds)}, "
-            f"the job was {state}; the first five:"
-        )
-        console.print(rows_table(pa.Table.from_batches([first.slice(0, 5)])))
+        rows = 0
+        for batch in job.results():
+            seconds = time.monotonic() - began
+            state = job.refresh().state
+            rows += batch.num_rows
+            console.print(
+                f"{rows:>6,} of {table.rows:,} rows are here after {seconds_text(seconds)}; the job is {state}"
+            )
+            if rows == batch.num_rows:
+                console.print("The first five of them:")
+                console.print(rows_table(pa.Table.from_batches([batch.slice(0, 5)])))
         job.wait()
     scores = pq.read_table(file)["score"].to_numpy()
     defaulted = csv.read_csv(HERE / "uci_credit_card.csv")["default.payment.next.month"].to_numpy()
+    highest = np.argsort(-scores)[: len(scores) // 10]
     console.print(
         f"{np.mean(defaulted):.1%} of the customers defaulted; the model expected {np.mean(scores):.1%}. "
-        f"Of the tenth with the highest scores, {np.mean(defaulted[np.argsort(-scores)[: len(scores) // 10]]):.1%} did "
-        "(four fifths of them trained it)."
+        f"Of the tenth with the highest scores, {np.mean(defaulted[highest]):.1%} did "
+        "(it learned from four fifths of these customers, so this flatters it)."
     )
-    return Scored("credit-card customers, XGBoost", len(scores), run_seconds(job), file)
+    return scored_line("credit cards", job, file)
 
 
-def run_seconds(job: scorestream.Job) -> float:
-    """Return how long a job ran, from its first partition to its published output."""
+def scored_line(what: str, job: scorestream.Job, file: Path) -> Scored:
+    """Return a job's line of the summary; its time runs from its creation to its published output."""
     info = job.refresh().info
-    return (info.ended - info.started).total_seconds() if info.ended and info.started else 0.0
+    seconds = (info.ended - info.created).total_seconds() if info.ended else 0.0
+    return Scored(what, info.rows_total, info.rows_scored, seconds, file)
 
 
 def rows_table(rows: pa.Table) -> Table:
     """Return rows to print."""
-    table = Table(*rows.column_names)
+    table = Table(**PLAIN_TABLE)
+    for name in rows.column_names:
+        table.add_column(name, justify="right")
     for row in rows.to_pylist():
         table.add_row(*(f"{value:.6f}" if isinstance(value, float) else str(value) for value in row.values()))
     return table
@@ -191,14 +213,33 @@ def rows_table(rows: pa.Table) -> Table:
 
 def print_summary(scored: list[Scored], console: Console) -> None:
     """Print what was scored, how fast, and where it is."""
-    table = Table("what", "rows", "time", "rows/s", "file")
+    table = Table(**PLAIN_TABLE)
+    table.add_column("what")
+    for name in ("rows read", "rows scored", "time", "read/s"):
+        table.add_column(name, justify="right")
+    table.add_column("file")
     for line in scored:
-        rate = line.rows / line.seconds if line.seconds else 0.0
+        rate = line.rows_read / line.seconds if line.seconds else 0.0
         table.add_row(
-            line.what, f"{line.rows:,}", seconds_text(line.seconds), rate_text(rate), line.file.name
+            line.what,
+            f"{line.rows_read:,}",
+            f"{line.rows_scored:,}",
+            seconds_text(line.seconds),
+            rate_text(rate),
+            line.file.name,
         )
     console.print(table)
-    console.print(f"The files are in {OUTPUT}", soft_wrap=True)
+    console.print(f"The files are in {shown_path(OUTPUT)}", soft_wrap=True)
+
+
+def shown_path(path: Path) -> Path:
+    """Return a path as short as it can be written from here."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
+
+
+def width_of(console: Console) -> int | None:
+    """Return how wide a table may be; a file or a pipe sets no limit."""
+    return console.width if console.is_terminal else None
 
 
 if __name__ == "__main__":

@@ -18,15 +18,15 @@ PARAMETERS = {
     "objective": "binary:logistic",
     "eval_metric": "auc",
     "tree_method": "hist",
-    "max_depth": 5,
-    "eta": 0.03,
+    "max_depth": 6,
+    "eta": 0.015,
     "subsample": 0.8,
     "colsample_bytree": 0.6,
     "min_child_weight": 20,
     "seed": SEED,
     "nthread": 2,
 }
-TREES = 300
+TREES = 500
 
 
 def main() -> None:

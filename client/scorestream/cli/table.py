@@ -15,6 +15,7 @@ from scorestream.cli.shell import (
     print_facts,
     print_json,
     print_table,
+    say,
     when,
 )
 
@@ -44,6 +45,8 @@ def load_table(
 
     Example: scorestream table load ScoringJob_Seg1 customers.parquet --upload
     """
+    from scorestream.errors import NotFoundError, PermissionDeniedError  # noqa: PLC0415 - keeps --help quick
+
     with open_client(server) as client:
         found = client.get_session(session)
         if upload:
@@ -52,7 +55,12 @@ def load_table(
 
             table = found.load_table(open_files(paths), name or table_id_of(paths[0].name), replace=replace)
         else:
-            table = found.load_table([str(path) for path in paths], name or None, replace=replace)
+            try:
+                table = found.load_table([str(path) for path in paths], name or None, replace=replace)
+            except (NotFoundError, PermissionDeniedError):
+                if all(path.exists() for path in paths):
+                    say("There is a file of that name on this machine; --upload would send it.")
+                raise
         _show(table, output)
 
 

@@ -280,9 +280,9 @@ def _near(name: str, names: Sequence[str]) -> str:
     folded = [known for known in names if known.casefold() == name.casefold()]
     near = folded or difflib.get_close_matches(name, names[:2000], n=1)
     return (
-        f"; did you mean {near[0]}? (upper and lower case differ)"
+        f" (did you mean {near[0]}? upper and lower case differ)"
         if folded
-        else f"; did you mean {near[0]}?"
+        else f" (did you mean {near[0]}?)"
         if near
         else ""
     )

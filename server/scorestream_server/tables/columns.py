@@ -146,7 +146,7 @@ def validated(batch: pa.RecordBatch, where: str) -> pa.RecordBatch:
 
 def corrupt(where: str, error: object) -> Exception:
     """Return the error for data that are not what their format says."""
-    told = " ".join(str(error).split())[:300]
+    told = " ".join(str(error).split())[:300].rstrip(".")
     return invalid("CORRUPT_DATA", f"{where} is damaged or was cut short: {told}. Write it again.")
 
 

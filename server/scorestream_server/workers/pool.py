@@ -230,6 +230,8 @@ class LocalPool:
                 pass_fds=(theirs.fileno(),),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=asyncio.subprocess.DEVNULL,
+                # Ctrl-C at the terminal is for the server, which then ends its workers in good order.
+                start_new_session=True,
             )
         reader, writer = await asyncio.open_connection(sock=ours, limit=1 << 24)
         info = WorkerInfo(worker_id, process.pid, self._device, self._lanes)
