@@ -36,6 +36,8 @@ PLAIN_TABLE: dict[str, Any] = {
     "pad_edge": False,
     "padding": (0, 1, 0, 0),
 }
+# The server would score so few rows in one piece; in pieces of this size the first can be seen while others run.
+PARTITION_ROWS = 5_000
 REFRESH_SECONDS = 0.05
 PLAIN_WIDTH = 200
 
@@ -170,7 +172,15 @@ def score_credit_cards(client: scorestream.Client, console: Console) -> Scored:
     with client.create_session("Credit") as session:
         table = session.load_table(HERE / "uci_credit_card.csv", name="customers")
         began = time.monotonic()
-        job = session.score(model, table, keep=["ID"], out_path=file, replace=True, name="credit_scores")
+        job = session.score(
+            model,
+            table,
+            keep=["ID"],
+            out_path=file,
+            replace=True,
+            name="credit_scores",
+            partition_rows=PARTITION_ROWS,
+        )
         rows = 0
         for batch in job.results():
             seconds = time.monotonic() - began
