@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import importlib
 import logging
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import platformdirs
 
 from scorestream_server.config import DEFAULT_PORT, Config, available_cores
+from scorestream_server.workers.pool import LocalPool
 
 
 def parse(arguments: list[str] | None = None) -> Config:
@@ -69,13 +71,18 @@ def main() -> None:
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     logging.getLogger("alembic").setLevel(logging.WARNING)
-    # Imported after the flags are known to be good: it takes half a second.
-    from scorestream_server.app import serve  # noqa: PLC0415
-
     try:
-        asyncio.run(serve(config))
+        asyncio.run(_serve(config))
     except OSError as error:
         sys.exit(f"scorestream serve: {error}")
+
+
+async def _serve(config: Config) -> None:
+    """Start the workers, and import the rest of the server while they come up: each takes a second."""
+    pool = LocalPool(count=config.workers, device=config.device, lanes=config.lanes)
+    pool.start()
+    app = await asyncio.to_thread(importlib.import_module, "scorestream_server.app")
+    await app.serve(config, pool)
 
 
 if __name__ == "__main__":

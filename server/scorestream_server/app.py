@@ -35,29 +35,21 @@ GRACE_SECONDS = 1.0
 
 
 @contextlib.asynccontextmanager
-async def running(config: Config) -> AsyncIterator[str]:
+async def running(config: Config, pool: LocalPool) -> AsyncIterator[str]:
     """Run a server while the block runs; gives its address.
+
+    Args:
+        config: how.
+        pool: its workers, on their way up already: they take longest.
 
     Raises:
         OSError: the data directory or the address cannot be used.
     """
-    directory = DataDirectory(config.data_dir)
-    for folder in (directory.root, directory.models, directory.sessions):
-        folder.mkdir(parents=True, exist_ok=True)
-
     async with contextlib.AsyncExitStack() as stack:
-        # Workers take longest to come up: they start first.
-        engine: Engine | None = None
-
-        def worker_changed() -> None:
-            if engine is not None:
-                engine.wake()
-
-        pool = LocalPool(
-            count=config.workers, device=config.device, lanes=config.lanes, on_change=worker_changed
-        )
-        pool.start()
         stack.push_async_callback(pool.close)
+        directory = DataDirectory(config.data_dir)
+        for folder in (directory.root, directory.models, directory.sessions):
+            folder.mkdir(parents=True, exist_ok=True)
 
         await asyncio.to_thread(_migrate, directory.database_url)
 
@@ -87,6 +79,7 @@ async def running(config: Config) -> AsyncIterator[str]:
         feed = Feed(await database.read(event_store.last_number), backlog)
         roots = DataRoots(config.data_roots)
         engine = Engine(database, pool, directory)
+        pool.on_change = engine.wake
         stack.push_async_callback(engine.close)
         ender = SessionEnder(database, engine, pool, directory)
         stack.push_async_callback(ender.close)
@@ -109,7 +102,7 @@ async def running(config: Config) -> AsyncIterator[str]:
         yield address
 
 
-async def serve(config: Config) -> None:
+async def serve(config: Config, pool: LocalPool) -> None:
     """Run a server until it is told to stop, or, where it is private, until its parent is gone."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -117,7 +110,7 @@ async def serve(config: Config) -> None:
         loop.add_signal_handler(number, stop.set)
     if config.private:
         loop.add_reader(sys.stdin.fileno(), _end_at_eof, stop)
-    async with running(config) as address:
+    async with running(config, pool) as address:
         # The one line on standard output is for programs that started this one.
         ready = {"address": address, "data_dir": str(config.data_dir), "pid": os.getpid()}
         print(json.dumps(ready), flush=True)  # noqa: T201

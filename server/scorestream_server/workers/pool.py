@@ -119,12 +119,12 @@ async def run_anywhere(pool: WorkerPool, task: Task, answer: type[R]) -> R:
 class LocalPool:
     """Worker processes on this machine."""
 
-    def __init__(self, *, count: int, device: str, lanes: int, on_change: Callable[[], None]) -> None:
-        """Prepare a pool of `count` workers; `on_change` is called when one comes or goes."""
+    def __init__(self, *, count: int, device: str, lanes: int) -> None:
+        """Prepare a pool of `count` workers; `on_change`, which may be set, is called when one comes or goes."""
         self._count = count
         self._device = device
         self._lanes = lanes
-        self._on_change = on_change
+        self.on_change: Callable[[], None] = lambda: None
         self._workers: dict[int, _Worker] = {}
         self._ids = itertools.count()
         self._task_ids = itertools.count(1)
@@ -256,7 +256,7 @@ class LocalPool:
                     worker.ready = True
                     self._failed_starts = 0
                     self._changed.set()
-                    self._on_change()
+                    self.on_change()
                 case TaskFailed():
                     self._settle(worker, report.task_id, _error(report))
                 case _:
@@ -286,7 +286,7 @@ class LocalPool:
         for future in worker.tasks.values():
             if not future.done():
                 future.set_exception(WorkerLost(worker.info.worker_id, reason))
-        self._on_change()
+        self.on_change()
 
 
 def _error(report: TaskFailed) -> ScorestreamError:
