@@ -27,6 +27,8 @@ RESTART_SECONDS = 0.2
 """Pause before a worker that died young is started again; doubles each time, up to the next."""
 LONGEST_RESTART_SECONDS = 30.0
 MAX_ATTEMPTS = 3
+END_SECONDS = 1.0
+"""How long a worker may take to end by itself once its socket is closed."""
 R = TypeVar("R")
 
 
@@ -129,7 +131,7 @@ class LocalPool:
         self._ids = itertools.count()
         self._task_ids = itertools.count(1)
         self._keepers: list[asyncio.Task[None]] = []
-        self._stopping = False
+        self._stopping = asyncio.Event()
         self._changed = asyncio.Event()
         self._failed_starts = 0
 
@@ -193,51 +195,60 @@ class LocalPool:
 
     async def close(self) -> None:
         """End all workers and wait for them."""
-        self._stopping = True
+        self._stopping.set()
         for worker in self._workers.values():
             worker.end.close()
-        for keeper in self._keepers:
-            keeper.cancel()
-        await asyncio.gather(*self._keepers, return_exceptions=True)
+        # Not cancelled: each keeper sees its worker to its end.
+        await asyncio.gather(*self._keepers)
 
     async def _keep(self) -> None:
         """Keep one worker alive: start it, serve it until it dies, start the next."""
         pause = RESTART_SECONDS
-        while not self._stopping:
-            worker = await self._spawn()
+        while not self._stopping.is_set():
             try:
-                await self._serve(worker)
-            finally:
-                await self._lose(worker)
-            if worker.ready:
-                pause = RESTART_SECONDS
+                worker = await self._spawn()
+            except OSError:
+                logger.exception("a worker could not be started")
             else:
-                self._failed_starts += 1
-                self._changed.set()
-                logger.error(
-                    "worker %d died before it was ready; next try in %.1f s", worker.info.worker_id, pause
-                )
-                await asyncio.sleep(pause)
-                pause = min(2 * pause, LONGEST_RESTART_SECONDS)
+                if not self._stopping.is_set():
+                    await self._serve(worker)
+                await self._lose(worker)
+                if worker.ready:
+                    pause = RESTART_SECONDS
+                    continue
+            self._failed_starts += 1
+            self._changed.set()
+            logger.error("a worker ended before it was ready; next try in %.1f s", pause)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), pause)
+            pause = min(2 * pause, LONGEST_RESTART_SECONDS)
 
     async def _spawn(self) -> _Worker:
         worker_id = next(self._ids)
         ours, theirs = socket.socketpair()
-        with theirs:
-            process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "scorestream_server.workers.process"),
-                *("--socket", str(theirs.fileno()), "--device", self._device, "--lanes", str(self._lanes)),
-                pass_fds=(theirs.fileno(),),
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.DEVNULL,
-                # Ctrl-C at the terminal is for the server, which then ends its workers in good order.
-                start_new_session=True,
-            )
-        reader, writer = await asyncio.open_connection(sock=ours, limit=1 << 24)
+        try:
+            with theirs:
+                process = await self._start_process(theirs.fileno())
+            # From here on the process ends when our end of the socket is closed.
+            reader, writer = await asyncio.open_connection(sock=ours, limit=1 << 24)
+        except BaseException:
+            ours.close()
+            raise
         info = WorkerInfo(worker_id, process.pid, self._device, self._lanes)
         worker = _Worker(info, process, ServerEnd(reader, writer))
         self._workers[worker_id] = worker
         return worker
+
+    async def _start_process(self, descriptor: int) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "scorestream_server.workers.process"),
+            *("--socket", str(descriptor), "--device", self._device, "--lanes", str(self._lanes)),
+            pass_fds=(descriptor,),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            # Ctrl-C at the terminal is for the server, which then ends its workers in good order.
+            start_new_session=True,
+        )
 
     async def _serve(self, worker: _Worker) -> None:
         while True:
@@ -275,13 +286,15 @@ class LocalPool:
         """Forget a worker, make sure that its process is gone, and tell whoever waits for it."""
         self._workers.pop(worker.info.worker_id, None)
         worker.end.close()
-        with contextlib.suppress(ProcessLookupError):
+        try:
+            code = await asyncio.wait_for(worker.process.wait(), END_SECONDS)
+        except TimeoutError:
             worker.process.kill()
-        code = await worker.process.wait()
+            code = await worker.process.wait()
         reason = (
             f"was ended by signal {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
         )
-        if not self._stopping:
+        if not self._stopping.is_set():
             logger.warning("worker %d (process %d) %s", worker.info.worker_id, worker.info.pid, reason)
         for future in worker.tasks.values():
             if not future.done():
