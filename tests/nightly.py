@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 
 SCORE_CODE = "var1 * 0.5 + var2 * 0.2 + var3 * 0.3 AS p_var1"
+SEGMENTS = (1, 2, 3)
 
 
 def expected_scores(

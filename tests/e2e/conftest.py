@@ -1,9 +1,12 @@
 """Everything here runs against a real private server, through the public client and the command line."""
 
+import json
 import subprocess
 import sys
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -11,6 +14,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import scorestream
+from nightly import SCORE_CODE
 from scorestream.cli import main
 
 ROWS = 60_000
@@ -48,6 +52,25 @@ def customers_file(customers: pa.Table, tmp_path_factory: pytest.TempPathFactory
 
 
 @pytest.fixture
+def prefix() -> str:
+    """A prefix of session names that no other test has."""
+    return f"ScoringJob_{uuid.uuid4().hex[:8]}_"
+
+
+@pytest.fixture
+def session(local: scorestream.Client, prefix: str) -> Iterator[scorestream.Session]:
+    """A session of one test's own."""
+    with local.create_session(f"{prefix}one") as session:
+        yield session
+
+
+@pytest.fixture
+def model(local: scorestream.Client) -> scorestream.Model:
+    """The nightly batch's score code, registered."""
+    return local.register_model("dummy_scorer", source=SCORE_CODE)
+
+
+@pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
     """Runs a command line in an empty directory, in this process to save the start of another."""
     monkeypatch.chdir(tmp_path)
@@ -61,5 +84,15 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFi
         done = subprocess.CompletedProcess(words, int(end.value.code or 0), *capfd.readouterr())
         assert done.returncode == check, done.stderr
         return done
+
+    return command
+
+
+@pytest.fixture
+def ask(run: Command, local: scorestream.Client) -> Callable[..., Any]:
+    """Runs a command against the shared server and returns what it prints as JSON."""
+
+    def command(*arguments: object) -> Any:
+        return json.loads(run(*arguments, "-o", "json", "--server", local.address).stdout)
 
     return command

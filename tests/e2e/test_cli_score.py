@@ -63,10 +63,13 @@ def test_one_line_scores_a_file_with_no_server(
     assert "\x1b" not in done.stdout + done.stderr
 
 
-def test_a_terminal_gets_a_bar(code: Path, customers_file: Path, tmp_path: Path) -> None:
+def test_a_terminal_gets_a_bar(
+    code: Path, local: scorestream.Client, customers_file: Path, tmp_path: Path
+) -> None:
     """On a terminal the progress moves in place, with rows, rate and time; standard output stays clean."""
     ours, theirs = pty.openpty()
     command = [*PROGRAM, "score", str(code), str(customers_file), "-o", "out.parquet"]
+    command += ["--server", local.address]
     environment = {**os.environ, "TERM": "xterm-256color", "COLUMNS": "120", "LINES": "24"}
     with subprocess.Popen(
         command, cwd=tmp_path, env=environment, stdout=subprocess.PIPE, stderr=theirs, text=True
@@ -89,7 +92,9 @@ def test_a_terminal_gets_a_bar(code: Path, customers_file: Path, tmp_path: Path)
     assert "\x1b" not in said
 
 
-def test_the_committed_model_scores_the_committed_customers(run: Run, tmp_path: Path) -> None:
+def test_the_committed_model_scores_the_committed_customers(
+    run: Run, local: scorestream.Client, tmp_path: Path
+) -> None:
     """XGBoost's UBJ over the credit-card CSV gives XGBoost's own predictions."""
     xgboost = pytest.importorskip("xgboost")
     run(
@@ -100,6 +105,8 @@ def test_the_committed_model_scores_the_committed_customers(run: Run, tmp_path: 
         "out.parquet",
         "--keep",
         "ID",
+        "--server",
+        local.address,
     )
     result = pq.read_table(tmp_path / "out.parquet")
     booster = xgboost.Booster(model_file=EXAMPLES / "credit_model.ubj")
@@ -110,9 +117,12 @@ def test_the_committed_model_scores_the_committed_customers(run: Run, tmp_path: 
     assert result["ID"].to_pylist() == list(range(1, 30_001))
 
 
-def test_json_is_one_object_a_line(run: Run, code: Path, customers_file: Path, tmp_path: Path) -> None:
+def test_json_is_one_object_a_line(
+    run: Run, local: scorestream.Client, code: Path, customers_file: Path, tmp_path: Path
+) -> None:
     """Events first, the result last, nothing else on standard output."""
-    lines = json_lines(run("score", code, customers_file, "-o", "out.parquet", "--json").stdout)
+    server = ("--server", local.address)
+    lines = json_lines(run("score", code, customers_file, "-o", "out.parquet", "--json", *server).stdout)
     assert lines[-1]["type"] == "RESULT"
     assert lines[-1]["state"] == "SUCCEEDED"
     assert lines[-1]["rows_scored"] == lines[-1]["rows_total"] == 60_000
@@ -123,29 +133,27 @@ def test_json_is_one_object_a_line(run: Run, code: Path, customers_file: Path, t
     assert (tmp_path / "out.parquet").exists()
 
 
-@pytest.mark.parametrize("place", ["out.csv here", "out.arrow there", "out here", "out there"])
+@pytest.mark.parametrize("name", ["out.csv", "out.arrow", "out"])
 def test_the_ending_says_the_format(
-    run: Run,
-    code: Path,
-    customers: pa.Table,
-    local: scorestream.Client,
-    tmp_path: Path,
-    place: str,
+    run: Run, code: Path, customers: pa.Table, local: scorestream.Client, tmp_path: Path, name: str
 ) -> None:
-    """Several CSV files in; CSV, Arrow or a Parquet directory out; with and without a server."""
-    name, where = place.split()
+    """Several CSV files in; CSV, Arrow or a Parquet directory out, replaced only if asked to."""
     for part in range(2):
         pa_csv.write_csv(customers.slice(part * 30_000, 30_000), tmp_path / f"part{part}.csv")
-    server = ["--server", local.address] if where == "there" else []
+    server = ("--server", local.address)
     run("score", code, "part0.csv", "part1.csv", "-o", name, *server)
     np.testing.assert_allclose(read(tmp_path / name)["p_var1"], expected_scores(customers), rtol=1e-9)
-    if name == "out":
-        assert {"_SUCCESS", "_manifest.json"} <= {path.name for path in (tmp_path / name).iterdir()}
     again = run("score", code, "part0.csv", "-o", name, *server, check=2)
     assert "replace" in again.stderr
     run("score", code, "part0.csv", "-o", name, "--replace", *server)
     assert read(tmp_path / name).num_rows == 30_000
     assert not list(tmp_path.glob(".*"))
+    if name == "out":
+        # What the client wrote is known to a private server, which writes the same kind of directory.
+        assert {"_SUCCESS", "_manifest.json"} <= {path.name for path in (tmp_path / name).iterdir()}
+        run("score", code, "part0.csv", "part1.csv", "-o", name, "--replace")
+        assert {"_SUCCESS", "_manifest.json"} <= {path.name for path in (tmp_path / name).iterdir()}
+        assert read(tmp_path / name).num_rows == 60_000
 
 
 def test_a_server_scores_with_a_registered_model(
@@ -171,31 +179,46 @@ def test_a_server_scores_with_a_registered_model(
 
 
 def test_wrong_usage_ends_with_2_and_a_sentence(
-    run: Run, code: Path, customers: pa.Table, customers_file: Path, tmp_path: Path
+    run: Run, local: scorestream.Client, code: Path, customers: pa.Table, customers_file: Path, tmp_path: Path
 ) -> None:
     """What a different command line would have avoided is exit code 2, and leaves no file."""
     (tmp_path / "pickle.json").write_bytes(b"\x80\x04\x95N.")
+    (tmp_path / "broken.csv").write_text("var1,var2,var3\n1,2,3\n4,5\n")
+    (tmp_path / "directory").mkdir()
     pq.write_table(customers.drop_columns(["var1", "var2"]), tmp_path / "narrow.parquet")
+    there = ("-o", "out.csv", "--server", local.address)
+    sessions = len(local.sessions())
     for arguments, words in {
         ("score",): "Missing",
         ("score", "no_such_model", customers_file, "-o", "out.csv"): "needs --server",
+        ("score", "no_such_model", customers_file, *there): "There is no model 'no_such_model'",
+        ("score", "directory", customers_file, "-o", "out.csv"): "directory is a directory",
         ("score", code, "nothing.parquet", "-o", "out.csv"): "There is no file nothing.parquet",
         ("score", code, customers_file, "-o", "out.xlsx"): "says no format",
         ("score", code, customers_file, "-o", "nowhere/out.csv"): "no directory",
-        ("score", code, customers_file, "-o", "out.csv", "--where", "no_column = 1"): "no_column",
-        ("score", code, "narrow.parquet", "-o", "out.csv"): "var2",
-        ("score", "pickle.json", customers_file, "-o", "out.csv"): "pickle",
-        ("score", code, customers_file, "-o", "out.csv", "--server", "x:1", "--device", "cpu"): "--device",
+        ("score", code, customers_file, "-o", "directory", "--replace"): "was not written by scorestream",
+        ("score", code, "directory", *there): "holds no CSV, Parquet or Arrow file",
+        ("score", code, "broken.csv", *there): "broken.csv cannot be read",
+        ("score", code, customers_file, *there, "--where", "no_column = 1"): "no_column",
+        ("score", code, customers_file, *there, "--keep", "no_column"): "no_column",
+        ("score", code, "narrow.parquet", *there): "var2",
+        ("score", "pickle.json", customers_file, *there): "pickle",
+        ("score", code, customers_file, *there, "--device", "cpu"): "--device",
+        ("score", code, customers_file, "-o", "out.csv", "--server", "8500"): "write host:port",
+        ("score", code, customers_file, "-o", "out.csv", "--device", "abacus"): "--device abacus",
     }.items():
         done = run(*arguments, check=2)
         assert words.lower() in done.stderr.lower(), done.stderr
+        assert "usage: scorestream serve" not in done.stderr
         assert not list(tmp_path.glob("out*"))
+    assert len(local.sessions()) == sessions
 
 
 def test_nobody_there_ends_with_1(run: Run, code: Path, customers_file: Path) -> None:
     """A server that does not answer is not wrong usage."""
     done = run("score", code, customers_file, "-o", "out.csv", "--server", "127.0.0.1:1", check=1)
-    assert "No scorestream server answers at 127.0.0.1:1" in done.stderr
+    assert "No scorestream server answers at 127.0.0.1:1 (connection refused)" in done.stderr
+    assert "scorestream serve" in done.stderr
 
 
 @pytest.mark.parametrize("where", ["here", "there"])
@@ -224,14 +247,15 @@ def test_ctrl_c_cancels_and_says_what_was_kept(
 
 
 def test_the_nouns_and_verbs_run_the_whole_scenario(
-    run: Run, local: scorestream.Client, customers: pa.Table, customers_file: Path, tmp_path: Path
+    run: Run,
+    ask: Callable[..., Any],
+    local: scorestream.Client,
+    customers: pa.Table,
+    customers_file: Path,
+    tmp_path: Path,
 ) -> None:
     """Sessions, tables, models and jobs from the command line alone, as tables and as JSON."""
     name = f"Cli_{uuid.uuid4().hex[:8]}"
-
-    def ask(*arguments: object) -> Any:
-        done = run(*arguments, "-o", "json", "--server", local.address)
-        return json.loads(done.stdout)
 
     def look(*arguments: object) -> str:
         return run(*arguments, "--server", local.address).stdout
@@ -307,3 +331,47 @@ def test_the_nouns_and_verbs_run_the_whole_scenario(
     assert ask("session", "list", "--prefix", name) == []
     gone = run("session", "terminate", name, "--server", local.address, check=2)
     assert f"There is no session '{name}'" in gone.stderr
+
+
+def test_the_nouns_say_what_is_wrong_and_what_helps(
+    run: Run, ask: Callable[..., Any], local: scorestream.Client, customers_file: Path, tmp_path: Path
+) -> None:
+    """Names that are wrong, ambiguous or not there end with 2 and a sentence; nothing there is no error."""
+    name = f"Wrong_{uuid.uuid4().hex[:8]}"
+    twins = [ask("session", "create", f"{name}_twin")["id"] for _ in range(2)]
+    ask("session", "create", name)
+    (tmp_path / "mine.csv").write_text("a\n1\n")
+    for arguments, words in {
+        ("session", "status", f"{name}_twin"): twins[0],
+        ("session", "terminate", "nobody"): "no session 'nobody'",
+        ("job", "status", "nothing"): "no job 'nothing'",
+        ("job", "submit", name, "no_model", "t"): "no_model",
+        ("job", "submit", name, "no_model", "t", "--priority", "urgent"): "use low, normal or high",
+        ("model", "add", tmp_path): "is a directory",
+        ("model", "add", "nothing.ubj"): "There is no file nothing.ubj",
+        ("model", "show", "a b"): "names no model",
+        ("table", "load", name, "nothing.csv"): "nothing.csv",
+        ("table", "load", name, "nothing.csv", "--upload"): "There is no file nothing.csv",
+        ("table", "head", name, "nothing"): "no table 'nothing'",
+    }.items():
+        done = run(*arguments, "--server", local.address, check=2)
+        assert done.stderr.startswith("Error: ")
+        assert words in done.stderr
+        assert not done.stdout
+    for arguments, words in {
+        ("session", "list", "--prefix", f"{name}_none"): f"begins with {name}_none",
+        ("session", "status", "--prefix", f"{name}_none"): f"begins with {name}_none",
+        ("model", "list", "--prefix", f"{name}_none"): f"begins with {name}_none",
+        ("job", "list", "--session", name): "scorestream job submit",
+        ("table", "list", name): f"scorestream table load {name}",
+    }.items():
+        done = run(*arguments, "--server", local.address)
+        assert words in done.stderr
+        assert not done.stdout
+    ask("table", "load", name, customers_file, "--name", "customers")
+    ask("model", "add", "--source", SCORE_CODE, "--name", name)
+    job = ask("job", "submit", name, name, "customers")["id"]
+    run("job", "watch", job, "--server", local.address)
+    assert "SUCCEEDED already" in run("job", "cancel", job, "--server", local.address).stderr
+    for session in (*twins, name):
+        ask("session", "terminate", session)

@@ -78,11 +78,11 @@ class Bar:
             self._progress.console.print(event.message, markup=False)
 
 
-class Lines:
-    """A plain line at each change of state and every ten per cent, on standard error."""
+class _Written:
+    """What is printed stays; there is nothing to begin or to end."""
 
     def __init__(self, _title: str) -> None:
-        self._shown = ("", -1)
+        pass
 
     def __enter__(self) -> Self:
         return self
@@ -91,6 +91,14 @@ class Lines:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         pass
+
+
+class Lines(_Written):
+    """A plain line at each change of state and every ten per cent, on standard error."""
+
+    def __init__(self, title: str) -> None:
+        super().__init__(title)
+        self._shown = ("", -1)
 
     def tell(self, event: "Event") -> None:
         """Print a line if there is news."""
@@ -102,19 +110,8 @@ class Lines:
             say(event_line(event))
 
 
-class JsonLines:
+class JsonLines(_Written):
     """Every event as one line of JSON, on standard output."""
-
-    def __init__(self, _title: str) -> None:
-        pass
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        pass
 
     def tell(self, event: "Event") -> None:
         """Print the event."""

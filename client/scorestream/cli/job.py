@@ -13,6 +13,7 @@ from scorestream.cli.shell import (
     Output,
     OutputOption,
     ServerOption,
+    SessionArgument,
     columns_of,
     console,
     find_job,
@@ -37,7 +38,7 @@ JobArgument = Annotated[
 
 @app.command("submit")
 def submit_job(
-    session: Annotated[str, typer.Argument(metavar="SESSION", help="Name or id of a session.")],
+    session: SessionArgument,
     model: Annotated[str, typer.Argument(metavar="MODEL", help="Registered model: name, or name@version.")],
     table: Annotated[str, typer.Argument(metavar="TABLE", help="Table of the session.")],
     where: Annotated[str, typer.Option(help="SQL predicate: only these rows are scored.")] = "",

@@ -12,6 +12,7 @@ from scorestream.cli.shell import (
     Output,
     OutputOption,
     ServerOption,
+    SessionArgument,
     console,
     open_client,
     print_facts,
@@ -31,7 +32,6 @@ SHOWN_EVERY_SECONDS = 0.1
 # Heading, rule, the line about rows left out, and the cursor's.
 LINES_AROUND_ROWS = 4
 
-SessionArgument = Annotated[str, typer.Argument(metavar="SESSION", help="Name or id of a session.")]
 PrefixOption = Annotated[str, typer.Option(help="Only sessions whose name begins with this.")]
 
 

@@ -53,6 +53,7 @@ OutputOption = Annotated[
 ServerOption = Annotated[
     str, typer.Option("--server", envvar="SCORESTREAM_SERVER", help="Address of the server, host:port.")
 ]
+SessionArgument = Annotated[str, typer.Argument(metavar="SESSION", help="Name or id of a session.")]
 DEFAULT_SERVER = "127.0.0.1:8500"
 
 

@@ -10,6 +10,7 @@ from scorestream.cli.shell import (
     Output,
     OutputOption,
     ServerOption,
+    SessionArgument,
     as_json,
     open_client,
     print_facts,
@@ -24,7 +25,6 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Tables of a session.")
 
-SessionArgument = Annotated[str, typer.Argument(metavar="SESSION", help="Name or id of a session.")]
 TableArgument = Annotated[str, typer.Argument(metavar="TABLE", help="Name of a table of the session.")]
 
 
