@@ -24,7 +24,9 @@ SHORT_JOBS = 40
 SUBSCRIBERS = 100
 
 
-def throughput(client: scorestream.Client, model: scorestream.Model, sessions: int, runs: int) -> dict[str, object]:
+def throughput(
+    client: scorestream.Client, model: scorestream.Model, sessions: int, runs: int
+) -> dict[str, object]:
     """Compare many small jobs at once with one large one over as many rows."""
     small, large = rows_file(50_000), rows_file(50_000 * sessions)
     one_session = client.create_session("one")
