@@ -366,3 +366,15 @@ async def test_a_repeated_submission_is_one_job(bench: Bench) -> None:
     again = await bench.submit(job_id="c", request_id="same")
     assert again.id == both[0].id
     await bench.finished(both[0])
+
+
+async def test_a_cancel_just_before_the_output_is_published_is_no_hang(bench: Bench) -> None:
+    """A cancel that comes between the last commit and the first step of the output ends the job."""
+    job = await bench.submit(out_path=str(bench.folder / "out.parquet"))
+    active = bench.engine.jobs[job.id]
+    while active.publishing is None:
+        await asyncio.sleep(0)
+    await bench.engine.cancel(job.id)
+    job = await bench.finished(job)
+    assert job.state is State.CANCELLED
+    assert not (bench.folder / "out.parquet").exists()

@@ -4,6 +4,7 @@ import asyncio
 import hashlib
 import os
 import re
+import shutil
 import time
 import uuid
 from collections.abc import AsyncIterator
@@ -21,6 +22,8 @@ from scorestream_server.store import models as model_store
 from scorestream_server.store.database import Database
 from scorestream_server.workers.pool import WorkerPool, run_anywhere
 
+_HARMFUL = re.compile(r"[^A-Za-z0-9_.-]|^\.+")
+LONGEST_NAME = 100
 _ENDING = re.compile(r"\.[A-Za-z0-9]{1,12}")
 
 
@@ -43,18 +46,21 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
         if first is None or first.WhichOneof("content") != "header":
             raise invalid("REGISTRATION_ORDER", "The first message of a registration must be its header.")
         model_id = names.check_model_id("header.model_id", first.header.model_id)
-        # Of the client's file name only the ending is used, and only if it is a plain one.
-        ending = Path(first.header.file_name).suffix.lower()
+        # The client's file name is in what is said about the file, so it is kept meanwhile, made harmless.
+        file_name = _HARMFUL.sub("_", Path(first.header.file_name).name)[-LONGEST_NAME:] or "model"
+        ending = Path(file_name).suffix.lower()
         ending = ending if _ENDING.fullmatch(ending) else ""
-        incoming = self._directory.models / f"incoming-{uuid.uuid4()}{ending}"
+        folder = self._directory.models / f"incoming-{uuid.uuid4()}"
+        incoming = folder / file_name
         try:
+            await asyncio.to_thread(folder.mkdir)
             digest, size = await self._receive(request_iterator, incoming)
             task = InspectModel(self._pool.next_task_id(), str(incoming))
             schema = (await run_anywhere(self._pool, task, ModelInspected)).schema
             name = f"{digest}{ending}"
             await asyncio.to_thread(os.replace, incoming, self._directory.models / name)
         finally:
-            await asyncio.shield(asyncio.to_thread(incoming.unlink, missing_ok=True))
+            await asyncio.shield(asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True))
         model = Model(model_id, 0, digest, size, name, schema, owner_of(context), time.time())
         made, _ = await self._database.write(lambda connection: model_store.register(connection, model))
         return convert.model(made)

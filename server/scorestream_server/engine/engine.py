@@ -234,6 +234,7 @@ class Engine:
             return
         if active.ending is None:
             active.publishing = self._spawn(self._publish(active))
+            active.publishing.add_done_callback(lambda task: self._unpublished(active, task))
         else:
             active.publishing = self._spawn(self._finish(active, active.ending))
 
@@ -244,15 +245,16 @@ class Engine:
             active.publishing = None
             self._end(active, State.FAILED, error)
             return
-        except asyncio.CancelledError:
-            if active.ending is None:  # the server stops
-                raise
-            active.publishing = None
-            self._finish_if_done(active)
-            return
         active.job = replace(active.job, outputs=published.names)
         active.table_made = published.table
         await self._finish(active, _succeeded(active.job, time.time()).state)
+
+    def _unpublished(self, active: ActiveJob, task: asyncio.Task[None]) -> None:
+        """Go on to the end of a job whose publishing was cancelled, maybe before its first step."""
+        # No ending: the server stops, and the next one publishes.
+        if task.cancelled() and active.ending is not None and active.publishing is task:
+            active.publishing = None
+            self._finish_if_done(active)
 
     async def _finish(self, active: ActiveJob, state: State) -> None:
         active.ending = state  # from here on nothing can end it otherwise
