@@ -15,14 +15,6 @@ class FileFormat(enum.StrEnum):
     CSV = "csv"
 
 
-class BackingStore(enum.StrEnum):
-    """Where a table's bytes are mapped from."""
-
-    INHERIT = "inherit"
-    IN_PLACE_PREFERRED = "in_place_preferred"
-    DISK_CACHE = "disk_cache"
-
-
 class OutputFormat(enum.StrEnum):
     """What an output is written as; the destination's ending says it."""
 
