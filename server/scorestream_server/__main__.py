@@ -75,6 +75,8 @@ def main() -> None:
         asyncio.run(_serve(config))
     except OSError as error:
         sys.exit(f"scorestream serve: {error}")
+    except KeyboardInterrupt:  # before the server has taken over the signals
+        sys.exit(130)
 
 
 async def _serve(config: Config) -> None:
