@@ -4,6 +4,7 @@ The server reads and writes without blocking (asyncio streams); a worker blocks.
 """
 
 import asyncio
+import contextlib
 import socket
 import struct
 import threading
@@ -57,9 +58,9 @@ class WorkerEnd:
         self._sending = threading.Lock()
 
     def send(self, report: Report) -> None:
-        """Send a report."""
+        """Send a report; where the server is gone, `receive` tells."""
         body = _encode(report)
-        with self._sending:
+        with self._sending, contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self._socket.sendall(_LENGTH.pack(len(body)) + body)
 
     def receive(self) -> Command | None:
