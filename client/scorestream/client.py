@@ -224,7 +224,8 @@ class Client:
             DeadlineExceededError: not all were final within `timeout` seconds.
         """
         with closing(waiting.completed(self._connection, jobs, timeout)) as final:
-            yield from final
+            for job in final:
+                yield job.refresh()
 
     def wait_any(self, jobs: Iterable[Job], timeout: float | None = None) -> Job:
         """Return the first job that is final, however it ended: look at its `state`.

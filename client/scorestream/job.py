@@ -198,11 +198,12 @@ class Job:
             return job_service_pb2.WatchJobRequest(name=job_name(self.id), after=start)
 
         def position(message: Any) -> int:
-            return int(message.number)
+            return int(message.events[-1].number)
 
         method = self._connection.jobs.WatchJob
         with closing(self._connection.stream(method, request, position, after, timeout)) as messages:
             for message in messages:
-                if message.number > after:
-                    after = message.number
-                    yield event(message)
+                for found in message.events:
+                    if found.number > after:
+                        after = found.number
+                        yield event(found)

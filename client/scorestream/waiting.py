@@ -8,11 +8,13 @@ from typing import Any
 
 from scorestream.errors import DeadlineExceededError, Fault, InvalidArgumentError, JobFailedError
 from scorestream.records import Event
-from scorestream.v1 import session_service_pb2
-from scorestream.wire import event, session_name
+from scorestream.v1 import job_service_pb2, session_service_pb2
+from scorestream.wire import event, job_info, job_name, session_name
 
 from .connection import Connection
 from .job import Job
+
+REFRESHED_AT_ONCE = 500
 
 
 def watch_sessions(
@@ -35,18 +37,19 @@ def watch_sessions(
         )
 
     def position(message: Any) -> int:
-        return int(message.number)
+        return int(message.events[-1].number)
 
     method = connection.sessions.WatchSessions
     with closing(connection.stream(method, request, position, after, timeout)) as messages:
         for message in messages:
-            if message.number > after:
-                after = message.number
-                yield event(message)
+            for found in message.events:
+                if found.number > after:
+                    after = found.number
+                    yield event(found)
 
 
 def completed(connection: Connection, jobs: Iterable[Job], timeout: float | None) -> Generator[Job, None]:
-    """Yield each job once, refreshed, as soon as it is final; see `as_completed` of the client."""
+    """Yield each job once, as soon as it is final, without asking the server for its description."""
     until = None if timeout is None else time.monotonic() + timeout
     waiting = {job.id: job for job in jobs}
 
@@ -63,16 +66,26 @@ def completed(connection: Connection, jobs: Iterable[Job], timeout: float | None
         with closing(events):
             for found in events:
                 if found.job_id in waiting and found.state is not None and found.state.final:
-                    yield waiting.pop(found.job_id).refresh()
+                    yield waiting.pop(found.job_id)
                     if not waiting:
                         return
+
+
+def _refresh(connection: Connection, jobs: Sequence[Job]) -> None:
+    """Ask the server again for many jobs, `REFRESHED_AT_ONCE` in a call."""
+    for start in range(0, len(jobs), REFRESHED_AT_ONCE):
+        part = jobs[start : start + REFRESHED_AT_ONCE]
+        request = job_service_pb2.BatchGetJobsRequest(names=[job_name(job.id) for job in part])
+        answer = connection.call(connection.jobs.BatchGetJobs, request)
+        for job, described in zip(part, answer.jobs, strict=True):
+            job.info = job_info(described)
 
 
 def wait_any(connection: Connection, jobs: Iterable[Job], timeout: float | None) -> Job:
     """Return the first job that is final; see `wait_any` of the client."""
     with closing(completed(connection, jobs, timeout)) as final:
         for job in final:
-            return job
+            return job.refresh()
     raise InvalidArgumentError("There is no job to wait for.", reason="NO_JOBS")
 
 
@@ -81,6 +94,7 @@ def wait_all(connection: Connection, jobs: Iterable[Job], timeout: float | None)
     waited = list(jobs)
     for _ in completed(connection, waited, timeout):
         pass
+    _refresh(connection, waited)
     errors: list[JobFailedError] = []
     for job in waited:
         try:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 from scorestream_server.domain.event import Event
 
-BACKLOG_PAGE = 1000
+BATCH = 256
 BUFFERED_EVENTS = 2048
 
 
@@ -51,6 +51,15 @@ class _Follower:
     overflowed: bool = False
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
+    def take(self, after: int) -> list[Event]:
+        """Return the next events with higher numbers than `after`; none where there are none yet."""
+        taken: list[Event] = []
+        while self.events and len(taken) < BATCH:
+            event = self.events.popleft()
+            if event.number > after:
+                taken.append(event)
+        return taken
+
 
 class Feed:
     """Publishes committed events to whoever follows them; used on the event loop only."""
@@ -81,29 +90,28 @@ class Feed:
                     follower.events.append(event)
                 follower.arrived.set()
 
-    async def follow(self, selection: Selection, after: int) -> AsyncGenerator[Event | None, None]:
+    async def follow(self, selection: Selection, after: int) -> AsyncGenerator[Sequence[Event], None]:
         """Yield wanted events with higher numbers than `after`, then wait for more, without end.
 
-        Yields None each time it has caught up with everything published, so that the caller can decide
-        whether it has seen enough.
+        What is there comes together, up to `BATCH` events at once: a message of many events costs little
+        more than one of a single event. Yields an empty batch each time it has caught up with everything
+        published, so that the caller can decide whether it has seen enough.
         """
         with self._joined(_Follower(selection)) as follower:
             seen, head = after, self._head
             while True:
-                async for event in self._stored(selection, seen, head):
-                    seen = event.number
-                    yield event
+                async for batch in self._stored(selection, seen, head):
+                    seen = batch[-1].number
+                    yield batch
                 seen = max(seen, head)
                 while not follower.overflowed:
                     if not follower.events:
                         follower.arrived.clear()
-                        yield None
+                        yield ()
                         await follower.arrived.wait()
-                    while follower.events:
-                        event = follower.events.popleft()
-                        if event.number > seen:
-                            seen = event.number
-                            yield event
+                    while batch := follower.take(seen):
+                        seen = batch[-1].number
+                        yield batch
                 follower.overflowed, head = False, self._head
 
     @contextlib.contextmanager
@@ -122,11 +130,11 @@ class Feed:
                 if not self._by_session[session]:
                     del self._by_session[session]
 
-    async def _stored(self, selection: Selection, after: int, up_to: int) -> AsyncIterator[Event]:
+    async def _stored(self, selection: Selection, after: int, up_to: int) -> AsyncIterator[Sequence[Event]]:
         while after < up_to:
-            page = await self._read_backlog(selection, after, up_to, BACKLOG_PAGE)
-            for event in page:
-                yield event
-            if len(page) < BACKLOG_PAGE:
+            page = await self._read_backlog(selection, after, up_to, BATCH)
+            if page:
+                yield page
+            if len(page) < BATCH:
                 return
             after = page[-1].number

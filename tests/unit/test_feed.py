@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
@@ -36,14 +36,13 @@ class Stored:
 EVERYTHING = Selection(None)
 
 
-async def numbers(follower: AsyncIterator[Event | None], until: int) -> list[int]:
+async def numbers(follower: AsyncIterator[Sequence[Event]], until: int) -> list[int]:
     """Return the numbers that a follower sees, up to `until`."""
     seen = []
-    async for event in follower:
-        if event is not None:
-            seen.append(event.number)
-            if event.number >= until:
-                break
+    async for batch in follower:
+        seen += [event.number for event in batch]
+        if seen and seen[-1] >= until:
+            break
     return seen
 
 
@@ -58,17 +57,18 @@ async def test_a_follower_gets_what_was_before_it_and_what_comes() -> None:
     assert await task == [3, 4, 5, 6, 7, 8]
 
 
-async def test_events_published_while_the_backlog_is_read_come_once() -> None:
+async def test_events_published_while_the_backlog_is_read_come_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is published between the reading of two pages is neither lost nor doubled."""
+    monkeypatch.setattr(feed_module, "BATCH", 2)
     stored = Stored()
     stored.publish(3)
     follower = stored.feed.follow(EVERYTHING, after=0)
     seen = []
-    async for event in follower:
-        if event is None:
+    async for batch in follower:
+        if not batch:
             break
-        seen.append(event.number)
-        if event.number == 1:
+        seen += [event.number for event in batch]
+        if 1 in seen and len(stored.events) == 3:
             stored.publish(2)
     assert seen == [1, 2, 3, 4, 5]
 
@@ -78,28 +78,29 @@ async def test_a_slow_follower_reads_what_it_missed_from_the_store(monkeypatch: 
     monkeypatch.setattr(feed_module, "BUFFERED_EVENTS", 10)
     stored = Stored()
     follower = stored.feed.follow(EVERYTHING, after=0)
-    assert await anext(follower) is None
+    monkeypatch.setattr(feed_module, "BATCH", 4)
+    assert not await anext(follower)
     stored.publish(1)
-    seen = [event.number for event in [await anext(follower)] if event is not None]
+    seen = [event.number for event in await anext(follower)]
     stored.publish(35)
-    while len(seen) < 40:
-        event = await anext(follower)
-        if event is not None:
-            seen.append(event.number)
-            if event.number in {5, 12, 20}:
-                stored.publish(20 if event.number == 12 else 1)
-    assert seen == list(range(1, 41))
+    bursts = iter([1, 20, 1])
+    while len(seen) < len(stored.events):
+        batch = await anext(follower)
+        assert len(batch) <= 4
+        seen += [event.number for event in batch]
+        stored.publish(next(bursts, 0))
+    assert seen == list(range(1, 59))
     assert stored.reads > 0
 
 
 async def test_a_follower_is_told_when_it_has_caught_up() -> None:
-    """None comes once after everything published, and again after each further batch."""
+    """An empty batch comes once after everything published, and again after whatever comes later."""
     stored = Stored()
     stored.publish(2)
     follower = stored.feed.follow(EVERYTHING, after=0)
-    assert [e and e.number for e in [await anext(follower) for _ in range(3)]] == [1, 2, None]
+    assert [[e.number for e in await anext(follower)] for _ in range(2)] == [[1, 2], []]
     stored.publish(1)
-    assert [e and e.number for e in [await anext(follower) for _ in range(2)]] == [3, None]
+    assert [[e.number for e in await anext(follower)] for _ in range(2)] == [[3], []]
 
 
 @pytest.mark.parametrize(
@@ -118,16 +119,17 @@ async def test_only_what_was_asked_for_comes(selection: Selection, expected: lis
         stored = Stored()
         follower = stored.feed.follow(selection, after=0)
         if live:
-            assert await anext(follower) is None
+            assert not await anext(follower)
         stored.publish(session="a")
         stored.publish(session="b")
         stored.publish(session="c", owner="you")
-        seen = []
-        for _ in expected:
-            event = await anext(follower)
-            assert event is not None
-            seen.append(event.number)
-        assert seen == expected
+        if live and not expected:
+            waiting = asyncio.ensure_future(anext(follower))
+            await asyncio.sleep(0)
+            assert not waiting.done()
+            waiting.cancel()
+        else:
+            assert [event.number for event in await anext(follower)] == expected
 
 
 async def test_a_follower_that_leaves_is_forgotten() -> None:
@@ -135,7 +137,7 @@ async def test_a_follower_that_leaves_is_forgotten() -> None:
     stored = Stored()
     for selection in (EVERYTHING, Selection(None, ("a", "b"))):
         follower = stored.feed.follow(selection, after=0)
-        assert await anext(follower) is None
+        assert not await anext(follower)
         async with contextlib.aclosing(follower):
             pass
     assert not stored.feed._of_any_session

@@ -227,7 +227,7 @@ class AsyncClient:
         """
         async with aclosing(waiting.completed(self._connection, jobs, timeout)) as final:
             async for job in final:
-                yield job
+                yield await job.refresh()
 
     async def wait_any(self, jobs: Iterable[AsyncJob], timeout: float | None = None) -> AsyncJob:
         """Return the first job that is final, however it ended: look at its `state`.

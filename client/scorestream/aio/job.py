@@ -200,11 +200,12 @@ class AsyncJob:
             return job_service_pb2.WatchJobRequest(name=job_name(self.id), after=start)
 
         def position(message: Any) -> int:
-            return int(message.number)
+            return int(message.events[-1].number)
 
         method = self._connection.jobs.WatchJob
         async with aclosing(self._connection.stream(method, request, position, after, timeout)) as messages:
             async for message in messages:
-                if message.number > after:
-                    after = message.number
-                    yield event(message)
+                for found in message.events:
+                    if found.number > after:
+                        after = found.number
+                        yield event(found)

@@ -7,11 +7,13 @@ from typing import Any
 
 from scorestream.errors import DeadlineExceededError, Fault, InvalidArgumentError, JobFailedError
 from scorestream.records import Event
-from scorestream.v1 import session_service_pb2
-from scorestream.wire import event, session_name
+from scorestream.v1 import job_service_pb2, session_service_pb2
+from scorestream.wire import event, job_info, job_name, session_name
 
 from .connection import AsyncConnection
 from .job import AsyncJob
+
+REFRESHED_AT_ONCE = 500
 
 
 async def watch_sessions(
@@ -34,20 +36,21 @@ async def watch_sessions(
         )
 
     def position(message: Any) -> int:
-        return int(message.number)
+        return int(message.events[-1].number)
 
     method = connection.sessions.WatchSessions
     async with aclosing(connection.stream(method, request, position, after, timeout)) as messages:
         async for message in messages:
-            if message.number > after:
-                after = message.number
-                yield event(message)
+            for found in message.events:
+                if found.number > after:
+                    after = found.number
+                    yield event(found)
 
 
 async def completed(
     connection: AsyncConnection, jobs: Iterable[AsyncJob], timeout: float | None
 ) -> AsyncGenerator[AsyncJob, None]:
-    """Yield each job once, refreshed, as soon as it is final; see `as_completed` of the client."""
+    """Yield each job once, as soon as it is final, without asking the server for its description."""
     until = None if timeout is None else time.monotonic() + timeout
     waiting = {job.id: job for job in jobs}
 
@@ -64,16 +67,26 @@ async def completed(
         async with aclosing(events):
             async for found in events:
                 if found.job_id in waiting and found.state is not None and found.state.final:
-                    yield await waiting.pop(found.job_id).refresh()
+                    yield waiting.pop(found.job_id)
                     if not waiting:
                         return
+
+
+async def _refresh(connection: AsyncConnection, jobs: Sequence[AsyncJob]) -> None:
+    """Ask the server again for many jobs, `REFRESHED_AT_ONCE` in a call."""
+    for start in range(0, len(jobs), REFRESHED_AT_ONCE):
+        part = jobs[start : start + REFRESHED_AT_ONCE]
+        request = job_service_pb2.BatchGetJobsRequest(names=[job_name(job.id) for job in part])
+        answer = await connection.call(connection.jobs.BatchGetJobs, request)
+        for job, described in zip(part, answer.jobs, strict=True):
+            job.info = job_info(described)
 
 
 async def wait_any(connection: AsyncConnection, jobs: Iterable[AsyncJob], timeout: float | None) -> AsyncJob:
     """Return the first job that is final; see `wait_any` of the client."""
     async with aclosing(completed(connection, jobs, timeout)) as final:
         async for job in final:
-            return job
+            return await job.refresh()
     raise InvalidArgumentError("There is no job to wait for.", reason="NO_JOBS")
 
 
@@ -84,6 +97,7 @@ async def wait_all(
     waited = list(jobs)
     async for _ in completed(connection, waited, timeout):
         pass
+    await _refresh(connection, waited)
     errors: list[JobFailedError] = []
     for job in waited:
         try:

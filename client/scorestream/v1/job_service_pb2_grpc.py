@@ -3,7 +3,6 @@
 import grpc
 import warnings
 
-from scorestream.v1 import event_pb2 as scorestream_dot_v1_dot_event__pb2
 from scorestream.v1 import job_pb2 as scorestream_dot_v1_dot_job__pb2
 from scorestream.v1 import job_service_pb2 as scorestream_dot_v1_dot_job__service__pb2
 
@@ -47,6 +46,11 @@ class JobServiceStub(object):
                 request_serializer=scorestream_dot_v1_dot_job__service__pb2.GetJobRequest.SerializeToString,
                 response_deserializer=scorestream_dot_v1_dot_job__pb2.Job.FromString,
                 _registered_method=True)
+        self.BatchGetJobs = channel.unary_unary(
+                '/scorestream.v1.JobService/BatchGetJobs',
+                request_serializer=scorestream_dot_v1_dot_job__service__pb2.BatchGetJobsRequest.SerializeToString,
+                response_deserializer=scorestream_dot_v1_dot_job__service__pb2.BatchGetJobsResponse.FromString,
+                _registered_method=True)
         self.ListJobs = channel.unary_unary(
                 '/scorestream.v1.JobService/ListJobs',
                 request_serializer=scorestream_dot_v1_dot_job__service__pb2.ListJobsRequest.SerializeToString,
@@ -60,7 +64,7 @@ class JobServiceStub(object):
         self.WatchJob = channel.unary_stream(
                 '/scorestream.v1.JobService/WatchJob',
                 request_serializer=scorestream_dot_v1_dot_job__service__pb2.WatchJobRequest.SerializeToString,
-                response_deserializer=scorestream_dot_v1_dot_event__pb2.Event.FromString,
+                response_deserializer=scorestream_dot_v1_dot_job__service__pb2.WatchJobResponse.FromString,
                 _registered_method=True)
         self.ReadResults = channel.unary_stream(
                 '/scorestream.v1.JobService/ReadResults',
@@ -82,6 +86,13 @@ class JobServiceServicer(object):
 
     def GetJob(self, request, context):
         """Returns one job.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def BatchGetJobs(self, request, context):
+        """Returns several jobs at once, in the order asked for; NOT_FOUND if any of them is not there.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -128,6 +139,11 @@ def add_JobServiceServicer_to_server(servicer, server):
                     request_deserializer=scorestream_dot_v1_dot_job__service__pb2.GetJobRequest.FromString,
                     response_serializer=scorestream_dot_v1_dot_job__pb2.Job.SerializeToString,
             ),
+            'BatchGetJobs': grpc.unary_unary_rpc_method_handler(
+                    servicer.BatchGetJobs,
+                    request_deserializer=scorestream_dot_v1_dot_job__service__pb2.BatchGetJobsRequest.FromString,
+                    response_serializer=scorestream_dot_v1_dot_job__service__pb2.BatchGetJobsResponse.SerializeToString,
+            ),
             'ListJobs': grpc.unary_unary_rpc_method_handler(
                     servicer.ListJobs,
                     request_deserializer=scorestream_dot_v1_dot_job__service__pb2.ListJobsRequest.FromString,
@@ -141,7 +157,7 @@ def add_JobServiceServicer_to_server(servicer, server):
             'WatchJob': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchJob,
                     request_deserializer=scorestream_dot_v1_dot_job__service__pb2.WatchJobRequest.FromString,
-                    response_serializer=scorestream_dot_v1_dot_event__pb2.Event.SerializeToString,
+                    response_serializer=scorestream_dot_v1_dot_job__service__pb2.WatchJobResponse.SerializeToString,
             ),
             'ReadResults': grpc.unary_stream_rpc_method_handler(
                     servicer.ReadResults,
@@ -204,6 +220,33 @@ class JobService(object):
             '/scorestream.v1.JobService/GetJob',
             scorestream_dot_v1_dot_job__service__pb2.GetJobRequest.SerializeToString,
             scorestream_dot_v1_dot_job__pb2.Job.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def BatchGetJobs(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/scorestream.v1.JobService/BatchGetJobs',
+            scorestream_dot_v1_dot_job__service__pb2.BatchGetJobsRequest.SerializeToString,
+            scorestream_dot_v1_dot_job__service__pb2.BatchGetJobsResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -284,7 +327,7 @@ class JobService(object):
             target,
             '/scorestream.v1.JobService/WatchJob',
             scorestream_dot_v1_dot_job__service__pb2.WatchJobRequest.SerializeToString,
-            scorestream_dot_v1_dot_event__pb2.Event.FromString,
+            scorestream_dot_v1_dot_job__service__pb2.WatchJobResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -5,7 +5,6 @@ isort:skip_file
 
 from collections import abc as _abc
 from grpc import aio as _aio
-from scorestream.v1 import event_pb2 as _event_pb2
 from scorestream.v1 import job_pb2 as _job_pb2
 from scorestream.v1 import job_service_pb2 as _job_service_pb2
 import abc as _abc_1
@@ -39,11 +38,13 @@ class JobServiceStub:
     """Creates a job and answers as soon as it is recorded; everything that can be checked beforehand is."""
     GetJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.GetJobRequest, _job_pb2.Job]
     """Returns one job."""
+    BatchGetJobs: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.BatchGetJobsRequest, _job_service_pb2.BatchGetJobsResponse]
+    """Returns several jobs at once, in the order asked for; NOT_FOUND if any of them is not there."""
     ListJobs: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.ListJobsRequest, _job_service_pb2.ListJobsResponse]
     """Lists the caller's jobs, newest first."""
     CancelJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.CancelJobRequest, _job_pb2.Job]
     """Asks a job to stop. Takes effect within one partition; a final job is returned as it is."""
-    WatchJob: _grpc.UnaryStreamMultiCallable[_job_service_pb2.WatchJobRequest, _event_pb2.Event]
+    WatchJob: _grpc.UnaryStreamMultiCallable[_job_service_pb2.WatchJobRequest, _job_service_pb2.WatchJobResponse]
     """Streams the events of one job, from a number on, until it is final."""
     ReadResults: _grpc.UnaryStreamMultiCallable[_job_service_pb2.ReadResultsRequest, _job_service_pb2.ReadResultsResponse]
     """Streams committed result rows in input order, from an offset on, while the job runs and afterwards."""
@@ -57,11 +58,13 @@ class JobServiceAsyncStub(JobServiceStub):
     """Creates a job and answers as soon as it is recorded; everything that can be checked beforehand is."""
     GetJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.GetJobRequest, _job_pb2.Job]  # type: ignore[assignment]
     """Returns one job."""
+    BatchGetJobs: _aio.UnaryUnaryMultiCallable[_job_service_pb2.BatchGetJobsRequest, _job_service_pb2.BatchGetJobsResponse]  # type: ignore[assignment]
+    """Returns several jobs at once, in the order asked for; NOT_FOUND if any of them is not there."""
     ListJobs: _aio.UnaryUnaryMultiCallable[_job_service_pb2.ListJobsRequest, _job_service_pb2.ListJobsResponse]  # type: ignore[assignment]
     """Lists the caller's jobs, newest first."""
     CancelJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.CancelJobRequest, _job_pb2.Job]  # type: ignore[assignment]
     """Asks a job to stop. Takes effect within one partition; a final job is returned as it is."""
-    WatchJob: _aio.UnaryStreamMultiCallable[_job_service_pb2.WatchJobRequest, _event_pb2.Event]  # type: ignore[assignment]
+    WatchJob: _aio.UnaryStreamMultiCallable[_job_service_pb2.WatchJobRequest, _job_service_pb2.WatchJobResponse]  # type: ignore[assignment]
     """Streams the events of one job, from a number on, until it is final."""
     ReadResults: _aio.UnaryStreamMultiCallable[_job_service_pb2.ReadResultsRequest, _job_service_pb2.ReadResultsResponse]  # type: ignore[assignment]
     """Streams committed result rows in input order, from an offset on, while the job runs and afterwards."""
@@ -86,6 +89,14 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         """Returns one job."""
 
     @_abc_1.abstractmethod
+    def BatchGetJobs(
+        self,
+        request: _job_service_pb2.BatchGetJobsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_job_service_pb2.BatchGetJobsResponse, _abc.Awaitable[_job_service_pb2.BatchGetJobsResponse]]:
+        """Returns several jobs at once, in the order asked for; NOT_FOUND if any of them is not there."""
+
+    @_abc_1.abstractmethod
     def ListJobs(
         self,
         request: _job_service_pb2.ListJobsRequest,
@@ -106,7 +117,7 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _job_service_pb2.WatchJobRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_abc.Iterator[_event_pb2.Event], _abc.AsyncIterator[_event_pb2.Event]]:
+    ) -> _typing.Union[_abc.Iterator[_job_service_pb2.WatchJobResponse], _abc.AsyncIterator[_job_service_pb2.WatchJobResponse]]:
         """Streams the events of one job, from a number on, until it is final."""
 
     @_abc_1.abstractmethod

@@ -3,7 +3,6 @@
 import grpc
 import warnings
 
-from scorestream.v1 import event_pb2 as scorestream_dot_v1_dot_event__pb2
 from scorestream.v1 import session_pb2 as scorestream_dot_v1_dot_session__pb2
 from scorestream.v1 import session_service_pb2 as scorestream_dot_v1_dot_session__service__pb2
 
@@ -65,7 +64,7 @@ class SessionServiceStub(object):
         self.WatchSessions = channel.unary_stream(
                 '/scorestream.v1.SessionService/WatchSessions',
                 request_serializer=scorestream_dot_v1_dot_session__service__pb2.WatchSessionsRequest.SerializeToString,
-                response_deserializer=scorestream_dot_v1_dot_event__pb2.Event.FromString,
+                response_deserializer=scorestream_dot_v1_dot_session__service__pb2.WatchSessionsResponse.FromString,
                 _registered_method=True)
 
 
@@ -146,7 +145,7 @@ def add_SessionServiceServicer_to_server(servicer, server):
             'WatchSessions': grpc.unary_stream_rpc_method_handler(
                     servicer.WatchSessions,
                     request_deserializer=scorestream_dot_v1_dot_session__service__pb2.WatchSessionsRequest.FromString,
-                    response_serializer=scorestream_dot_v1_dot_event__pb2.Event.SerializeToString,
+                    response_serializer=scorestream_dot_v1_dot_session__service__pb2.WatchSessionsResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -311,7 +310,7 @@ class SessionService(object):
             target,
             '/scorestream.v1.SessionService/WatchSessions',
             scorestream_dot_v1_dot_session__service__pb2.WatchSessionsRequest.SerializeToString,
-            scorestream_dot_v1_dot_event__pb2.Event.FromString,
+            scorestream_dot_v1_dot_session__service__pb2.WatchSessionsResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -5,7 +5,6 @@ isort:skip_file
 
 from collections import abc as _abc
 from grpc import aio as _aio
-from scorestream.v1 import event_pb2 as _event_pb2
 from scorestream.v1 import session_pb2 as _session_pb2
 from scorestream.v1 import session_service_pb2 as _session_service_pb2
 import abc as _abc_1
@@ -45,7 +44,7 @@ class SessionServiceStub:
     """Ends a session: waits for its jobs, or cancels them, then drops its tables and results."""
     GetStatus: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.GetStatusRequest, _session_service_pb2.GetStatusResponse]
     """Returns one status row for each job of many sessions at once."""
-    WatchSessions: _grpc.UnaryStreamMultiCallable[_session_service_pb2.WatchSessionsRequest, _event_pb2.Event]
+    WatchSessions: _grpc.UnaryStreamMultiCallable[_session_service_pb2.WatchSessionsRequest, _session_service_pb2.WatchSessionsResponse]
     """Streams the events of many sessions, from a number on, as they happen."""
 
 @_typing.type_check_only
@@ -63,7 +62,7 @@ class SessionServiceAsyncStub(SessionServiceStub):
     """Ends a session: waits for its jobs, or cancels them, then drops its tables and results."""
     GetStatus: _aio.UnaryUnaryMultiCallable[_session_service_pb2.GetStatusRequest, _session_service_pb2.GetStatusResponse]  # type: ignore[assignment]
     """Returns one status row for each job of many sessions at once."""
-    WatchSessions: _aio.UnaryStreamMultiCallable[_session_service_pb2.WatchSessionsRequest, _event_pb2.Event]  # type: ignore[assignment]
+    WatchSessions: _aio.UnaryStreamMultiCallable[_session_service_pb2.WatchSessionsRequest, _session_service_pb2.WatchSessionsResponse]  # type: ignore[assignment]
     """Streams the events of many sessions, from a number on, as they happen."""
 
 class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
@@ -114,7 +113,7 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _session_service_pb2.WatchSessionsRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_abc.Iterator[_event_pb2.Event], _abc.AsyncIterator[_event_pb2.Event]]:
+    ) -> _typing.Union[_abc.Iterator[_session_service_pb2.WatchSessionsResponse], _abc.AsyncIterator[_session_service_pb2.WatchSessionsResponse]]:
         """Streams the events of many sessions, from a number on, as they happen."""
 
 def add_SessionServiceServicer_to_server(servicer: SessionServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

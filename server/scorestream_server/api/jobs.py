@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import sqlalchemy as sa
 
-from scorestream.v1 import event_pb2, job_pb2, job_service_pb2, job_service_pb2_grpc
+from scorestream.v1 import job_pb2, job_service_pb2, job_service_pb2_grpc
 from scorestream_server.api import convert, names, paging
 from scorestream_server.api.auth import Context, owner_of
 from scorestream_server.api.results import ResultReader
@@ -20,6 +20,7 @@ from scorestream_server.store import jobs as job_store
 from scorestream_server.store.database import Database
 
 MOST_KEPT = 1000
+MOST_NAMED = 1000
 
 
 class JobService(job_service_pb2_grpc.JobServiceServicer):
@@ -79,6 +80,21 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
         """Return one job."""
         return convert.job(await self._get(request.name, context))
 
+    async def BatchGetJobs(
+        self, request: job_service_pb2.BatchGetJobsRequest, context: Context
+    ) -> job_service_pb2.BatchGetJobsResponse:
+        """Return several jobs."""
+        if len(request.names) > MOST_NAMED:
+            fault = FieldFault("names", "too many")
+            message = f"{len(request.names)} jobs are named; ask for at most {MOST_NAMED} at a time."
+            raise invalid("TOO_MANY_JOBS", message, [fault])
+        ids, owner = [names.job_id("names", name) for name in request.names], owner_of(context)
+
+        def read(connection: sa.Connection) -> list[Job]:
+            return [job_store.get(connection, job_id, owner) for job_id in ids]
+
+        return job_service_pb2.BatchGetJobsResponse(jobs=map(convert.job, await self._database.read(read)))
+
     async def ListJobs(
         self, request: job_service_pb2.ListJobsRequest, context: Context
     ) -> job_service_pb2.ListJobsResponse:
@@ -102,19 +118,18 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
 
     async def WatchJob(
         self, request: job_service_pb2.WatchJobRequest, context: Context
-    ) -> AsyncIterator[event_pb2.Event]:
+    ) -> AsyncIterator[job_service_pb2.WatchJobResponse]:
         """Stream the events of one job until it is final."""
         job = await self._get(request.name, context)
         final = job.state.final
         selection = Selection(job.owner, (job.session_id,), job_id=job.id)
-        async with contextlib.aclosing(self._feed.follow(selection, request.after)) as events:
-            async for event in events:
-                if event is None:
-                    if final:
-                        return
-                    continue
-                final = final or (event.state is not None and event.state.final)
-                yield convert.event(event)
+        async with contextlib.aclosing(self._feed.follow(selection, request.after)) as batches:
+            async for events in batches:
+                if events:
+                    yield job_service_pb2.WatchJobResponse(events=map(convert.event, events))
+                    final = final or any(event.state is not None and event.state.final for event in events)
+                elif final:
+                    return
 
     async def ReadResults(
         self, request: job_service_pb2.ReadResultsRequest, context: Context

@@ -82,15 +82,15 @@ class ResultReader:
             arrow_schema=_schema_message(job.result_schema), offset=offset, state=convert.state(job.state)
         )
         selection = Selection(job.owner, (job.session_id,), job_id=job.id)
-        async with contextlib.aclosing(self._feed.follow(selection, self._feed.head)) as events:
-            async for event in events:
-                if event is not None:  # what matters is where the job is once the reader has caught up
+        async with contextlib.aclosing(self._feed.follow(selection, self._feed.head)) as batches:
+            async for events in batches:
+                if events:  # what matters is where the job is once the reader has caught up
                     continue
                 state, committed = await self._look(job, place.next_index)
                 position = place.offset
                 for file, begin in place.advance(committed, gaps=state.final):
-                    batches = read_results([file], begin, MESSAGE_BYTES)
-                    while (message := await asyncio.to_thread(_next_message, batches)) is not None:
+                    pieces = read_results([file], begin, MESSAGE_BYTES)
+                    while (message := await asyncio.to_thread(_next_message, pieces)) is not None:
                         body, rows = message
                         yield job_service_pb2.ReadResultsResponse(
                             arrow_batch=body, offset=position, rows=rows, state=convert.state(state)

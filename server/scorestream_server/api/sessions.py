@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 
 import sqlalchemy as sa
 
-from scorestream.v1 import event_pb2, session_pb2, session_service_pb2, session_service_pb2_grpc
+from scorestream.v1 import session_pb2, session_service_pb2, session_service_pb2_grpc
 from scorestream_server.api import convert, names, paging, status
 from scorestream_server.api.auth import Context, owner_of
 from scorestream_server.domain.errors import FieldFault, invalid
@@ -108,7 +108,7 @@ class SessionService(session_service_pb2_grpc.SessionServiceServicer):
 
     async def WatchSessions(
         self, request: session_service_pb2.WatchSessionsRequest, context: Context
-    ) -> AsyncIterator[event_pb2.Event]:
+    ) -> AsyncIterator[session_service_pb2.WatchSessionsResponse]:
         """Stream the events of many sessions."""
         owner, ids = owner_of(context), _session_ids(request.sessions)
 
@@ -120,17 +120,17 @@ class SessionService(session_service_pb2_grpc.SessionServiceServicer):
         selection = Selection(owner, ids, request.display_name_prefix)
         # What is open now is asked for first: a job that ends after this sends its event to the stream.
         open_jobs = await self._database.read(read)
-        async with contextlib.aclosing(self._feed.follow(selection, request.after)) as events:
-            async for event in events:
-                if event is None:
-                    if request.until_final and not open_jobs:
-                        return
-                    continue
-                if event.type is EventType.JOB_CREATED:
-                    open_jobs.add(event.job_id)
-                if event.state is not None and event.state.final:
-                    open_jobs.discard(event.job_id)
-                yield convert.event(event)
+        async with contextlib.aclosing(self._feed.follow(selection, request.after)) as batches:
+            async for events in batches:
+                if events:
+                    yield session_service_pb2.WatchSessionsResponse(events=map(convert.event, events))
+                elif request.until_final and not open_jobs:
+                    return
+                for event in events:
+                    if event.type is EventType.JOB_CREATED:
+                        open_jobs.add(event.job_id)
+                    if event.state is not None and event.state.final:
+                        open_jobs.discard(event.job_id)
 
     async def _get(self, name: str, context: Context) -> Session:
         session_id, owner = names.session_id("name", name), owner_of(context)
