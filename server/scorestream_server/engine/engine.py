@@ -173,13 +173,9 @@ class Engine:
         def commit(connection: sa.Connection) -> bool:
             # The file first: a crash between the two leaves a file that the next attempt overwrites.
             commit_partition(replace(done.file, path=str(temporary)), final)
-            job_store.commit_partition(
-                connection, job, active.session_name, partition.index, file, done.lane, now
+            return job_store.commit_partition(
+                connection, job, active.session_name, partition.index, file, done.lane, now, ended
             )
-            # Another partition's commit may have failed a moment ago.
-            if ended is None or not job_store.all_committed(connection, job.id):
-                return False
-            return job_store.change_state(connection, ended, active.session_name, now)
 
         active.committing += 1
         try:

@@ -56,15 +56,6 @@ class Submission:
     time: float
 
 
-@dataclass(frozen=True, slots=True)
-class _Found:
-    """What a submission refers to."""
-
-    session: Session
-    model: Model
-    table: Table
-
-
 def require_active(session: Session) -> None:
     """Raise FAILED_PRECONDITION where a session takes nothing new."""
     if session.state is SessionState.ACTIVE:
@@ -95,17 +86,18 @@ class Submitter:
         Raises:
             ScorestreamError: it cannot be done; every fault that can be found beforehand is.
         """
-        found = await self._database.read(lambda connection: self._find(connection, submission))
-        if isinstance(found, Job):
-            return found
-        # Parsing and looking at files may take a while: not on the event loop.
-        active = await asyncio.to_thread(self._prepare, submission, found)
+        # Looking things up, parsing and looking at files are one step of one thread: every change of threads
+        # costs as much as a statement.
+        active = await self._database.read(lambda connection: self._prepare(connection, submission))
+        if isinstance(active, Job):
+            return active
 
         def create(connection: sa.Connection) -> Job:
             earlier = job_store.find_request(connection, submission.owner, submission.request_id)
             if earlier is not None:
                 return earlier
-            require_active(session_store.get(connection, submission.session_id, submission.owner))
+            if not session_store.touch_active(connection, submission.session_id, submission.time):
+                require_active(session_store.get(connection, submission.session_id, submission.owner))
             return job_store.create(
                 connection, active.job, active.session_name, active.partitions, submission.request_id
             )
@@ -138,8 +130,8 @@ class Submitter:
             self._engine.add(active)
         return len(jobs)
 
-    def _find(self, connection: sa.Connection, submission: Submission) -> "_Found | Job":
-        """Return what the submission refers to, or the job that the same request made before."""
+    def _prepare(self, connection: sa.Connection, submission: Submission) -> ActiveJob | Job:
+        """Return the job that a submission asks for, or the one that the same request made before."""
         earlier = job_store.find_request(connection, submission.owner, submission.request_id)
         if earlier is not None:
             return earlier
@@ -149,10 +141,6 @@ class Submitter:
         table = table_store.get(connection, session.id, submission.table_id)
         if submission.out_table and not submission.replace:
             table_store.check_absent(connection, session.id, submission.out_table)
-        return _Found(session, model, table)
-
-    def _prepare(self, submission: Submission, found: _Found) -> ActiveJob:
-        model, table = found.model, found.table
         columns = pa.ipc.read_schema(pa.py_buffer(table.data.schema))
         result = check_job(model.schema, self._model_path(model), columns, submission.where, submission.keep)
         destination: Destination | None = None
@@ -175,7 +163,7 @@ class Submitter:
         job = Job(
             id=submission.job_id,
             name=submission.name,
-            session_id=found.session.id,
+            session_id=session.id,
             owner=submission.owner,
             spec=spec,
             state=State.PENDING,
@@ -194,7 +182,7 @@ class Submitter:
             warnings=table.data.notes,
             device="",
         )
-        active = self._activate(job, found.session.name, found.session.weight, model, table)
+        active = self._activate(job, session.name, session.weight, model, table)
         self._directory.job(job.session_id, job.id).mkdir(parents=True)
         return active
 

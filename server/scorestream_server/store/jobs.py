@@ -77,7 +77,6 @@ def create(
             for partition in partitions
         ]
         connection.execute(_INSERT_PARTITIONS, rows)
-    sessions.touch(connection, job.session_id, job.create_time)
     return made
 
 
@@ -168,22 +167,33 @@ def commit_partition(
     file: PartitionFile,
     lane: int,
     time: float,
+    ended: Job | None,
 ) -> bool:
     """Accept one attempt of a partition, write the job's new counts, and record the event.
 
+    Nothing changes where another attempt was accepted before. Where `ended` is given and no other partition
+    is missing, the job takes on that final state in the same step.
+
     Returns:
-        False, and changes nothing, where another attempt was accepted before.
+        Whether the job is final now.
     """
     values = {"job_id_": job.id, "index": index, "file": msgspec.json.encode(file)}
     done = connection.execute(_COMMIT, values)
     if done.rowcount == 0:
         return False
-    update(connection, job)
     event = events.of_job(
         EventType.PARTITION_COMMITTED, job, session_name, time, device=job.device, lane=lane
     )
     events.record(connection, event)
-    return True
+    # Another partition's commit may have failed a moment ago.
+    if (
+        ended is not None
+        and all_committed(connection, job.id)
+        and change_state(connection, ended, session_name, time)
+    ):
+        return True
+    update(connection, job)
+    return False
 
 
 def retry_partition(

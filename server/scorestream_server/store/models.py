@@ -12,6 +12,14 @@ from scorestream_server.domain.model import Model, ModelSchema
 from scorestream_server.store import jobs
 from scorestream_server.store.schema import JOBS, MODELS
 
+_NEWEST = (
+    sa.select(MODELS)
+    .where(MODELS.c.model_id == sa.bindparam("model_id_"), ~MODELS.c.removed)
+    .order_by(MODELS.c.version.desc())
+    .limit(1)
+)
+_VERSION = _NEWEST.where(MODELS.c.version == sa.bindparam("version_"))
+
 
 def register(connection: sa.Connection, model: Model) -> tuple[Model, bool]:
     """Insert a model as its name's next version and return it, and whether it is new.
@@ -49,10 +57,9 @@ def get(connection: sa.Connection, model_id: str, version: int) -> Model:
     Raises:
         ScorestreamError: NOT_FOUND.
     """
-    query = sa.select(MODELS).where(MODELS.c.model_id == model_id, ~MODELS.c.removed)
-    if version:
-        query = query.where(MODELS.c.version == version)
-    row = connection.execute(query.order_by(MODELS.c.version.desc()).limit(1)).one_or_none()
+    wanted_one = _VERSION if version else _NEWEST
+    values = {"model_id_": model_id} | ({"version_": version} if version else {})
+    row = connection.execute(wanted_one, values).one_or_none()
     if row is None:
         wanted = f"{model_id!r}, version {version}" if version else repr(model_id)
         raise not_found(

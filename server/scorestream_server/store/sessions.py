@@ -26,6 +26,7 @@ _TOUCH = (
     .where(SESSIONS.c.id == sa.bindparam("session_id"))
     .values(last_active_time=sa.bindparam("time"))
 )
+_TOUCH_ACTIVE = _TOUCH.where(SESSIONS.c.state == SessionState.ACTIVE.value)
 
 
 def create(connection: sa.Connection, session: Session, request_id: str) -> Session:
@@ -96,6 +97,11 @@ def set_state(
 def touch(connection: sa.Connection, session_id: str, time: float) -> None:
     """Note that a session is in use."""
     connection.execute(_TOUCH, {"session_id": session_id, "time": time})
+
+
+def touch_active(connection: sa.Connection, session_id: str, time: float) -> bool:
+    """Note that a session is in use, and return whether it takes new work."""
+    return connection.execute(_TOUCH_ACTIVE, {"session_id": session_id, "time": time}).rowcount > 0
 
 
 def in_state(connection: sa.Connection, states: Sequence[SessionState]) -> list[Session]:
