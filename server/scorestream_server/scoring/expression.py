@@ -24,7 +24,7 @@ import pyarrow.compute as pc
 from scorestream_server.device.base import Lane
 from scorestream_server.device.program import Output, Program
 from scorestream_server.device.program_types import Op, Type
-from scorestream_server.domain.errors import FieldFault, ScorestreamError, invalid
+from scorestream_server.domain.errors import FieldFault, ScorestreamError, counted, invalid
 from scorestream_server.domain.model import ColumnType, Feature, ModelKind, ModelSchema, OutputColumn
 from scorestream_server.scoring.columns import column_type, to_array, to_vector
 from scorestream_server.scoring.sql_arrow import to_arrow
@@ -112,7 +112,7 @@ def _schema(code: ScoreCode) -> ModelSchema:
         features=code.features,
         outputs=code.outputs,
         cost=max(1.0, code.operations / _OPERATIONS_A_VISIT),
-        description=f"score code, {code.operations} operations: {names}",
+        description=f"score code, {counted(code.operations, 'operation')}: {names}",
     )
 
 

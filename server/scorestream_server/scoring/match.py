@@ -5,7 +5,7 @@ import difflib
 import pyarrow as pa
 import pyarrow.types as pat
 
-from scorestream_server.domain.errors import FieldFault, invalid
+from scorestream_server.domain.errors import FieldFault, counted, invalid
 from scorestream_server.domain.model import Feature, ModelKind, ModelSchema
 
 
@@ -23,9 +23,9 @@ def match_columns(model: ModelSchema, columns: pa.Schema) -> tuple[str, ...]:
         if len(columns) != len(model.features):
             raise invalid(
                 "MODEL_DOES_NOT_FIT",
-                f"The model has no feature names, so its {len(model.features)} features are the table's columns "
-                f"in their order; the table has {len(columns)} columns. Load a table with just these columns, or "
-                "train the model on named columns.",
+                "The model has no feature names, so it takes the table's columns in their order: "
+                f"{counted(len(model.features), 'column')}, and the table has {len(columns)}. Load a table with "
+                "just these columns, or train the model on named columns.",
             )
         names = tuple(columns.names)
     else:
@@ -46,7 +46,7 @@ def _fault(kind: ModelKind, name: str, feature: Feature, columns: pa.Schema) -> 
     index = columns.get_field_index(name)
     if index < 0:
         near = difflib.get_close_matches(name, columns.names, n=1)
-        return FieldFault(name, f"missing; did you mean {near[0]!r}?" if near else "missing")
+        return FieldFault(name, f"missing (did you mean {near[0]!r}?)" if near else "missing")
     if kind is ModelKind.EXPRESSION:  # its own compiler knows which types each place takes
         return None
     found = columns.field(index).type
