@@ -5,7 +5,6 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-import pyarrow as pa
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -116,24 +115,6 @@ def test_the_caret_stays_below_its_word_on_a_long_line() -> None:
     assert len(shown) < 120
     assert shown[pointer.index("^") :].startswith("nope")
     assert error.metadata["column"] == "3001"
-
-
-def test_all_missing_columns_are_named_at_once() -> None:
-    """Missing columns are listed together, each with the name that was probably meant."""
-    schema = pa.schema([("Income", pa.float64()), ("age", pa.int64())])
-    error = refusal(lambda: compile_score_code("income + agee + zip AS score").bind(schema))
-    assert error.reason == "UNKNOWN_COLUMN"
-    assert [fault.field for fault in error.faults] == ["income", "agee", "zip"]
-    assert "did you mean Income?" in error.message
-    assert "did you mean age?" in error.message
-
-
-def test_columns_that_cannot_be_used_are_named_at_once() -> None:
-    """Columns of other types, or there twice, are refused by name and type."""
-    schema = pa.schema([("l", pa.list_(pa.int8())), ("b", pa.binary()), ("d", pa.int8()), ("d", pa.int8())])
-    error = refusal(lambda: compile_where("l = 1 AND b = 'x' AND d = 1", schema))
-    assert error.reason == "EXPRESSION_TYPE"
-    assert [fault.field for fault in error.faults] == ["l", "b", "d"]
 
 
 @pytest.mark.parametrize(
