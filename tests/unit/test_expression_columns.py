@@ -81,4 +81,4 @@ def test_a_wide_model_on_the_wrong_table_gets_few_suggestions() -> None:
     error = refusal(lambda: code.bind(schema))
     assert len(error.faults) == 2_000
     assert sum("did you mean" in fault.description for fault in error.faults) == 10
-    assert "And 1990 more\n" in error.message
+    assert "And 1,990 more\n" in error.message

@@ -278,7 +278,7 @@ def _column_types(syntax: Syntax, schema: pa.Schema) -> Mapping[str, Type]:
         wrong.append(term)
     if faults:
         shown = ". ".join(each.description for each in faults[:MOST_SHOWN])
-        more = f". And {len(faults) - MOST_SHOWN} more" if len(faults) > MOST_SHOWN else ""
+        more = f". And {len(faults) - MOST_SHOWN:,} more" if len(faults) > MOST_SHOWN else ""
         reason = "UNKNOWN_COLUMN" if missing else "EXPRESSION_TYPE"
         raise fault(reason, f"{shown}{more}", syntax.text, wrong[0].start, wrong[0].end, faults)
     return kinds

@@ -36,7 +36,7 @@ def match_columns(model: ModelSchema, columns: pa.Schema) -> tuple[str, ...]:
             faults.append(FieldFault(name, description))
     if faults:
         shown = "; ".join(f"{fault.field}: {fault.description}" for fault in faults[:MOST_SHOWN])
-        more = f"; and {len(faults) - MOST_SHOWN} more" if len(faults) > MOST_SHOWN else ""
+        more = f"; and {len(faults) - MOST_SHOWN:,} more" if len(faults) > MOST_SHOWN else ""
         raise invalid("MODEL_DOES_NOT_FIT", f"The table does not fit the model. {shown}{more}.", faults)
     return names
 
