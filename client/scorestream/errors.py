@@ -208,3 +208,8 @@ ERROR_OF_CODE: Mapping[str, type[ScorestreamError]] = {
         UnauthenticatedError,
     )
 }
+
+
+def counted(count: int, noun: str) -> str:
+    """Return so many of something in words that agree: ``1 row``, ``1,200 rows``."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

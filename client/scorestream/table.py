@@ -3,6 +3,7 @@
 
 from typing import TYPE_CHECKING
 
+from scorestream.errors import counted
 from scorestream.records import TableInfo
 from scorestream.v1 import table_service_pb2
 from scorestream.wire import table_name
@@ -25,7 +26,7 @@ class Table:
         self.info = info
 
     def __repr__(self) -> str:
-        return f"<Table {self.name}: {self.rows:,} rows>"
+        return f"<Table {self.name}: {counted(self.rows, 'row')}>"
 
     @property
     def name(self) -> str:

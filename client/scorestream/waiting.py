@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator, Iterable, Sequence
 from contextlib import closing
 from typing import Any
 
-from scorestream.errors import DeadlineExceededError, Fault, InvalidArgumentError, JobFailedError
+from scorestream.errors import DeadlineExceededError, Fault, InvalidArgumentError, JobFailedError, counted
 from scorestream.records import Event
 from scorestream.v1 import job_service_pb2, session_service_pb2
 from scorestream.wire import event, job_info, job_name, session_name
@@ -58,7 +58,9 @@ def completed(connection: Connection, jobs: Iterable[Job], timeout: float | None
 
     while waiting:
         if until is not None and time.monotonic() >= until:
-            raise DeadlineExceededError(f"{len(waiting)} jobs are not final yet.", reason="WAIT_TIMED_OUT")
+            raise DeadlineExceededError(
+                f"{counted(len(waiting), 'job')} not final yet.", reason="WAIT_TIMED_OUT"
+            )
         sessions = sorted({job.session_id for job in waiting.values()})
         # From the first event of these jobs on: nothing of theirs is missed, and nothing older is sent.
         after = min(job.info.first_event for job in waiting.values()) - 1

@@ -10,7 +10,7 @@ from google.rpc import error_details_pb2
 
 import scorestream
 from fake_server import FakeServer, abort, fake_server
-from scorestream.errors import ERROR_OF_CODE, Fault, JobFailedError, ScorestreamError
+from scorestream.errors import ERROR_OF_CODE, Fault, JobFailedError, ScorestreamError, counted
 
 
 @pytest.fixture
@@ -105,3 +105,8 @@ def test_errors_survive_copying_and_other_processes() -> None:
     for twin in (pickle.loads(pickle.dumps(error)), copy.copy(error)):  # noqa: S301 - made in this line
         assert type(twin) is JobFailedError
         assert vars(twin) == vars(error)
+
+
+def test_counts_and_their_nouns_agree() -> None:
+    """One row, but no, two or a thousand rows."""
+    assert [counted(count, "row") for count in (0, 1, 2, 1200)] == ["0 rows", "1 row", "2 rows", "1,200 rows"]

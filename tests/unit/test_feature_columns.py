@@ -94,5 +94,5 @@ def test_all_wrong_types_are_named_at_once() -> None:
 
 
 def test_a_wrong_number_of_columns_is_refused() -> None:
-    with pytest.raises(ScorestreamError, match="takes 1 columns"):
+    with pytest.raises(ScorestreamError, match="takes 1 column, and the table gives 0"):
         float_columns([], [Feature("age")], [NUMBERS], np.zeros(1, bool), unknown_is_missing=True)

@@ -122,6 +122,13 @@ def test_bad_inputs_are_refused_by_name(tree: Path, roots: DataRoots) -> None:
     assert reason(roots.inputs, ["empty"]) == "NO_INPUT_FILES"
     assert reason(roots.inputs, ["model.bin"]) == "UNSUPPORTED_FILE"
     assert reason(roots.inputs, ["pipe.csv"]) == "UNSUPPORTED_FILE"
+    ending = (
+        r"^The file 'model.bin' cannot be a table: its ending is unknown; a data file ends with .*\.ipc\.$"
+    )
+    with pytest.raises(ScorestreamError, match=ending):
+        roots.inputs(["model.bin"])
+    with pytest.raises(ScorestreamError, match=r"holds no data file: a data file ends with .*\.ipc\.$"):
+        roots.inputs(["empty"])
     with pytest.raises(ScorestreamError, match=r"'x.csv' is csv, 'p.parquet' is parquet"):
         roots.inputs(["x.csv", "p.parquet"])
 

@@ -5,7 +5,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Self
 
-from scorestream.errors import JobCancelledError, JobFailedError, JobTimedOutError
+from scorestream.errors import JobCancelledError, JobFailedError, JobTimedOutError, counted
 from scorestream.records import Event, JobFailure, JobInfo, State
 from scorestream.v1 import job_service_pb2
 from scorestream.wire import event, job_info, job_name
@@ -166,7 +166,7 @@ class AsyncJob:
         """Raise what `wait` raises if the job, as it is known here, ended badly."""
         if not self.state.final or self.state.succeeded:
             return
-        kept = f"{self.rows_scored:,} result rows were committed before and can be read."
+        kept = f"Committed before, and readable: {counted(self.rows_scored, 'result row')}."
         why = self.failure or JobFailure("", self.state.value, "")
         raise ENDED_BADLY.get(self.state, JobFailedError)(
             f"Job {self.name} ({self.id}) ended {self.state}: {why.message or 'the server gives no reason.'} {kept}",

@@ -176,6 +176,7 @@ def job_results(
         if to is None:
             _print_rows(found, output, offset, committed=committed)
         else:
+            from scorestream.errors import counted  # noqa: PLC0415 - keeps --help quick
             from scorestream.result_file import ResultFile  # noqa: PLC0415 - keeps --help quick
 
             with ResultFile(to, found.schema, replace=replace) as file:
@@ -183,7 +184,7 @@ def job_results(
                     file.write(batch)
             report = {"rows": file.rows, "file": str(to)}
             print_json(report) if output is Output.JSON else console().print(
-                f"{file.rows:,} rows in {to}", markup=False
+                f"{counted(file.rows, 'row')} in {to}", markup=False
             )
         if not committed:
             found.wait()

@@ -238,6 +238,7 @@ def _model(client: "Client", wanted: Wanted) -> str:
 
 def _tell_result(wanted: Wanted, job: "Job") -> None:
     """Print what came out."""
+    from scorestream.errors import counted  # noqa: PLC0415 - keeps --help quick
     from scorestream.progress import rate_text, seconds_text  # noqa: PLC0415 - keeps --help quick
 
     info = job.info
@@ -263,7 +264,7 @@ def _tell_result(wanted: Wanted, job: "Job") -> None:
     for warning in info.warnings:
         say(f"Warning: {warning}")
     if info.state.succeeded:
-        written = f"{info.rows_scored:,} rows" + (f" of {info.rows_total:,}" if wanted.where else "")
+        written = counted(info.rows_scored, "row") + (f" of {info.rows_total:,}" if wanted.where else "")
         speed = f" ({rate_text(rate)})" if rate > 0 else ""
         console().print(
             f"Scored {written} in {seconds_text(seconds)}{speed} into {wanted.output}",

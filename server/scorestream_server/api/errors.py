@@ -3,43 +3,85 @@
 import asyncio
 import logging
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, NoReturn
+from urllib.parse import quote
 
 import grpc
 from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
 
-from scorestream_server.domain.errors import ErrorCode, ScorestreamError
+from scorestream_server.domain.errors import ErrorCode, FieldFault, ScorestreamError
 
 logger = logging.getLogger(__name__)
 
 DOMAIN = "scorestream"
 DETAILS_KEY = "grpc-status-details-bin"
 
+# A status travels in trailers, of which clients take 8 KiB by default; past that they drop all of it.
+# The message is there percent-encoded, and once more within the details, which may be sent as base64.
+TRAILER_BYTES = 7800
+MESSAGE_BYTES = 2000
+_METADATA_BYTES = 300
+_AND_MORE_BYTES = 100
+_PLAIN = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
+
 
 def to_status(error: ScorestreamError) -> status_pb2.Status:
-    """Return the `google.rpc.Status` of an error: ErrorInfo always, BadRequest where there are faults."""
-    details: list[Any] = [
-        error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=dict(error.metadata))
-    ]
-    if error.faults:
-        violations = [
-            error_details_pb2.BadRequest.FieldViolation(field=fault.field, description=fault.description)
-            for fault in error.faults
-        ]
-        details.append(error_details_pb2.BadRequest(field_violations=violations))
+    """Return the `google.rpc.Status` of an error: ErrorInfo always, BadRequest where there are faults.
+
+    It is as large as every client takes: long texts are cut, and of many faults the last says how many more
+    there are.
+    """
+    message = _cut(error.message, MESSAGE_BYTES)
+    metadata = {key: _cut(value, _METADATA_BYTES) for key, value in error.metadata.items()}
+    status = status_pb2.Status(code=grpc.StatusCode[error.code.value].value[0], message=message)
+    _add(status, error_details_pb2.ErrorInfo(reason=error.reason, domain=DOMAIN, metadata=metadata))
     if error.code is ErrorCode.FAILED_PRECONDITION:
         violation = error_details_pb2.PreconditionFailure.Violation(
-            type=error.reason, subject=next(iter(error.metadata.values()), ""), description=error.message
+            type=error.reason,
+            subject=next(iter(metadata.values()), ""),
+            description=_cut(message, MESSAGE_BYTES // 4),
         )
-        details.append(error_details_pb2.PreconditionFailure(violations=[violation]))
-    status = status_pb2.Status(code=grpc.StatusCode[error.code.value].value[0], message=error.message)
-    for detail in details:
-        packed = any_pb2.Any()
-        packed.Pack(detail)
-        status.details.append(packed)
+        _add(status, error_details_pb2.PreconditionFailure(violations=[violation]))
+    if error.faults:
+        most_bytes = (TRAILER_BYTES - len(quote(message, _PLAIN))) * 3 // 4
+        _add(status, _violations(error.faults, most_bytes - status.ByteSize()))
     return status
+
+
+def _add(status: status_pb2.Status, detail: Any) -> None:
+    packed = any_pb2.Any()
+    packed.Pack(detail)
+    status.details.append(packed)
+
+
+def _violations(faults: Sequence[FieldFault], most_bytes: int) -> error_details_pb2.BadRequest:
+    """Return as many faults as there is room for, and how many are left out."""
+    request, size = error_details_pb2.BadRequest(), _AND_MORE_BYTES
+    for place, fault in enumerate(faults):
+        violation = error_details_pb2.BadRequest.FieldViolation(
+            field=_cut(fault.field, MESSAGE_BYTES // 4),
+            description=_cut(fault.description, MESSAGE_BYTES // 4),
+        )
+        size += violation.ByteSize() + 3  # its tag and length
+        if size > most_bytes:
+            request.field_violations.add(description=f"and {len(faults) - place:,} more")
+            break
+        request.field_violations.append(violation)
+    return request
+
+
+def _cut(text: str, most_bytes: int) -> str:
+    """Return as much of a text as takes so many bytes percent-encoded, as gRPC sends messages."""
+    if len(text) * 12 <= most_bytes or len(quote(text, _PLAIN)) <= most_bytes:
+        return text
+    size = 0
+    for place, character in enumerate(text):
+        size += len(quote(character, _PLAIN))
+        if size > most_bytes - len("..."):
+            return text[:place] + "..."
+    return text
 
 
 async def _abort(context: grpc.aio.ServicerContext[Any, Any], error: Exception) -> NoReturn:
@@ -53,7 +95,7 @@ async def _abort(context: grpc.aio.ServicerContext[Any, Any], error: Exception) 
         )
     status = to_status(error)
     context.set_trailing_metadata(((DETAILS_KEY, status.SerializeToString()),))
-    await context.abort(grpc.StatusCode[error.code.value], error.message)
+    await context.abort(grpc.StatusCode[error.code.value], status.message)
     raise AssertionError  # abort always raises
 
 

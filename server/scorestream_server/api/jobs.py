@@ -62,7 +62,7 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
             model_id=model_id,
             model_version=model_version,
             table_id=names.check_table_id("spec.table", spec.table),
-            where=spec.where.strip(),
+            where=spec.where.rstrip(),  # what stands before it counts in the lines and columns of its faults
             keep=tuple(spec.keep),
             out_table=names.check_table_id("spec.out_table", spec.out_table)
             if spec.HasField("out_table")

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from scorestream.v1 import job_service_pb2
 from scorestream_server.api import convert
-from scorestream_server.domain.errors import ErrorCode, FieldFault, ScorestreamError, precondition
+from scorestream_server.domain.errors import ErrorCode, FieldFault, ScorestreamError, counted, precondition
 from scorestream_server.domain.job import Job, State
 from scorestream_server.domain.session import SessionState
 from scorestream_server.domain.table import PartitionFile
@@ -100,7 +100,7 @@ class ResultReader:
                     raise ScorestreamError(
                         ErrorCode.OUT_OF_RANGE,
                         "OFFSET_OUT_OF_RANGE",
-                        f"The job's result has {place.rows} rows; there is no row {offset}.",
+                        f"The job's result has {counted(place.rows, 'row')}; there is no row {offset:,}.",
                         [FieldFault("offset", f"{offset} is more than {place.rows}")],
                     )
                 if state.final or committed_only:

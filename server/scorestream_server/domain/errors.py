@@ -74,3 +74,8 @@ def not_found(reason: str, message: str, **metadata: str) -> ScorestreamError:
 def precondition(reason: str, message: str, **metadata: str) -> ScorestreamError:
     """Return a FAILED_PRECONDITION error."""
     return ScorestreamError(ErrorCode.FAILED_PRECONDITION, reason, message, (), metadata)
+
+
+def counted(count: int, noun: str) -> str:
+    """Return so many of something in words that agree: ``1 row``, ``1,200 rows``."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

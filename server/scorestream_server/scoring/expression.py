@@ -11,9 +11,8 @@ The rules of the language, on every device:
 * CAST to BIGINT cuts the fraction off. Text is compared by code points.
 """
 
-import difflib
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,12 +23,13 @@ import pyarrow.compute as pc
 from scorestream_server.device.base import Lane
 from scorestream_server.device.program import Output, Program
 from scorestream_server.device.program_types import Op, Type
-from scorestream_server.domain.errors import FieldFault, ScorestreamError, invalid
+from scorestream_server.domain.errors import FieldFault, counted, invalid
 from scorestream_server.domain.model import ColumnType, Feature, ModelKind, ModelSchema, OutputColumn
 from scorestream_server.scoring.columns import column_type, to_array, to_vector
+from scorestream_server.scoring.nearest import MOST_SHOWN, nearest
 from scorestream_server.scoring.sql_arrow import to_arrow
 from scorestream_server.scoring.sql_infer import infer_columns
-from scorestream_server.scoring.sql_terms import MAX_BYTES, Syntax
+from scorestream_server.scoring.sql_terms import MAX_BYTES, Syntax, Term, fault, line_and_column
 from scorestream_server.scoring.sql_typing import type_program
 
 _OPERATIONS_A_VISIT = 8
@@ -59,9 +59,10 @@ class ScoreCode:
         """Return the program for tables of a schema; its inputs are in the order of `inputs`.
 
         Raises:
-            ScorestreamError: UNKNOWN_COLUMN, with every column that is missing; EXPRESSION_TYPE.
+            ScorestreamError: UNKNOWN_COLUMN, with every column that is missing, its line and column;
+                EXPRESSION_TYPE.
         """
-        kinds = _column_types(self.inputs, schema)
+        kinds = _column_types(self.syntax, schema)
         return type_program(self.syntax, kinds, [Type(output.type) for output in self.outputs])
 
 
@@ -112,7 +113,7 @@ def _schema(code: ScoreCode) -> ModelSchema:
         features=code.features,
         outputs=code.outputs,
         cost=max(1.0, code.operations / _OPERATIONS_A_VISIT),
-        description=f"score code, {code.operations} operations: {names}",
+        description=f"score code, {counted(code.operations, 'operation')}: {names}",
     )
 
 
@@ -227,7 +228,7 @@ def where_program(text: str, schema: pa.Schema) -> Program:
         ScorestreamError: as `compile_where`.
     """
     syntax = _predicate(text)
-    program = type_program(syntax, _column_types(syntax.columns(), schema), [None])
+    program = type_program(syntax, _column_types(syntax, schema), [None])
     kind = program.nodes[program.outputs[0].node].type
     if kind is not Type.BOOL:
         message = f"A where has to be a condition, such as segment_id = 1; this is {kind}."
@@ -252,45 +253,40 @@ def _predicate(text: str) -> Syntax:
     return parse_predicate(text)
 
 
-def _column_types(names: Iterable[str], schema: pa.Schema) -> Mapping[str, Type]:
-    """Return the type of each column, or say of all at once which are missing or cannot be used."""
+def _column_types(syntax: Syntax, schema: pa.Schema) -> Mapping[str, Type]:
+    """Return the type of each column used, or say of all at once which are missing or cannot be used, and where."""
     kinds: dict[str, Type] = {}
-    missing: list[FieldFault] = []
-    unusable: list[FieldFault] = []
-    for name in names:
+    faults: list[FieldFault] = []
+    wrong: list[Term] = []
+    missing = False
+    for term in syntax.first_uses():
+        name = str(term.value)
         places = schema.get_all_field_indices(name)
         kind = column_type(schema.field(places[0]).type) if len(places) == 1 else None
         if kind is not None:
             kinds[name] = kind
-        elif not places:
-            missing.append(FieldFault(name, f"There is no column {name}{_near(name, schema.names)}"))
+            continue
+        if not places:
+            missing = True
+            told = f"There is no column {name}" + (_near(name, schema) if len(faults) < MOST_SHOWN else "")
+        elif len(places) == 1:
+            told = f"Column {name} has type {schema.field(places[0]).type}, which an expression cannot use"
         else:
-            why = (
-                f"has type {schema.field(places[0]).type}" if len(places) == 1 else "is there more than once"
-            )
-            unusable.append(FieldFault(name, f"Column {name} {why}, which an expression cannot use"))
-    if missing:
-        raise _faults("UNKNOWN_COLUMN", missing)
-    if unusable:
-        raise _faults("EXPRESSION_TYPE", unusable)
+            told = f"Column {name} is there more than once, which an expression cannot use"
+        line, column = line_and_column(syntax.text, term.start)
+        faults.append(FieldFault(name, f"{told} (line {line}, column {column})"))
+        wrong.append(term)
+    if faults:
+        shown = ". ".join(each.description for each in faults[:MOST_SHOWN])
+        more = f". And {len(faults) - MOST_SHOWN:,} more" if len(faults) > MOST_SHOWN else ""
+        reason = "UNKNOWN_COLUMN" if missing else "EXPRESSION_TYPE"
+        raise fault(reason, f"{shown}{more}", syntax.text, wrong[0].start, wrong[0].end, faults)
     return kinds
 
 
-def _near(name: str, names: Sequence[str]) -> str:
-    folded = [known for known in names if known.casefold() == name.casefold()]
-    near = folded or difflib.get_close_matches(name, names[:2000], n=1)
-    return (
-        f" (did you mean {near[0]}? upper and lower case differ)"
-        if folded
-        else f" (did you mean {near[0]}?)"
-        if near
-        else ""
-    )
-
-
-def _faults(reason: str, faults: list[FieldFault]) -> ScorestreamError:
-    shown = ". ".join(fault.description for fault in faults[:10])
-    more = f". And {len(faults) - 10} more" if len(faults) > 10 else ""
-    return invalid(
-        reason, f"{shown}{more}.", faults, columns=", ".join(fault.field for fault in faults[:100])
-    )
+def _near(name: str, schema: pa.Schema) -> str:
+    near = nearest(name, schema.names)
+    if near is None:
+        return ""
+    case = "" if near.casefold() != name.casefold() else " (upper and lower case differ)"
+    return f"; did you mean {near}{case}?"

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from scorestream_server.domain.errors import FieldFault, invalid
+from scorestream_server.domain.errors import FieldFault, counted, invalid
 from scorestream_server.domain.model import Feature
 from scorestream_server.scoring.model_files import Category
 
@@ -43,8 +43,8 @@ def float_columns(
     if len(columns) != len(features):
         raise invalid(
             "FEATURES_COUNT",
-            f"The model takes {len(features)} columns, and the table gives {len(columns)}. Select exactly the "
-            "model's columns, in its order.",
+            f"The model takes {counted(len(features), 'column')}, and the table gives {len(columns)}. Select "
+            "exactly the model's columns, in its order.",
         )
     faults = []
     for place, (column, feature, known) in enumerate(zip(columns, features, categories, strict=True)):

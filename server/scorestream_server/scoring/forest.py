@@ -8,7 +8,7 @@ import pyarrow as pa
 
 from scorestream_server.device.base import Device, Lane
 from scorestream_server.device.forest_arrays import ForestArrays, PostProcessor
-from scorestream_server.domain.errors import invalid
+from scorestream_server.domain.errors import counted, invalid
 from scorestream_server.domain.model import ColumnType, Feature, ModelKind, ModelSchema, OutputColumn
 from scorestream_server.scoring.feature_columns import float_columns
 from scorestream_server.scoring.model_files import Category, ForestFile, read_forest_file
@@ -93,7 +93,7 @@ def _schema(forest: ForestArrays, file: ForestFile, kind: ModelKind) -> ModelSch
         features=features,
         outputs=_outputs(forest),
         cost=max(1.0, forest.trees * depth / _USUAL_DEPTH),
-        description=f"{file.summary}, {forest.trees} trees, {forest.num_features} features",
+        description=f"{file.summary}, {counted(forest.trees, 'tree')}, {counted(forest.num_features, 'feature')}",
     )
 
 

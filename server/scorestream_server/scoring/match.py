@@ -1,12 +1,11 @@
 """Matching a model's features to a table's columns; every fault at once, before a job starts."""
 
-import difflib
-
 import pyarrow as pa
 import pyarrow.types as pat
 
-from scorestream_server.domain.errors import FieldFault, invalid
+from scorestream_server.domain.errors import FieldFault, counted, invalid
 from scorestream_server.domain.model import Feature, ModelKind, ModelSchema
+from scorestream_server.scoring.nearest import MOST_SHOWN, nearest
 
 
 def match_columns(model: ModelSchema, columns: pa.Schema) -> tuple[str, ...]:
@@ -23,36 +22,37 @@ def match_columns(model: ModelSchema, columns: pa.Schema) -> tuple[str, ...]:
         if len(columns) != len(model.features):
             raise invalid(
                 "MODEL_DOES_NOT_FIT",
-                f"The model has no feature names, so its {len(model.features)} features are the table's columns "
-                f"in their order; the table has {len(columns)} columns. Load a table with just these columns, or "
-                "train the model on named columns.",
+                "The model has no feature names, so it takes the table's columns in their order: "
+                f"{counted(len(model.features), 'column')}, and the table has {len(columns)}. Load a table with "
+                "just these columns, or train the model on named columns.",
             )
         names = tuple(columns.names)
     else:
         names = tuple(feature.name for feature in model.features)
-    faults = [
-        fault
-        for name, feature in zip(names, model.features, strict=True)
-        if (fault := _fault(model.kind, name, feature, columns)) is not None
-    ]
+    faults: list[FieldFault] = []
+    for name, feature in zip(names, model.features, strict=True):
+        description = _description(model.kind, name, feature, columns, suggest=len(faults) < MOST_SHOWN)
+        if description:
+            faults.append(FieldFault(name, description))
     if faults:
-        shown = "; ".join(f"{fault.field}: {fault.description}" for fault in faults[:10])
-        more = f"; and {len(faults) - 10} more" if len(faults) > 10 else ""
+        shown = "; ".join(f"{fault.field}: {fault.description}" for fault in faults[:MOST_SHOWN])
+        more = f"; and {len(faults) - MOST_SHOWN:,} more" if len(faults) > MOST_SHOWN else ""
         raise invalid("MODEL_DOES_NOT_FIT", f"The table does not fit the model. {shown}{more}.", faults)
     return names
 
 
-def _fault(kind: ModelKind, name: str, feature: Feature, columns: pa.Schema) -> FieldFault | None:
+def _description(kind: ModelKind, name: str, feature: Feature, columns: pa.Schema, *, suggest: bool) -> str:
+    """Return what is wrong with the column of a feature, or nothing."""
     index = columns.get_field_index(name)
     if index < 0:
-        near = difflib.get_close_matches(name, columns.names, n=1)
-        return FieldFault(name, f"missing; did you mean {near[0]!r}?" if near else "missing")
+        near = nearest(name, columns.names) if suggest else None
+        return f"missing (did you mean {near!r}?)" if near else "missing"
     if kind is ModelKind.EXPRESSION:  # its own compiler knows which types each place takes
-        return None
+        return ""
     found = columns.field(index).type
     number = pat.is_integer(found) or pat.is_floating(found) or pat.is_boolean(found) or pat.is_null(found)
     text = pat.is_string(found) or pat.is_large_string(found)
     if number or (text and feature.categories):
-        return None
+        return ""
     wanted = "text or a number" if feature.categories else "a number"
-    return FieldFault(name, f"has type {found}, the model takes {wanted}")
+    return f"has type {found}, the model takes {wanted}"

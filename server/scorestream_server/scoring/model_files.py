@@ -13,7 +13,7 @@ from typing import Any
 
 import treelite
 
-from scorestream_server.domain.errors import ScorestreamError, invalid
+from scorestream_server.domain.errors import ScorestreamError, counted, invalid
 from scorestream_server.domain.model import ModelKind
 from scorestream_server.scoring import ubjson
 
@@ -115,7 +115,7 @@ def _read_checkpoint(path: Path) -> ForestFile:
     with path.open("rb") as opened:
         version = opened.read(_VERSION_BYTES)
     if again[:_VERSION_BYTES] == version and len(again) != path.stat().st_size:
-        raise _corrupt(path, f"it has {path.stat().st_size} bytes of {len(again)}")
+        raise _corrupt(path, f"it has {path.stat().st_size:,} of {len(again):,} bytes")
     return ForestFile(model, (), {}, "treelite checkpoint")
 
 
@@ -147,7 +147,9 @@ def _read_xgboost(path: Path, kind: ModelKind) -> ForestFile:
         suffix = "json" if kind is ModelKind.XGBOOST_JSON else "ubjson"
         model = treelite.frontend.load_xgboost_model(path, format_choice=suffix, allow_unknown_field=True)
     if names and len(names) != model.num_feature:
-        raise _corrupt(path, f"{len(names)} feature names for {model.num_feature} features")
+        raise _corrupt(
+            path, f"it has {counted(len(names), 'feature name')} for {counted(model.num_feature, 'feature')}"
+        )
     return ForestFile(model, names, categories, f"XGBoost, {objective}")
 
 
@@ -193,7 +195,9 @@ def _read_lightgbm(path: Path) -> ForestFile:
     names = tuple(fields.get("feature_names", "").split())
     model = treelite.frontend.load_lightgbm_model(path)
     if names and len(names) != model.num_feature:
-        raise _corrupt(path, f"{len(names)} feature names for {model.num_feature} features")
+        raise _corrupt(
+            path, f"it has {counted(len(names), 'feature name')} for {counted(model.num_feature, 'feature')}"
+        )
     categories = _pandas_categories(path, text, fields.get("feature_infos", "").split())
     objective = fields.get("objective", "custom objective")
     sigmoid = re.search(r" sigmoid:([-+.\de]+)", objective)
@@ -239,7 +243,7 @@ def _pandas_categories(path: Path, text: str, infos: Sequence[str]) -> dict[int,
             }
     raise invalid(
         "MODEL_CATEGORIES_UNCLEAR",
-        f"{path.name} lists the categories of {len(listed)} pandas columns, but has {len(split)} categorical "
-        "features, so which belong to which cannot be told. Train with every category column as a pandas "
-        "category, or with integer codes in all of them.",
+        f"{path.name} lists the categories of {counted(len(listed), 'pandas column')}, but has "
+        f"{counted(len(split), 'categorical feature')}, so which belong to which cannot be told. Train "
+        "with every category column as a pandas category, or with integer codes in all of them.",
     )

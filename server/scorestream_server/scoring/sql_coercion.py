@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import NoReturn
 
 from scorestream_server.device.program_types import Op, Type
+from scorestream_server.domain.errors import counted
 from scorestream_server.scoring.program_builder import Builder, date_value, timestamp_value
 from scorestream_server.scoring.sql_terms import Syntax, Term, fault
 
@@ -48,8 +49,9 @@ class Coercion:
     def need(self, term: Term, args: Sequence[Typed], counts: range) -> None:
         """Check how many arguments there are."""
         if len(args) not in counts:
-            takes = f"{counts.start}" if len(counts) == 1 else f"{counts.start} to {counts.stop - 1}"
-            self.refuse(term, f"{term.name} takes {takes} values and got {len(args)}")
+            low, high = counts.start, counts.stop - 1
+            takes = counted(high, "value") if low == high else f"{low} to {high} values"
+            self.refuse(term, f"{term.name} takes {takes} and got {len(args)}")
 
     def as_type(self, typed: Typed, kind: Type) -> int:
         """Return the node of a value in a type, with a CAST where it has another."""

@@ -3,9 +3,10 @@
 Nothing here depends on the parser, so that another front end can make the same terms.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scorestream_server.domain.errors import ScorestreamError, invalid
+from scorestream_server.domain.errors import FieldFault, ScorestreamError, invalid
 
 MAX_BYTES = 64 * 1024
 MAX_TOKENS = 30_000
@@ -52,11 +53,25 @@ class Syntax:
 
     def columns(self) -> tuple[str, ...]:
         """Return the names of the columns used, in the order of their first use in the text."""
+        return tuple(str(term.value) for term in self.first_uses())
+
+    def first_uses(self) -> list[Term]:
+        """Return the first use of each column, in the order of the text."""
         used = sorted((term for term in self.terms if term.name == "COLUMN"), key=lambda term: term.start)
-        return tuple(dict.fromkeys(str(term.value) for term in used))
+        first: dict[Scalar, Term] = {}
+        for term in used:
+            first.setdefault(term.value, term)
+        return list(first.values())
 
 
-def fault(reason: str, message: str, text: str, start: int, end: int) -> ScorestreamError:
+def line_and_column(text: str, start: int) -> tuple[int, int]:
+    """Return the line and the column of a character of a text, both from 1."""
+    return text.count("\n", 0, start) + 1, start - text.rfind("\n", 0, start)
+
+
+def fault(
+    reason: str, message: str, text: str, start: int, end: int, faults: Sequence[FieldFault] = ()
+) -> ScorestreamError:
     """Return an INVALID_ARGUMENT error that shows the offending text with a caret under it.
 
     Args:
@@ -65,21 +80,23 @@ def fault(reason: str, message: str, text: str, start: int, end: int) -> Scorest
         text: the whole expression.
         start: where the offending text starts, in characters from 0.
         end: where it ends.
+        faults: where there are several, each; the message has their places then.
     """
     start = min(max(start, 0), len(text))
-    line = text.count("\n", 0, start) + 1
-    line_start = text.rfind("\n", 0, start) + 1
+    line, column = line_and_column(text, start)
+    line_start = start - column + 1
     line_end = text.find("\n", start)
     line_end = len(text) if line_end < 0 else line_end
-    column = start - line_start + 1
     shown_from = max(line_start, start - 50)
     shown = text[shown_from : min(line_end, start + 50)]
     width = max(1, min(end, line_end, start + 50) - start)
     shown = "".join(character if character.isprintable() else " " for character in shown)
     pointer = " " * (start - shown_from) + "^" * width
+    told = message if faults else f"{message} (line {line}, column {column})"
     return invalid(
         reason,
-        f"{message} (line {line}, column {column})\n  {shown}\n  {pointer}",
+        f"{told}\n  {shown}\n  {pointer}",
+        faults,
         line=str(line),
         column=str(column),
         text=text[start : min(max(end, start + 1), start + 100)],

@@ -130,6 +130,7 @@ _HINTS = {
 }
 
 _WORD = re.compile(r"[^\W\d]\w*\Z")
+_BEFORE_POINT = re.compile(r"[\w.)'\"]")
 
 
 def tokenize(text: str) -> list[Token]:
@@ -144,12 +145,12 @@ def tokenize(text: str) -> list[Token]:
         )
     if "\0" in text:
         at = text.index("\0")
-        raise fault("EXPRESSION_SYNTAX", "There is a NUL character in the expression.", text, at, at + 1)
+        raise fault("EXPRESSION_SYNTAX", "There is a NUL character in the expression", text, at, at + 1)
     try:
-        tokens: list[Token] = DIALECT.tokenize(text)
+        tokens = _with_bare_fractions(text, DIALECT.tokenize(text))
     except TokenError:
         raise fault(
-            "EXPRESSION_SYNTAX", "A quote or a comment is opened and never closed.", text, *_last_quote(text)
+            "EXPRESSION_SYNTAX", "A quote or a comment is opened and never closed", text, *_last_quote(text)
         ) from None
     while tokens and tokens[-1].text == ";" and tokens[-1].token_type is not TokenType.STRING:
         tokens.pop()
@@ -161,6 +162,34 @@ def tokenize(text: str) -> list[Token]:
         _check(text, tokens, place, token)
     _check_depth(text, tokens)
     return tokens
+
+
+def _with_bare_fractions(text: str, tokens: list[Token]) -> list[Token]:
+    """Make one number of a point and the digits right behind it, as in ``.5``: sqlglot leaves two tokens.
+
+    Right behind a name, a number or a parenthesis, as in ``t.5`` and ``1..5``, the point stays what it is.
+    """
+    joined: list[Token] = []
+    for token in tokens:
+        point = joined[-1] if joined else None
+        if (
+            point is not None
+            and point.token_type is TokenType.DOT
+            and token.token_type is TokenType.NUMBER
+            and token.start == point.end + 1
+            and not _BEFORE_POINT.match(text[max(0, point.start - 1) : point.start])
+        ):
+            joined[-1] = Token(
+                TokenType.NUMBER,
+                text[point.start : token.end + 1],
+                token.line,
+                token.col,
+                point.start,
+                token.end,
+            )
+        else:
+            joined.append(token)
+    return joined
 
 
 def _last_quote(text: str) -> tuple[int, int]:
@@ -193,15 +222,15 @@ def _check(text: str, tokens: list[Token], place: int, token: Token) -> None:
         return
     if token.text not in _PUNCTUATION:
         hint = _HINTS.get(token.text, _HINTS.get(token.text[:1], "it is no part of the expression language"))
-        raise fault("FORBIDDEN_SYNTAX", f"{token.text!r} is not allowed here: {hint}.", text, *span(token))
+        raise fault("FORBIDDEN_SYNTAX", f"{token.text!r} is not allowed here: {hint}", text, *span(token))
 
 
 def _forbidden_function(text: str, token: Token) -> ScorestreamError:
     near = difflib.get_close_matches(token.text.upper()[:MAX_DEPTH], sorted(FUNCTIONS), n=1)
-    hint = f"did you mean {near[0]}? " if near else ""
+    hint = f"; did you mean {near[0]}?" if near else "."
     return fault(
         "FORBIDDEN_FUNCTION",
-        f"The function {token.text[:64]} is not allowed: {hint}The functions are {', '.join(sorted(FUNCTIONS))}.",
+        f"The function {token.text[:64]} is not allowed{hint} The functions are {', '.join(sorted(FUNCTIONS))}",
         text,
         *span(token),
     )

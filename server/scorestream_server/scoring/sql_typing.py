@@ -142,7 +142,8 @@ class _Typing(Coercion):
 
     def member(self, term: Term, args: list[Typed]) -> Typed:
         """IN: constants are one set; the rest are comparisons; a NULL among them makes what is not found unknown."""
-        self.need(term, args, range(2, 1 << 30))
+        if len(args) == 1:
+            self.refuse(term, "IN takes at least one value between its parentheses")
         kind, (node, *members) = self.common(term, args, term.args)
         build = self.builder
         constants = [build.nodes[m].value for m in members if build.nodes[m].op is Op.CONST]
@@ -206,7 +207,6 @@ class _Typing(Coercion):
 
     def fold(self, term: Term, args: list[Typed]) -> Typed:
         """COALESCE, LEAST, GREATEST."""
-        self.need(term, args, range(1, 1 << 30))
         kind, nodes = self.common(term, args, term.args)
         if kind is Type.BOOL and term.name != "COALESCE":
             self.refuse(term, f"{term.name} takes numbers, text or dates")

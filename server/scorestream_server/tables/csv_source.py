@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
-from scorestream_server.domain.errors import FieldFault, ScorestreamError, invalid
+from scorestream_server.domain.errors import FieldFault, ScorestreamError, counted, invalid
 from scorestream_server.tables.columns import normal_schema
 from scorestream_server.tables.files import cancelled_error
 
@@ -288,7 +288,7 @@ def _broken(path: Path, width: int, told: str) -> ScorestreamError:
                     start = "".join(kept).rstrip("\r\n")[:_PREFIX]
                     return invalid(
                         "CSV_BROKEN_LINE",
-                        f"Line {line:,} of {path.name!r} has {len(row)} values, but there are {width} columns: "
+                        f"Line {line:,} of {path.name!r} has {counted(len(row), 'value')} for {counted(width, 'column')}: "
                         f"{start!r}. Mend the line; a value with a comma or a line break needs quotes.",
                         [FieldFault(f"line {line}", start)],
                         file=path.name,

@@ -33,6 +33,7 @@ _OUTPUT_ENDINGS = {
 }
 _OUTPUT_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9 ._=+@-]{0,198}[A-Za-z0-9_=+@-])?")
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+_ENDINGS = "a data file ends with .csv, .tsv (also with .gz), .parquet, .arrow, .feather or .ipc"
 _MAX_PATH = 4000
 _MAX_FILES = 100_000
 
@@ -116,7 +117,7 @@ class DataRoots:
             if not found:
                 raise invalid(
                     "NO_INPUT_FILES",
-                    f"The directory {text!r} holds no data file. {_endings()}",
+                    f"The directory {text!r} holds no data file: {_ENDINGS}.",
                     path=text,
                 )
             files += found
@@ -223,7 +224,7 @@ def _check_files(files: Iterable[Path]) -> None:
     for path in files:
         form = file_format(path)
         if form is None:
-            faults.append(FieldFault(path.name, f"unknown ending; {_endings()}"))
+            faults.append(FieldFault(path.name, f"its ending is unknown; {_ENDINGS}"))
         elif not stat.S_ISREG(path.stat().st_mode):
             faults.append(FieldFault(path.name, "it is not a regular file"))
         elif not os.access(path, os.R_OK):
@@ -234,7 +235,7 @@ def _check_files(files: Iterable[Path]) -> None:
         first = faults[0]
         raise invalid(
             "UNSUPPORTED_FILE",
-            f"The file {first.field!r} cannot be a table: {first.description}",
+            f"The file {first.field!r} cannot be a table: {first.description}.",
             faults[:100],
         )
     if len(by_format) > 1:
@@ -243,10 +244,6 @@ def _check_files(files: Iterable[Path]) -> None:
             "MIXED_FORMATS",
             f"One table cannot be made of files of several formats: {named}. Load them one by one.",
         )
-
-
-def _endings() -> str:
-    return "A data file ends with .csv, .tsv (also with .gz), .parquet, .arrow, .feather or .ipc."
 
 
 def _outside(text: str) -> ScorestreamError:

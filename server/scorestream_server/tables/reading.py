@@ -15,7 +15,7 @@ import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 from pyarrow import acero
 
-from scorestream_server.domain.errors import invalid, precondition
+from scorestream_server.domain.errors import counted, invalid, precondition
 from scorestream_server.domain.table import (
     FileFormat,
     Fragment,
@@ -175,7 +175,7 @@ class TableReader:
                 table = source.read_row_group(fragment.part, columns=target.names).select(target.names)
             if table.num_rows != fragment.rows:
                 raise pa.ArrowInvalid(
-                    f"row group {fragment.part} has {table.num_rows:,} rows, not {fragment.rows:,}"
+                    f"row group {fragment.part} has {counted(table.num_rows, 'row')}, not {fragment.rows:,}"
                 )
             return table
 
@@ -206,7 +206,8 @@ class TableReader:
         except READ_ERRORS as error:
             raise corrupt(f"The file {file.path!r}", error) from None
         raise corrupt(
-            f"The file {file.path!r}", f"row group {fragment.part} has {at:,} rows, not {fragment.rows:,}"
+            f"The file {file.path!r}",
+            f"row group {fragment.part} has {counted(at, 'row')}, not {fragment.rows:,}",
         )
 
     def _parquet(self, file: SourceFile, part: int, target: pa.Schema) -> pq.ParquetFile:
