@@ -6,7 +6,7 @@ from typing import Any
 import pyarrow as pa
 
 from fake_server import FakeServer, abort
-from scorestream.v1 import event_pb2, job_pb2, job_service_pb2
+from scorestream.v1 import event_pb2, job_pb2, job_service_pb2, session_service_pb2
 
 SCHEMA = pa.schema([("n", pa.int64())])
 
@@ -33,6 +33,11 @@ def event(number: int, state: str = "RUNNING", job_id: str = "j1") -> event_pb2.
     )
 
 
+def watched(*events: event_pb2.Event) -> job_service_pb2.WatchJobResponse:
+    """Return what a watch of a job sends for these events."""
+    return job_service_pb2.WatchJobResponse(events=events)
+
+
 def rows(start: int, stop: int) -> job_service_pb2.ReadResultsResponse:
     """Return a piece of a result whose row n holds n."""
     batch = pa.record_batch([pa.array(range(start, stop), pa.int64())], schema=SCHEMA)
@@ -45,13 +50,20 @@ def rows(start: int, stop: int) -> job_service_pb2.ReadResultsResponse:
 
 
 def breaking_watch(fake: FakeServer, last: int) -> None:
-    """Make the server send two events at a time and then break off, until the event `last`."""
+    """Make the server send an event, then two at once, and then break off, until the event `last`."""
 
-    def watch(request: Any, context: Any) -> Iterator[Any]:
-        for number in range(request.after + 1, last + 1):
-            if number - request.after > 2:
-                abort(context, "UNAVAILABLE", "gone")
-            yield event(number, "SUCCEEDED" if number == last else "RUNNING")
+    def watch(request: Any, context: Any) -> Iterator[list[event_pb2.Event]]:
+        left = [
+            event(number, "SUCCEEDED" if number == last else "RUNNING")
+            for number in range(request.after + 1, last + 1)
+        ]
+        yield left[:1]
+        if left[1:]:
+            yield left[1:3]
+        if left[3:]:
+            abort(context, "UNAVAILABLE", "gone")
 
-    fake.on["WatchJob"] = watch
-    fake.on["WatchSessions"] = watch
+    fake.on["WatchJob"] = lambda request, context: (watched(*events) for events in watch(request, context))
+    fake.on["WatchSessions"] = lambda request, context: (
+        session_service_pb2.WatchSessionsResponse(events=events) for events in watch(request, context)
+    )

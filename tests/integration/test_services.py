@@ -5,10 +5,13 @@ from pathlib import Path
 
 import grpc
 import psutil
+import pyarrow as pa
+import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 import scorestream
+from scorestream.v1 import job_service_pb2, job_service_pb2_grpc
 from served import served, workers_of
 
 SERVICES = {
@@ -59,3 +62,21 @@ def test_workers_of_a_killed_server_end_by_themselves(tmp_path: Path) -> None:
         server.kill()
         _, alive = psutil.wait_procs(workers, timeout=20)
         assert not alive
+
+
+def test_many_jobs_are_returned_in_one_call(session: scorestream.Session, client: scorestream.Client) -> None:
+    """BatchGetJobs answers in the order asked for, and not at all where a job is missing or too many are named."""
+    model = client.register_model("copy", source="a AS b")
+    table = session.load_table(pa.table({"a": [1.0]}), name="rows")
+    names = [f"jobs/{session.score(model, table).id}" for _ in range(3)]
+    with grpc.insecure_channel(client.address) as channel:
+        stub = job_service_pb2_grpc.JobServiceStub(channel)
+        wanted = [names[2], names[0], names[1]]
+        answer = stub.BatchGetJobs(job_service_pb2.BatchGetJobsRequest(names=wanted))
+        assert [job.name for job in answer.jobs] == wanted
+        with pytest.raises(grpc.RpcError) as missing:
+            stub.BatchGetJobs(job_service_pb2.BatchGetJobsRequest(names=[*names, "jobs/none"]))
+        assert missing.value.code() is grpc.StatusCode.NOT_FOUND
+        with pytest.raises(grpc.RpcError) as many:
+            stub.BatchGetJobs(job_service_pb2.BatchGetJobsRequest(names=names * 334))
+        assert many.value.code() is grpc.StatusCode.INVALID_ARGUMENT

@@ -8,8 +8,9 @@ import pytest
 
 import scorestream
 import scorestream.aio
-from fake_answers import SCHEMA, breaking_watch, event, job, rows
+from fake_answers import SCHEMA, breaking_watch, event, job, rows, watched
 from fake_server import FakeServer, abort, fake_server
+from scorestream.v1 import job_service_pb2
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ def test_a_watch_resumes_behind_its_last_event(fake: FakeServer) -> None:
         consolidated = list(client.watch(prefix="ScoringJob_", after=3, until_final=True))
     assert [found.number for found in events] == [1, 2, 3, 4, 5, 6, 7]
     assert events[-1].state is scorestream.State.SUCCEEDED
-    assert [request.after for request in fake.requests["WatchJob"]] == [0, 2, 4, 6]
+    assert [request.after for request in fake.requests["WatchJob"]] == [0, 3, 6]
     assert [found.number for found in consolidated] == [4, 5, 6, 7]
     assert all(
         request.display_name_prefix == "ScoringJob_" and request.until_final
@@ -38,7 +39,9 @@ def test_a_watch_resumes_behind_its_last_event(fake: FakeServer) -> None:
 def test_events_that_come_again_are_dropped(fake: FakeServer) -> None:
     """A server that repeats itself does not make the client do so."""
     fake.on["GetJob"] = lambda *_: job("RUNNING")
-    fake.on["WatchJob"] = lambda *_: iter([event(1), event(2), event(2), event(1), event(3, "FAILED")])
+    fake.on["WatchJob"] = lambda *_: iter(
+        [watched(event(1), event(2)), watched(event(2)), watched(event(1), event(3, "FAILED"))]
+    )
     with scorestream.connect(fake.address) as client:
         assert [found.number for found in client.get_job("j1").watch()] == [1, 2, 3]
 
@@ -90,9 +93,9 @@ def test_leaving_a_loop_ends_the_call(fake: FakeServer) -> None:
 
     def watch(_request: Any, context: Any) -> Iterator[Any]:
         context.add_callback(lambda: ended.append(1))
-        yield event(1)
+        yield watched(event(1))
         while context.is_active():
-            yield event(2)
+            yield watched(event(2))
 
     fake.on["GetJob"] = lambda *_: job("RUNNING")
     fake.on["WatchJob"] = watch
@@ -110,6 +113,7 @@ async def test_the_asyncio_client_does_the_same(fake: FakeServer) -> None:
     """Streams resume, jobs are collected and errors are translated with `await` as without."""
     breaking_watch(fake, 5)
     fake.on["GetJob"] = lambda *_: job()
+    fake.on["BatchGetJobs"] = lambda *_: job_service_pb2.BatchGetJobsResponse(jobs=[job()])
     fake.on["ReadResults"] = lambda request, _: iter([rows(request.offset, 9)])
     async with await scorestream.aio.connect(fake.address, patience=0.5) as client:
         found = await client.get_job("j1")

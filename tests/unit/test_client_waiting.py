@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 import scorestream
-from fake_answers import event, job
+from fake_answers import event, job, watched
 from fake_server import FakeServer, fake_server
-from scorestream.v1 import job_pb2
+from scorestream.v1 import job_pb2, job_service_pb2, session_service_pb2
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_waiting_ends_in_time(fake: FakeServer) -> None:
 
     def watch(_request: Any, context: Any) -> Iterator[Any]:
         while context.is_active():
-            yield event(1)
+            yield watched(event(1))
 
     fake.on["GetJob"] = lambda *_: job("RUNNING")
     fake.on["WatchJob"] = watch
@@ -61,9 +61,12 @@ def jobs_that_end(fake: FakeServer, ends: dict[str, str]) -> None:
     def watch(_request: Any, _context: Any) -> Iterator[Any]:
         for number, (name, state) in enumerate(ends.items(), start=1):
             states[name] = state
-            yield event(number, state, name)
+            yield session_service_pb2.WatchSessionsResponse(events=[event(number, state, name)])
 
     fake.on["GetJob"] = lambda request, _: job(states[request.name[5:]], id=request.name[5:])
+    fake.on["BatchGetJobs"] = lambda request, _: job_service_pb2.BatchGetJobsResponse(
+        jobs=[job(states[name[5:]], id=name[5:]) for name in request.names]
+    )
     fake.on["WatchSessions"] = watch
 
 
