@@ -12,6 +12,7 @@ from scorestream_server.api import convert, names, paging
 from scorestream_server.api.auth import Context, owner_of
 from scorestream_server.api.results import ResultReader
 from scorestream_server.domain.errors import ErrorCode, FieldFault, ScorestreamError, invalid
+from scorestream_server.domain.faults import Faults
 from scorestream_server.domain.job import Job
 from scorestream_server.engine.engine import Engine
 from scorestream_server.engine.submit import Submission, Submitter
@@ -37,43 +38,7 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
 
     async def CreateJob(self, request: job_service_pb2.CreateJobRequest, context: Context) -> job_pb2.Job:
         """Create a job."""
-        spec = request.spec
-        faults = [
-            FieldFault(f"spec.{field}", "required")
-            for field in ("model", "table")
-            if not getattr(spec, field)
-        ]
-        if faults:
-            shown = " and ".join(fault.field for fault in faults)
-            raise invalid("MISSING_FIELD", f"A job needs {shown}.", faults)
-        if spec.partition_rows < 0:
-            fault = FieldFault("spec.partition_rows", "negative")
-            raise invalid("INVALID_PARTITION_ROWS", "partition_rows must not be negative.", [fault])
-        if len(spec.keep) > MOST_KEPT:
-            raise invalid("TOO_MANY_COLUMNS", f"keep names more than {MOST_KEPT} columns.")
-        model_id, model_version = names.model_version("spec.model", spec.model)
-        job_id = str(uuid.uuid4())
-        name = request.display_name or f"job-{job_id[:8]}"
-        submission = Submission(
-            job_id=job_id,
-            name=names.check_display_name("display_name", name),
-            session_id=names.session_id("session", request.session),
-            owner=owner_of(context),
-            model_id=model_id,
-            model_version=model_version,
-            table_id=names.check_table_id("spec.table", spec.table),
-            where=spec.where.rstrip(),  # what stands before it counts in the lines and columns of its faults
-            keep=tuple(spec.keep),
-            out_table=names.check_table_id("spec.out_table", spec.out_table)
-            if spec.HasField("out_table")
-            else "",
-            out_path=spec.out_path if spec.HasField("out_path") else "",
-            replace=spec.replace,
-            priority=convert.priority(spec.priority),
-            partition_rows=spec.partition_rows,
-            request_id=names.check_request_id(request.request_id),
-            time=time.time(),
-        )
+        submission = _submission(request, owner_of(context))
         return convert.job(await self._submitter.submit(submission))
 
     async def GetJob(self, request: job_service_pb2.GetJobRequest, context: Context) -> job_pb2.Job:
@@ -153,3 +118,61 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
             return job_store.get(connection, job_id, owner)
 
         return await self._database.read(read)
+
+
+def _submission(request: job_service_pb2.CreateJobRequest, owner: str) -> Submission:
+    """Return a request as the engine takes it, or refuse everything that its text alone shows to be wrong."""
+    spec, faults = request.spec, Faults()
+    job_id = str(uuid.uuid4())
+    name = request.display_name or f"job-{job_id[:8]}"
+    with faults.of("spec"):
+        _check_required(spec)
+    with faults.of("session"):
+        session_id = names.session_id("session", request.session)
+    with faults.of("spec.model"):
+        model_id, model_version = names.model_version("spec.model", spec.model) if spec.model else ("", 0)
+    with faults.of("spec.table"):
+        table_id = names.check_table_id("spec.table", spec.table) if spec.table else ""
+    with faults.of("spec.keep"):
+        if len(spec.keep) > MOST_KEPT:
+            raise invalid("TOO_MANY_COLUMNS", f"keep names more than {MOST_KEPT:,} columns.")
+    with faults.of("spec.out_table"):
+        out_table = (
+            names.check_table_id("spec.out_table", spec.out_table) if spec.HasField("out_table") else ""
+        )
+    with faults.of("spec.partition_rows"):
+        if spec.partition_rows < 0:
+            fault = FieldFault("spec.partition_rows", "negative")
+            raise invalid("INVALID_PARTITION_ROWS", "partition_rows must not be negative.", [fault])
+    with faults.of("display_name"):
+        names.check_display_name("display_name", name)
+    with faults.of("request_id"):
+        names.check_request_id(request.request_id)
+    faults.raise_any()
+    return Submission(
+        job_id=job_id,
+        name=name,
+        session_id=session_id,
+        owner=owner,
+        model_id=model_id,
+        model_version=model_version,
+        table_id=table_id,
+        where=spec.where.rstrip(),  # what stands before it counts in the lines and columns of its faults
+        keep=tuple(spec.keep),
+        out_table=out_table,
+        out_path=spec.out_path if spec.HasField("out_path") else "",
+        replace=spec.replace,
+        priority=convert.priority(spec.priority),
+        partition_rows=spec.partition_rows,
+        request_id=request.request_id,
+        time=time.time(),
+    )
+
+
+def _check_required(spec: job_pb2.JobSpec) -> None:
+    faults = [
+        FieldFault(f"spec.{field}", "required") for field in ("model", "table") if not getattr(spec, field)
+    ]
+    if faults:
+        shown = " and ".join(fault.field for fault in faults)
+        raise invalid("MISSING_FIELD", f"A job needs {shown}.", faults)

@@ -11,7 +11,8 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from scorestream_server.domain.data_directory import DataDirectory
-from scorestream_server.domain.errors import invalid, precondition
+from scorestream_server.domain.errors import counted, invalid, precondition
+from scorestream_server.domain.faults import Faults
 from scorestream_server.domain.job import Job, JobSpec, Priority, State
 from scorestream_server.domain.messages import OpenJob
 from scorestream_server.domain.model import Model
@@ -142,11 +143,17 @@ class Submitter:
         if submission.out_table and not submission.replace:
             table_store.check_absent(connection, session.id, submission.out_table)
         columns = pa.ipc.read_schema(pa.py_buffer(table.data.schema))
-        result = check_job(model.schema, self._model_path(model), columns, submission.where, submission.keep)
+        faults = Faults()
+        path = self._model_path(model)
+        result = check_job(faults, model.schema, path, columns, submission.where, submission.keep)
         destination: Destination | None = None
-        if submission.out_path:
-            destination = self._roots.output(submission.out_path)
-            check_output(destination, replace=submission.replace)
+        with faults.of("spec.out_path"):
+            if submission.out_path:
+                destination = self._roots.output(submission.out_path)
+                check_output(destination, replace=submission.replace)
+        with faults.of("spec.partition_rows"):
+            size = _partition_rows(submission.partition_rows, table.data.rows, model.schema.cost)
+        faults.raise_any()
         spec = JobSpec(
             model.model_id,
             model.version,
@@ -158,7 +165,7 @@ class Submitter:
             destination,
             submission.replace,
             submission.priority,
-            _partition_rows(submission.partition_rows, table.data.rows, model.schema.cost),
+            size,
         )
         job = Job(
             id=submission.job_id,
@@ -218,8 +225,8 @@ def _partition_rows(asked: int, rows: int, cost: float) -> int:
     if rows > asked * MOST_PARTITIONS > 0:
         raise invalid(
             "TOO_MANY_PARTITIONS",
-            f"Partitions of {asked} rows would be more than {MOST_PARTITIONS}; ask for at least "
-            f"{-(-rows // MOST_PARTITIONS)} rows, or leave it to the server.",
+            f"Partitions of {counted(asked, 'row')} would be more than {MOST_PARTITIONS:,}; ask for at least "
+            f"{counted(-(-rows // MOST_PARTITIONS), 'row')}, or leave it to the server.",
         )
     return asked or partition_rows(rows, cost)
 
