@@ -160,3 +160,13 @@ def test_all_faults_of_a_requests_form_are_told_at_once(client: scorestream.Clie
         "8 things are wrong with this request.\nspec: A job needs spec.model.\nsession: "
     )
     assert "session: session:" not in status.message
+
+
+def test_everything_that_is_not_there_is_named_at_once(
+    session: scorestream.Session, table: scorestream.Table
+) -> None:
+    """An unknown model, an unknown table and an output table that exists are one answer."""
+    error = refusal(lambda: session.score("nobody", "nothing", out=table.name))
+    assert error.metadata["reasons"] == "MODEL_NOT_FOUND, TABLE_NOT_FOUND, TABLE_EXISTS"
+    for word in ("'nobody'", "'nothing'", f"'{table.name}'"):
+        assert word in str(error)

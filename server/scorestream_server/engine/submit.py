@@ -138,12 +138,16 @@ class Submitter:
             return earlier
         session = session_store.get(connection, submission.session_id, submission.owner)
         require_active(session)
-        model = model_store.get(connection, submission.model_id, submission.model_version)
-        table = table_store.get(connection, session.id, submission.table_id)
-        if submission.out_table and not submission.replace:
-            table_store.check_absent(connection, session.id, submission.out_table)
-        columns = pa.ipc.read_schema(pa.py_buffer(table.data.schema))
         faults = Faults()
+        with faults.of("spec.model"):
+            model = model_store.get(connection, submission.model_id, submission.model_version)
+        with faults.of("spec.table"):
+            table = table_store.get(connection, session.id, submission.table_id)
+        with faults.of("spec.out_table"):
+            if submission.out_table and not submission.replace:
+                table_store.check_absent(connection, session.id, submission.out_table)
+        faults.raise_any()
+        columns = pa.ipc.read_schema(pa.py_buffer(table.data.schema))
         path = self._model_path(model)
         result = check_job(faults, model.schema, path, columns, submission.where, submission.keep)
         destination: Destination | None = None
