@@ -19,8 +19,9 @@ from hypothesis import strategies as st
 from scorestream_server.domain.errors import ScorestreamError
 from scorestream_server.domain.table import FileFormat, Fragment, Partition, TableData
 from scorestream_server.tables import columns as columns_module
+from scorestream_server.tables.conditions import Condition
 from scorestream_server.tables.plan import SPLIT_BYTES, plan_partitions
-from scorestream_server.tables.reading import Condition, TableReader
+from scorestream_server.tables.reading import TableReader
 from scorestream_server.tables.rowgroups import RowGroupCache
 from scorestream_server.tables.sources import load_table
 

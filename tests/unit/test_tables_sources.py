@@ -13,10 +13,11 @@ from pyarrow import feather
 from scorestream_server.domain.errors import ErrorCode, ScorestreamError
 from scorestream_server.domain.table import FileFormat, TableData
 from scorestream_server.tables import sources
+from scorestream_server.tables.conditions import Condition
 from scorestream_server.tables.files import disk_errors
 from scorestream_server.tables.ipc_messages import MalformedMessageError, file_claims, message_claim
 from scorestream_server.tables.plan import plan_partitions
-from scorestream_server.tables.reading import Condition, TableReader
+from scorestream_server.tables.reading import TableReader
 from scorestream_server.tables.sources import load_table
 
 TABLE = pa.table(

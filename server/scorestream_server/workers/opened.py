@@ -16,7 +16,8 @@ from scorestream_server.domain.table import PartitionFile
 from scorestream_server.scoring.base import Scorer
 from scorestream_server.scoring.expression import compile_conditions
 from scorestream_server.scoring.load import load_scorer
-from scorestream_server.tables.reading import Condition, TableReader
+from scorestream_server.tables.conditions import Condition
+from scorestream_server.tables.reading import TableReader
 from scorestream_server.tables.results import write_partition
 
 MODELS_KEPT = 32
