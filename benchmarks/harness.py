@@ -31,19 +31,26 @@ def arguments(description: str, **defaults: Any) -> argparse.Namespace:
     return parser.parse_args()
 
 
-def rows_file(rows: int) -> Path:
+GROUP_ROWS = 1 << 20
+
+
+def rows_file(rows: int, group_rows: int = GROUP_ROWS) -> Path:
     """Return a Parquet file of `rows` rows of 28 standard normal float32 columns; made the first time."""
-    path = DATA / f"rows-{rows}.parquet"
+    path = DATA / (
+        f"rows-{rows}.parquet" if group_rows == GROUP_ROWS else f"rows-{rows}-by-{group_rows}.parquet"
+    )
     if not path.exists():
         DATA.mkdir(exist_ok=True)
         rng = np.random.default_rng(7)
         schema = pa.schema([(f"f{i}", pa.float32()) for i in range(FEATURES)])
         temporary = path.with_suffix(".tmp")
         with pq.ParquetWriter(temporary, schema) as writer:
-            for start in range(0, rows, 1 << 20):
-                count = min(1 << 20, rows - start)
+            for start in range(0, rows, group_rows):
+                count = min(group_rows, rows - start)
                 columns = [pa.array(rng.standard_normal(count, dtype=np.float32)) for _ in range(FEATURES)]
-                writer.write_batch(pa.RecordBatch.from_arrays(columns, schema=schema), row_group_size=1 << 20)
+                writer.write_batch(
+                    pa.RecordBatch.from_arrays(columns, schema=schema), row_group_size=group_rows
+                )
         temporary.rename(path)
     return path
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -57,6 +58,30 @@ def test_a_killed_worker_costs_nothing(tmp_path: Path, forest: Path, customers: 
         assert (tmp_path / "calm.parquet").read_bytes() == (tmp_path / "disturbed.parquet").read_bytes()
     leftovers = [path.name for path in tmp_path.rglob("*") if "tmp" in path.suffix]
     assert leftovers == []
+
+
+def test_a_row_group_of_any_size_gives_rows_before_its_end_and_outlives_its_worker(
+    tmp_path: Path, one_row_group: Path
+) -> None:
+    """One row group that memory does not hold: rows come early, lanes share it, and a kill loses none."""
+    flags = ("--data-root", str(one_row_group.parent))
+    with served(tmp_path / "data", *flags) as (client, server):
+        session = client.create_session("faults")
+        terms = " + ".join(f"f{i}" for i in range(20))
+        model = client.register_model("sum", source=f"half * 2 + {terms} AS total")
+        table = session.load_table(one_row_group, name="large")
+        job = session.score(model, table, keep=["id"], partition_rows=ROWS_AT_ONCE)
+        first = next(iter(job.results()))
+        assert not client.get_job(job.id).state.final
+        for worker in workers_of(server):
+            worker.kill()
+        assert job.wait().state is State.SUCCEEDED
+        found = pa.Table.from_batches(job.results())
+        assert found.slice(0, first.num_rows) == pa.Table.from_batches([first])
+        ids = found["id"].to_numpy()
+        assert (ids == np.arange(2_000_000)).all()
+        assert (found["total"].to_numpy() == ids + sum(range(20))).all()
+    assert not [path for path in tmp_path.rglob("*") if "tmp" in path.suffix]
 
 
 def test_jobs_of_a_killed_server_go_on(tmp_path: Path, forest: Path, customers: Path) -> None:

@@ -1,13 +1,11 @@
 """Any partitioning, any filter, any format: the rows that pyarrow itself reads, once each and in order."""
 
 import dataclasses
-import threading
+import tempfile
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -17,14 +15,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scorestream_server.domain.errors import ScorestreamError
-from scorestream_server.domain.table import FileFormat, Fragment, Partition, TableData
+from scorestream_server.domain.table import Fragment, Partition, TableData
 from scorestream_server.tables import columns as columns_module
-from scorestream_server.tables.plan import SPLIT_BYTES, plan_partitions
-from scorestream_server.tables.reading import Condition, TableReader
-from scorestream_server.tables.rowgroups import RowGroupCache
+from scorestream_server.tables.conditions import Condition
+from scorestream_server.tables.plan import plan_partitions
+from scorestream_server.tables.reading import Scratch, TableReader
 from scorestream_server.tables.sources import load_table
 
 SCHEMA = pa.schema([("x", pa.float32()), ("i", pa.int64()), ("s", pa.string()), ("f", pa.bool_())])
+
+
+SCRATCH = Scratch("job", Path(tempfile.gettempdir()))
 
 
 def condition(expression: pc.Expression, *columns: str) -> Condition:
@@ -38,70 +39,13 @@ def read_all(
     columns: Sequence[str],
     where: Sequence[Condition] = (),
 ) -> pa.Table:
-    batches = [batch for part in partitions for batch in reader.read(table, part, columns, where)]
+    batches = [
+        batch for part in partitions for batch in reader.read(table, part, columns, where, scratch=SCRATCH)
+    ]
     schema = pa.ipc.read_schema(pa.py_buffer(table.schema))
     return pa.Table.from_batches(
         batches, pa.schema([schema.field(name) for name in columns])
     ).combine_chunks()
-
-
-def fake(fragments: Sequence[tuple[FileFormat, int, int]]) -> TableData:
-    made = tuple(Fragment("f", form, at, rows, size) for at, (form, rows, size) in enumerate(fragments))
-    rows = sum(fragment.rows for fragment in made)
-    return TableData(made, (), (), SCHEMA.serialize().to_pybytes(), rows, FileFormat.PARQUET, in_place=True)
-
-
-@given(
-    st.lists(
-        st.tuples(
-            st.sampled_from([FileFormat.ARROW, FileFormat.PARQUET]),
-            st.integers(0, 5000),
-            st.sampled_from([100, SPLIT_BYTES, SPLIT_BYTES + 1]),
-        ),
-        max_size=12,
-    ),
-    st.integers(1, 3000),
-)
-def test_a_plan_covers_every_row_once_and_in_order(
-    fragments: list[tuple[FileFormat, int, int]], target: int
-) -> None:
-    table = fake(fragments)
-    partitions = plan_partitions(table, target)
-    at = 0
-    covered: list[tuple[int, int]] = [(number, 0) for number, _ in enumerate(fragments)]
-    for index, partition in enumerate(partitions):
-        assert (partition.index, partition.first_row) == (index, at)
-        assert partition.rows == sum(part.rows for part in partition.slices) > 0
-        at += partition.rows
-        for part in partition.slices:
-            number, done = covered[part.fragment]
-            assert part.offset == done
-            assert part.rows > 0
-            covered[part.fragment] = (number, done + part.rows)
-        large = [table.fragments[part.fragment] for part in partition.slices]
-        large = [part for part in large if part.format is FileFormat.PARQUET and part.bytes > SPLIT_BYTES]
-        assert partition.rows <= target or len(large) == len(partition.slices) == 1
-    assert at == table.rows
-    assert [done for _, done in covered] == [rows for _, rows, _ in fragments]
-    flat = [part.fragment for partition in partitions for part in partition.slices]
-    assert flat == sorted(flat)
-
-
-def test_short_fragments_share_a_partition_and_few_columns_let_a_row_group_be_split() -> None:
-    small = plan_partitions(fake([(FileFormat.ARROW, 10, 1)] * 10), 100)
-    assert [len(part.slices) for part in small] == [10]
-    wide = fake([(FileFormat.PARQUET, 1000, 2 * SPLIT_BYTES)])
-    assert len(plan_partitions(wide, 100)) == 1
-    assert len(plan_partitions(wide, 100, columns=["x"])) == 10
-
-
-def test_a_table_and_its_partitions_survive_json_and_message_pack(tmp_path: Path) -> None:
-    path = tmp_path / "t.parquet"
-    pq.write_table(pa.table({"x": [1.0]}), path)
-    table = load_table([path], tmp_path)
-    for value in (table, plan_partitions(table, 1)[0]):
-        assert msgspec.json.decode(msgspec.json.encode(value), type=type(value)) == value
-        assert msgspec.msgpack.decode(msgspec.msgpack.encode(value), type=type(value)) == value
 
 
 ROWS = st.lists(
@@ -180,14 +124,16 @@ def test_reading_is_what_pyarrow_reads(
     found = read_all(reader, table, plan_partitions(table, target), chosen, where)
     if chosen:
         assert repr(found.to_pylist()) == repr(expected.select(chosen).to_pylist())  # repr: NaN equals NaN
-    assert len(reader._row_groups) == 0  # every row was read, so nothing is kept
+    assert len(reader._in_memory) == len(reader._large) == 0  # every row was read, so nothing is kept
 
 
 def test_no_columns_give_batches_that_still_count_their_rows(tmp_path: Path) -> None:
     pq.write_table(pa.table({"x": range(10), "y": range(10)}), tmp_path / "t.parquet", row_group_size=3)
     table = load_table([tmp_path / "t.parquet"], tmp_path)
     (partition,) = plan_partitions(table, 100)
-    batches = list(TableReader().read(table, partition, [], [condition(pc.field("y") > 4, "y")]))
+    batches = list(
+        TableReader().read(table, partition, [], [condition(pc.field("y") > 4, "y")], scratch=SCRATCH)
+    )
     assert [batch.num_columns for batch in batches] == [0] * len(batches)
     assert sum(batch.num_rows for batch in batches) == 5
 
@@ -252,7 +198,7 @@ def test_a_short_dictionary_of_long_values_is_decoded_in_bounded_pieces(
         loaded = load_table([tmp_path / name], tmp_path)
         (partition,) = plan_partitions(loaded, 10_000)
         before, rows = pa.total_allocated_bytes(), 0
-        for batch in TableReader().read(loaded, partition, ["s"]):
+        for batch in TableReader().read(loaded, partition, ["s"], scratch=SCRATCH):
             rows += batch.num_rows
             assert batch.nbytes <= 1 << 20
             assert pa.total_allocated_bytes() - before < 8 << 20
@@ -267,7 +213,9 @@ def test_arrow_rows_are_read_without_a_copy(tmp_path: Path) -> None:
     reader = TableReader()
     before = pa.total_allocated_bytes()
     batches = [
-        batch for part in plan_partitions(loaded, 25_000) for batch in reader.read(loaded, part, ["x"])
+        batch
+        for part in plan_partitions(loaded, 25_000)
+        for batch in reader.read(loaded, part, ["x"], scratch=SCRATCH)
     ]
     assert pa.total_allocated_bytes() - before < 10_000
     assert pa.Table.from_batches(batches) == table
@@ -281,71 +229,17 @@ def test_row_groups_without_a_matching_row_are_not_read(
     )
     loaded = load_table([tmp_path / "t.parquet"], tmp_path)
     read: list[int] = []
-    real = TableReader._cached
+    real = TableReader._from_memory
 
     def spy(self: TableReader, file: Any, fragment: Fragment, *args: Any) -> Any:
         read.append(fragment.part)
         return real(self, file, fragment, *args)
 
-    monkeypatch.setattr(TableReader, "_cached", spy)
+    monkeypatch.setattr(TableReader, "_from_memory", spy)
     where = [condition(pc.field("k") == 555, "k"), condition(pc.field("x") == 0.0, "x")]
     found = read_all(TableReader(), loaded, plan_partitions(loaded, 50), ["k"], where)
     assert found.to_pydict() == {"k": [555]}
     assert set(read) == {5}
-
-
-def test_lanes_on_one_row_group_decode_it_once_and_it_goes_with_its_last_partition(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    table = pa.table({"x": np.arange(8000.0)})
-    pq.write_table(table, tmp_path / "t.parquet", row_group_size=8000)
-    loaded = load_table([tmp_path / "t.parquet"], tmp_path)
-    partitions = plan_partitions(loaded, 1000)
-    reader = TableReader()
-    opened: list[int] = []
-    real = TableReader._parquet
-
-    def spy(self: TableReader, *args: Any, **options: Any) -> Any:
-        opened.append(1)
-        return real(self, *args, **options)
-
-    monkeypatch.setattr(TableReader, "_parquet", spy)
-    gate = threading.Barrier(8)
-
-    def lane(part: Partition) -> pa.Table:
-        gate.wait()
-        return pa.Table.from_batches(list(reader.read(loaded, part, ["x"])))
-
-    with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lane, partitions))
-    assert pa.concat_tables(found) == table
-    assert len(opened) == 1
-    assert len(reader._row_groups) == 0
-
-
-def test_a_failed_decode_reaches_everyone_who_waits_and_is_tried_again() -> None:
-    cache = RowGroupCache(1000)
-    with pytest.raises(OSError, match="gone"):
-        cache.get("k", 1, lambda: (_ for _ in ()).throw(OSError("gone")))
-    table = pa.table({"x": [1]})
-    assert cache.get("k", 1, lambda: table) is table
-
-
-def test_the_least_recently_used_row_group_goes_first() -> None:
-    table = pa.table({"x": np.zeros(50)})  # 400 bytes
-    cache = RowGroupCache(900)
-    decoded: list[str] = []
-
-    def get(key: str) -> None:
-        def decode() -> pa.Table:
-            decoded.append(key)
-            return table
-
-        cache.get(key, 100, decode)
-
-    for key in "abacab":
-        get(key)
-    assert "".join(decoded) == "abcb"
 
 
 @pytest.mark.parametrize("change", ["append", "replace", "remove"])
@@ -361,7 +255,7 @@ def test_a_source_that_changed_is_noticed_before_and_after_reading(
     loaded = load_table([path], tmp_path)
     (partition,) = plan_partitions(loaded, 100)
     reader = TableReader()
-    begun = reader.read(loaded, partition, ["x"])
+    begun = reader.read(loaded, partition, ["x"], scratch=SCRATCH)
     assert next(begun).num_rows == 10
     if change == "append":
         with path.open("ab") as file:
@@ -372,7 +266,7 @@ def test_a_source_that_changed_is_noticed_before_and_after_reading(
         other.replace(path)
     else:
         path.unlink()
-    for call in (lambda: next(begun), lambda: list(reader.read(loaded, partition, ["x"]))):
+    for call in (lambda: next(begun), lambda: list(reader.read(loaded, partition, ["x"], scratch=SCRATCH))):
         with pytest.raises(ScorestreamError) as caught:
             call()
         assert caught.value.reason == "SOURCE_CHANGED"
@@ -384,7 +278,11 @@ def test_a_where_that_does_not_fit_the_types_is_an_error_and_not_a_crash(tmp_pat
     loaded = load_table([tmp_path / "t.parquet"], tmp_path)
     (partition,) = plan_partitions(loaded, 10)
     with pytest.raises(ScorestreamError) as caught:
-        list(TableReader().read(loaded, partition, ["s"], [condition(pc.field("s") * 2 > 1, "s")]))
+        list(
+            TableReader().read(
+                loaded, partition, ["s"], [condition(pc.field("s") * 2 > 1, "s")], scratch=SCRATCH
+            )
+        )
     assert caught.value.reason == "WHERE_NOT_APPLICABLE"
 
 

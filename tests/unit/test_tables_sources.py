@@ -13,10 +13,11 @@ from pyarrow import feather
 from scorestream_server.domain.errors import ErrorCode, ScorestreamError
 from scorestream_server.domain.table import FileFormat, TableData
 from scorestream_server.tables import sources
+from scorestream_server.tables.conditions import Condition
 from scorestream_server.tables.files import disk_errors
 from scorestream_server.tables.ipc_messages import MalformedMessageError, file_claims, message_claim
 from scorestream_server.tables.plan import plan_partitions
-from scorestream_server.tables.reading import Condition, TableReader
+from scorestream_server.tables.reading import Scratch, TableReader
 from scorestream_server.tables.sources import load_table
 
 TABLE = pa.table(
@@ -175,7 +176,11 @@ def test_damaged_files_give_an_error_or_rows_but_never_a_crash(
         try:
             loaded = load_table([path], cache)
             for part in plan_partitions(loaded, 60)[:50]:
-                list(TableReader().read(loaded, part, ["x", "s"], where[case % 2 :]))
+                list(
+                    TableReader().read(
+                        loaded, part, ["x", "s"], where[case % 2 :], scratch=Scratch("job", tmp_path)
+                    )
+                )
         except ScorestreamError:
             refused += 1
     assert refused > 10

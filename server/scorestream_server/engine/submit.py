@@ -21,7 +21,6 @@ from scorestream_server.domain.table import Destination, Table
 from scorestream_server.engine.active import ActiveJob, partition_rows
 from scorestream_server.engine.engine import Engine
 from scorestream_server.scoring.check import check_job
-from scorestream_server.scoring.expression import where_columns
 from scorestream_server.scoring.match import match_columns
 from scorestream_server.store import jobs as job_store
 from scorestream_server.store import models as model_store
@@ -200,8 +199,7 @@ class Submitter:
     def _activate(self, job: Job, session_name: str, weight: int, model: Model, table: Table) -> ActiveJob:
         columns = pa.ipc.read_schema(pa.py_buffer(table.data.schema))
         inputs = match_columns(model.schema, columns)
-        read = (*inputs, *job.spec.keep, *(where_columns(job.spec.where) if job.spec.where else ()))
-        partitions = plan_partitions(table.data, job.spec.partition_rows, tuple(dict.fromkeys(read)))
+        partitions = plan_partitions(table.data, job.spec.partition_rows)
         opening = OpenJob(
             job.id,
             table.data,

@@ -4,18 +4,15 @@ import os
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
-from functools import reduce
-from typing import Any
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.dataset as ds
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
-from pyarrow import acero
 
-from scorestream_server.domain.errors import counted, invalid, precondition
+from scorestream_server.domain.errors import counted, precondition
 from scorestream_server.domain.table import (
     FileFormat,
     Fragment,
@@ -31,28 +28,35 @@ from scorestream_server.tables.columns import (
     joined,
     normalised,
     project,
+    row_width,
     unreadable_columns,
     validated,
 )
-from scorestream_server.tables.plan import SPLIT_BYTES, column_share
+from scorestream_server.tables.conditions import Condition, filtered, never_true
+from scorestream_server.tables.large_rowgroups import Decoding, LargeRowGroup
 from scorestream_server.tables.rowgroups import RowGroupCache
 
+LARGEST_IN_MEMORY = 160 << 20
+"""A Parquet row group is kept in memory only if it is at most so large once decoded, for two lanes' groups must fit
+into a worker's memory; a larger one is decoded by and by (see `LargeRowGroup`)."""
 CACHE_BYTES = 192 << 20
-_STREAM_ROWS = 65_536
+LARGE_KEPT = 64
+_PIECE_ROWS = 65_536
+_PIECE_BYTES = 16 << 20
 _READ_BUFFER = 1 << 20
 _OPEN_FILES = 128
 
 
-@dataclass(frozen=True)
-class Condition:
-    """A filter that rows must pass: an Arrow expression, and the columns that it reads.
+class Scratch(NamedTuple):
+    """What a job has to itself while its rows are read.
 
-    Several conditions hold together (AND). A ``where`` that is given as one condition for each of its
-    top-level terms lets more row groups be skipped than one big condition does.
+    Attributes:
+        job: its id; its partitions are read once each.
+        folder: where there is room for decoded rows; no name ever appears there.
     """
 
-    expression: pc.Expression
-    columns: tuple[str, ...]
+    job: str
+    folder: Path
 
 
 class TableReader:
@@ -63,13 +67,23 @@ class TableReader:
     """
 
     def __init__(self, cache_bytes: int = CACHE_BYTES) -> None:
-        self._row_groups = RowGroupCache(cache_bytes)
-        self._largest = min(SPLIT_BYTES, cache_bytes)
+        self._in_memory: RowGroupCache[tuple[Any, ...], pa.Table] = RowGroupCache(
+            cache_bytes, lambda table: table.nbytes
+        )
+        self._large: RowGroupCache[tuple[str, int], LargeRowGroup] = RowGroupCache(LARGE_KEPT, lambda _: 1)
+        self._decoding = Decoding()
+        self._largest = min(LARGEST_IN_MEMORY, cache_bytes)
         self._open: OrderedDict[Any, Any] = OrderedDict()
         self._lock = threading.Lock()
 
     def read(
-        self, table: TableData, partition: Partition, columns: Sequence[str], where: Sequence[Condition] = ()
+        self,
+        table: TableData,
+        partition: Partition,
+        columns: Sequence[str],
+        where: Sequence[Condition] = (),
+        *,
+        scratch: Scratch,
     ) -> Iterator[pa.RecordBatch]:
         """Yield a partition's rows that pass every condition.
 
@@ -78,6 +92,7 @@ class TableReader:
             partition: one of the table's partitions.
             columns: what to return, in this order; may be empty (then batches have rows and no columns).
             where: conditions; a row for which one is false or null is left out.
+            scratch: for Parquet row groups that are too large for memory.
 
         Yields:
             Batches of normalised columns, at most `MAX_BATCH_ROWS` rows each, none empty. Arrow columns
@@ -85,9 +100,13 @@ class TableReader:
 
         Raises:
             ScorestreamError: SOURCE_CHANGED (also after the last batch: then nothing of the partition may be
-                used), CORRUPT_DATA, UNKNOWN_COLUMN, UNSUPPORTED_TYPE, WHERE_NOT_APPLICABLE.
+                used), CORRUPT_DATA, UNKNOWN_COLUMN, UNSUPPORTED_TYPE, WHERE_NOT_APPLICABLE, DISK_FULL.
         """
-        return self._rows(table, partition.slices, columns, where, whole=True)
+        return self._rows(table, partition.slices, columns, where, scratch)
+
+    def forget(self, job: str) -> None:
+        """Let go of what is decoded for a job alone."""
+        self._large.drop(lambda key: key[0] == job)
 
     def head(self, table: TableData, limit: int, columns: Sequence[str] | None = None) -> pa.Table:
         """Return a table's first ``limit`` rows; columns that cannot be read are left out unless named.
@@ -106,7 +125,7 @@ class TableReader:
                 break
             slices.append(FragmentSlice(number, 0, min(left, fragment.rows)))
             left -= fragment.rows
-        batches = list(self._rows(table, slices, columns, (), whole=False))
+        batches = list(self._rows(table, slices, columns, (), None))
         return pa.Table.from_batches(batches, project(schema, columns))
 
     def _rows(
@@ -115,16 +134,16 @@ class TableReader:
         slices: Sequence[FragmentSlice],
         columns: Sequence[str],
         where: Sequence[Condition],
-        *,
-        whole: bool,
+        scratch: Scratch | None,
     ) -> Iterator[pa.RecordBatch]:
+        """Yield rows of slices; without a scratch folder nothing is kept for later slices."""
         schema = pa.ipc.read_schema(pa.py_buffer(table.schema))
         needed = list(dict.fromkeys([*columns, *(name for condition in where for name in condition.columns)]))
         if not needed:  # rows are counted by some column
             hidden = unreadable_columns(schema)
             needed = [name for name in schema.names if name not in hidden][:1]
         target = project(schema, needed)
-        share = column_share(schema, needed)
+        share = row_width(target) / row_width(schema)
         files = {file.path: file for file in table.files}
         used = [files[path] for path in {table.fragments[part.fragment].path for part in slices}]
         _check_unchanged(used)
@@ -137,10 +156,12 @@ class TableReader:
                     found = self._arrow(file, fragment, part, target)
                 elif self._excluded(file, fragment, where, target):
                     continue
-                elif not whole or fragment.bytes * share > self._largest:
+                elif scratch is None:
                     found = self._streamed(file, fragment, part, target)
+                elif fragment.bytes * share > self._largest:
+                    found = self._from_large(file, fragment, part, target, scratch)
                 else:
-                    found = self._cached(file, fragment, part, target)
+                    found = self._from_memory(file, fragment, part, target)
                 for raw in found:
                     for batch in normalised(validated(raw, f"The file {fragment.path!r}"), target):
                         yield filtered(batch, where).select(list(columns))
@@ -165,7 +186,7 @@ class TableReader:
         except READ_ERRORS as error:
             raise corrupt(f"The file {file.path!r}", error) from None
 
-    def _cached(
+    def _from_memory(
         self, file: SourceFile, fragment: Fragment, part: FragmentSlice, target: pa.Schema
     ) -> Iterator[pa.RecordBatch]:
         key = (file, fragment.part, *target.names)
@@ -180,22 +201,45 @@ class TableReader:
             return table
 
         try:
-            table = self._row_groups.get(key, fragment.rows, decode)
+            table = self._in_memory.get(key, fragment.rows, decode)
         except READ_ERRORS as error:
             raise corrupt(f"The file {file.path!r}", error) from None
         yield from table.slice(part.offset, part.rows).to_batches(max_chunksize=MAX_BATCH_ROWS)
-        self._row_groups.release(key, part.rows)
+        self._in_memory.release(key, part.rows)
+
+    def _from_large(
+        self, file: SourceFile, fragment: Fragment, part: FragmentSlice, target: pa.Schema, scratch: Scratch
+    ) -> Iterator[pa.RecordBatch]:
+        key = (scratch.job, part.fragment)
+
+        def pieces() -> Iterator[pa.RecordBatch]:
+            for raw in self._streamed(file, fragment, FragmentSlice(part.fragment, 0, fragment.rows), target):
+                yield from normalised(validated(raw, f"The file {file.path!r}"), target)
+
+        def begin() -> LargeRowGroup:
+            return LargeRowGroup(pieces(), fragment.rows, scratch.folder, self._decoding)
+
+        found = None
+        while found is None:
+            try:
+                found = self._large.get(key, fragment.rows, begin).read(part.offset, part.rows)
+            except Exception:  # whoever comes next begins anew
+                self._large.drop(lambda other: other == key)
+                raise
+            if found is None:
+                self._large.drop(lambda other: other == key)
+        yield from found
+        self._large.release(key, part.rows)
 
     def _streamed(
         self, file: SourceFile, fragment: Fragment, part: FragmentSlice, target: pa.Schema
     ) -> Iterator[pa.RecordBatch]:
         """Decode a row group piece by piece; rows before the slice are decoded and dropped."""
         at, end = 0, part.offset + part.rows
+        rows = max(1, min(_PIECE_ROWS, end, int(_PIECE_BYTES / max(row_width(target), 1.0))))
         try:
             with self._parquet(file, fragment.part, target) as source:
-                pieces = source.iter_batches(
-                    min(_STREAM_ROWS, max(end, 1)), row_groups=[fragment.part], columns=target.names
-                )
+                pieces = source.iter_batches(rows, row_groups=[fragment.part], columns=target.names)
                 for piece in pieces:
                     first, last = max(part.offset - at, 0), min(end - at, piece.num_rows)
                     if first < last:
@@ -236,7 +280,7 @@ class TableReader:
             physical = source.physical_schema
         except READ_ERRORS as error:
             raise corrupt(f"The file {file.path!r}", error) from None
-        return any(_never_true(condition, group, physical, target) for condition in where)
+        return any(never_true(condition, group, physical, target) for condition in where)
 
     def _handle(self, key: Any, make: Callable[[], Any]) -> Any:
         """Return an open file, shared by all threads; the least recently used ones are dropped."""
@@ -251,60 +295,6 @@ class TableReader:
             if len(self._open) > _OPEN_FILES:
                 self._open.popitem(last=False)
         return found
-
-
-def filtered(batch: pa.RecordBatch, where: Iterable[Condition]) -> pa.RecordBatch:
-    """Return the rows for which every condition is true.
-
-    Raises:
-        ScorestreamError: WHERE_NOT_APPLICABLE.
-    """
-    expressions = [condition.expression for condition in where]
-    if not expressions or not batch.num_rows:
-        return batch
-    # Not RecordBatch.filter(expression): that runs on several threads, for a batch that one lane works on.
-    plan = acero.Declaration.from_sequence(
-        [
-            acero.Declaration("table_source", acero.TableSourceNodeOptions(pa.Table.from_batches([batch]))),
-            acero.Declaration(
-                "project", acero.ProjectNodeOptions([reduce(lambda a, b: a & b, expressions)], ["keep"])
-            ),
-        ]
-    )
-    try:
-        keep = plan.to_table(use_threads=False).column(0)
-        return batch.filter(pa.concat_arrays(keep.chunks))
-    except (pa.ArrowException, TypeError) as error:
-        told = " ".join(str(error).split())[:300]
-        raise invalid(
-            "WHERE_NOT_APPLICABLE", f"The where condition cannot be applied to the table: {told}"
-        ) from None
-
-
-def _never_true(condition: Condition, group: Any, physical: pa.Schema, target: pa.Schema) -> bool:
-    """Return whether a row group's statistics exclude a condition; False where they cannot tell."""
-    converted = any(physical.field(name).type != target.field(name).type for name in condition.columns)
-    if converted or _accepts_nan(condition, target):
-        return False
-    try:
-        return not group.subset(filter=condition.expression, schema=physical).row_groups
-    except (pa.ArrowException, TypeError):  # told when it is applied to rows
-        return False
-
-
-def _accepts_nan(condition: Condition, schema: pa.Schema) -> bool:
-    """Return whether a row with a NaN might pass.
-
-    Parquet's minimum and maximum leave NaN out, and Arrow forgets that: ``NOT (x > 5)`` is true for a NaN in
-    a row group whose minimum is 6, yet the row group would be skipped.
-    """
-    floats = [name for name in condition.columns if pa.types.is_floating(schema.field(name).type)]
-    if not floats:
-        return False
-    if len(condition.columns) > 1:
-        return True  # it depends on the other columns
-    row = pa.record_batch([pa.array([float("nan")], schema.field(floats[0]).type)], names=floats)
-    return bool(filtered(row, [condition]).num_rows)
 
 
 def _check_unchanged(files: Iterable[SourceFile]) -> None:

@@ -16,7 +16,8 @@ from scorestream_server.domain.table import PartitionFile
 from scorestream_server.scoring.base import Scorer
 from scorestream_server.scoring.expression import compile_conditions
 from scorestream_server.scoring.load import load_scorer
-from scorestream_server.tables.reading import Condition, TableReader
+from scorestream_server.tables.conditions import Condition
+from scorestream_server.tables.reading import Scratch, TableReader
 from scorestream_server.tables.results import write_partition
 
 MODELS_KEPT = 32
@@ -39,6 +40,7 @@ class OpenedJobs:
     def close(self, job_id: str) -> None:
         """Forget a job."""
         self._jobs.pop(job_id, None)
+        self._reader.forget(job_id)
 
     def score(self, task: RunPartition, lane: Lane, cancelled: Callable[[], bool]) -> PartitionFile:
         """Score a partition into its file.
@@ -52,16 +54,18 @@ class OpenedJobs:
         where = _conditions(job.where, columns)
         schema = pa.ipc.read_schema(pa.py_buffer(job.result_schema))
         wanted = list(dict.fromkeys([*job.columns, *job.keep]))
+        path = Path(task.path)
+        scratch = Scratch(task.job_id, path.parent)
 
         def scored() -> Iterator[pa.RecordBatch]:
-            for batch in self._reader.read(job.table, task.partition, wanted, where):
+            for batch in self._reader.read(job.table, task.partition, wanted, where, scratch=scratch):
                 if cancelled():
                     raise ScorestreamError(ErrorCode.CANCELLED, "TASK_CANCELLED", "The task was cancelled.")
                 inputs = [batch.column(name) for name in job.columns]
                 kept = [batch.column(name) for name in job.keep]
                 yield pa.RecordBatch.from_arrays([*kept, *scorer.score(inputs, lane)], schema=schema)
 
-        return write_partition(Path(task.path), scored(), schema)
+        return write_partition(path, scored(), schema)
 
     def _scorer(self, job: OpenJob) -> Scorer:
         """Return the job's model, loaded by whichever lane comes first while the others wait."""

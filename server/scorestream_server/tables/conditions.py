@@ -1,0 +1,78 @@
+"""Filters over rows: applied to batches, and to the statistics of row groups."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import reduce
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+from pyarrow import acero
+
+from scorestream_server.domain.errors import invalid
+
+
+@dataclass(frozen=True)
+class Condition:
+    """A filter that rows must pass: an Arrow expression, and the columns that it reads.
+
+    Several conditions hold together (AND). A ``where`` that is given as one condition for each of its
+    top-level terms lets more row groups be skipped than one big condition does.
+    """
+
+    expression: pc.Expression
+    columns: tuple[str, ...]
+
+
+def filtered(batch: pa.RecordBatch, where: Iterable[Condition]) -> pa.RecordBatch:
+    """Return the rows for which every condition is true.
+
+    Raises:
+        ScorestreamError: WHERE_NOT_APPLICABLE.
+    """
+    expressions = [condition.expression for condition in where]
+    if not expressions or not batch.num_rows:
+        return batch
+    # Not RecordBatch.filter(expression): that runs on several threads, for a batch that one lane works on.
+    plan = acero.Declaration.from_sequence(
+        [
+            acero.Declaration("table_source", acero.TableSourceNodeOptions(pa.Table.from_batches([batch]))),
+            acero.Declaration(
+                "project", acero.ProjectNodeOptions([reduce(lambda a, b: a & b, expressions)], ["keep"])
+            ),
+        ]
+    )
+    try:
+        keep = plan.to_table(use_threads=False).column(0)
+        return batch.filter(pa.concat_arrays(keep.chunks))
+    except (pa.ArrowException, TypeError) as error:
+        told = " ".join(str(error).split())[:300]
+        raise invalid(
+            "WHERE_NOT_APPLICABLE", f"The where condition cannot be applied to the table: {told}"
+        ) from None
+
+
+def never_true(condition: Condition, group: Any, physical: pa.Schema, target: pa.Schema) -> bool:
+    """Return whether a row group's statistics exclude a condition; False where they cannot tell."""
+    converted = any(physical.field(name).type != target.field(name).type for name in condition.columns)
+    if converted or _accepts_nan(condition, target):
+        return False
+    try:
+        return not group.subset(filter=condition.expression, schema=physical).row_groups
+    except (pa.ArrowException, TypeError):  # told when it is applied to rows
+        return False
+
+
+def _accepts_nan(condition: Condition, schema: pa.Schema) -> bool:
+    """Return whether a row with a NaN might pass.
+
+    Parquet's minimum and maximum leave NaN out, and Arrow forgets that: ``NOT (x > 5)`` is true for a NaN in
+    a row group whose minimum is 6, yet the row group would be skipped.
+    """
+    floats = [name for name in condition.columns if pa.types.is_floating(schema.field(name).type)]
+    if not floats:
+        return False
+    if len(condition.columns) > 1:
+        return True  # it depends on the other columns
+    row = pa.record_batch([pa.array([float("nan")], schema.field(floats[0]).type)], names=floats)
+    return bool(filtered(row, [condition]).num_rows)
