@@ -22,6 +22,7 @@ SERVER_NEEDS = (
     "grpc_reflection",
     "msgspec",
     "numba",
+    "pynvml",
     "sqlalchemy",
     "sqlglot",
     "treelite",
