@@ -22,6 +22,7 @@ SERVER_NEEDS = (
     "grpc_reflection",
     "msgspec",
     "numba",
+    "psutil",
     "pynvml",
     "sqlalchemy",
     "sqlglot",
