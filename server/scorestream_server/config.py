@@ -18,8 +18,7 @@ class Config:
             path through that the server's own user may use (a private server of one user).
         host: address to listen on.
         port: TCP port; 0 takes a free one.
-        device: ``auto``, ``cpu`` or ``cuda``.
-        workers: worker processes.
+        devices: the device of each worker by name, ``cpu`` or ``cuda:N``.
         lanes: lanes of each worker.
         private: end when standard input ends, because the process that started this one is gone.
         max_message_bytes: largest gRPC message that is taken.
@@ -31,8 +30,7 @@ class Config:
     data_roots: tuple[Path, ...] | None
     host: str = "127.0.0.1"
     port: int = DEFAULT_PORT
-    device: str = "auto"
-    workers: int = 1
+    devices: tuple[str, ...] = ("cpu",)
     lanes: int = 1
     private: bool = False
     max_message_bytes: int = 8 * MIB

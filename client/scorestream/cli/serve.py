@@ -16,8 +16,8 @@ def serve(
         list[Path] | None,
         typer.Option(help="Directory that clients may read and write files under; repeat it."),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    workers: Annotated[int | None, typer.Option(help="Number of worker processes.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda (all cards) or cuda:N.")] = "auto",
+    workers: Annotated[int | None, typer.Option(help="Worker processes on the CPU; a card has one.")] = None,
 ) -> None:
     """Run a server until it is interrupted.
 
