@@ -6,8 +6,6 @@ from dataclasses import dataclass
 
 from scorestream_server.domain.device import CPU
 
-CUDA_LANES = False
-"""Whether this version scores on cards. While it does not, ``auto`` is the CPU and ``cuda`` is refused."""
 OLDEST_CUDA = 12
 NEWEST_CUDA = 13
 """The newest CUDA that an extra of ours is made for; a newer driver runs what was built for an older one."""
@@ -79,7 +77,7 @@ def choose_devices(requested: str, cards: Cards, *, cupy: bool) -> tuple[str, ..
         return (CPU,)
     names = tuple(f"cuda:{number}" for number in range(len(cards.uuids)))
     if requested == "auto":
-        return names if names and cupy and CUDA_LANES else (CPU,)
+        return names if names and cupy else (CPU,)
     kind, colon, number = requested.partition(":")
     if kind != "cuda" or (colon and not _ORDINAL.fullmatch(number)):
         raise NoSuchDevice(f"--device {requested} is no device; write auto, cpu, cuda or cuda:N.")
@@ -89,10 +87,6 @@ def choose_devices(requested: str, cards: Cards, *, cupy: bool) -> tuple[str, ..
         )
     if not cupy:
         raise NoSuchDevice(f"--device {requested} cannot be used: {_how_to_get_cupy(cards.cuda_version)}.")
-    if not CUDA_LANES:
-        raise NoSuchDevice(
-            f"--device {requested} is not available: this version scores on the CPU (auto or cpu)."
-        )
     if not colon:
         return names
     if int(number) >= len(names):
@@ -101,11 +95,6 @@ def choose_devices(requested: str, cards: Cards, *, cupy: bool) -> tuple[str, ..
             "CUDA_VISIBLE_DEVICES, where it is set, says which cards those are."
         )
     return (f"cuda:{int(number)}",)
-
-
-def asks_for_cards(requested: str) -> bool:
-    """Whether it matters for this request which cards there are."""
-    return requested != CPU and (requested != "auto" or CUDA_LANES)
 
 
 def passed_over(requested: str, cards: Cards, *, cupy: bool) -> str:
