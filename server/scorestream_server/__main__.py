@@ -11,14 +11,15 @@ from pathlib import Path
 
 import platformdirs
 
-from scorestream_server.config import DEFAULT_PORT, Config, available_cores
-from scorestream_server.device.choose import (
-    Cards,
-    NoSuchDevice,
-    asks_for_cards,
-    choose_devices,
-    passed_over,
+from scorestream_server.config import (
+    DEFAULT_GPU_MEMORY,
+    DEFAULT_PORT,
+    Config,
+    available_cores,
+    lanes_of_worker,
+    memory_budget,
 )
+from scorestream_server.device.choose import Cards, NoSuchDevice, choose_devices, passed_over
 from scorestream_server.domain.device import CPU
 from scorestream_server.workers.pool import LocalPool
 
@@ -60,12 +61,23 @@ def parse(arguments: list[str] | None = None) -> Config:
         default=1,
         help="worker processes on the CPU (default: %(default)s); a card always has one",
     )
+    parser.add_argument(
+        "--gpu-memory",
+        default=DEFAULT_GPU_MEMORY,
+        metavar="AMOUNT",
+        help="how much of a card's memory its worker may take: a fraction, or an amount such as 8GiB "
+        "(default: %(default)s)",
+    )
     parser.add_argument("--private", action="store_true", help=argparse.SUPPRESS)
     flags = parser.parse_args(arguments)
     if flags.workers < 1:
         parser.error("--workers must be at least 1")
     if not 0 <= flags.port <= 65535:
         parser.error("--port must be from 0 to 65535")
+    try:
+        memory_budget(flags.gpu_memory, 1 << 60)
+    except ValueError as error:
+        parser.error(f"--gpu-memory: {error}")
     try:
         devices = _devices(flags.device, flags.workers)
     except NoSuchDevice as error:
@@ -79,7 +91,8 @@ def parse(arguments: list[str] | None = None) -> Config:
         host=flags.host,
         port=flags.port,
         devices=devices,
-        lanes=max(1, available_cores() // len(devices)),
+        lanes=lanes_of_worker(devices[0], available_cores(), len(devices)),
+        gpu_memory=flags.gpu_memory,
         private=flags.private,
     )
 
@@ -87,7 +100,7 @@ def parse(arguments: list[str] | None = None) -> Config:
 def _devices(requested: str, workers: int) -> tuple[str, ...]:
     """Return the device of each worker."""
     cards, cupy = Cards(), importlib.util.find_spec("cupy") is not None
-    if asks_for_cards(requested):
+    if requested != CPU:
         # Here, because the library takes its time and is of no use to a server on the CPU.
         from scorestream_server.device.nvml import VISIBLE_DEVICES, find_cards  # noqa: PLC0415
 
@@ -118,7 +131,7 @@ def main() -> None:
 
 async def _serve(config: Config) -> None:
     """Start the workers, and import the rest of the server while they come up: each takes a second."""
-    pool = LocalPool(devices=config.devices, lanes=config.lanes)
+    pool = LocalPool(devices=config.devices, lanes=config.lanes, gpu_memory=config.gpu_memory)
     pool.start()
     app = await asyncio.to_thread(importlib.import_module, "scorestream_server.app")
     await app.serve(config, pool)

@@ -4,9 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scorestream_server.device import choose
 from scorestream_server.device.choose import Cards, NoSuchDevice, choose_devices, passed_over, visible
-from scorestream_server.device.open import open_device
 
 ALL = ("GPU-aaaa-1", "GPU-aabb-2", "GPU-cccc-3")
 INSTANCES = ("MIG-1111", "MIG-2222")
@@ -64,13 +62,6 @@ def test_any_setting_gives_known_cards_each_once(setting: str) -> None:
     assert visible(",".join(seen), ALL, INSTANCES) == seen
 
 
-@pytest.fixture
-def cuda_lanes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A version that scores on cards."""
-    monkeypatch.setattr(choose, "CUDA_LANES", True)
-
-
-@pytest.mark.usefixtures("cuda_lanes")
 @pytest.mark.parametrize(
     ("requested", "cards", "cupy", "chosen"),
     [
@@ -94,7 +85,6 @@ def test_workers_get_the_devices_that_are_there(
     assert choose_devices(requested, cards, cupy=cupy) == chosen
 
 
-@pytest.mark.usefixtures("cuda_lanes")
 @pytest.mark.parametrize(
     ("requested", "cards", "cupy", "said"),
     [
@@ -134,14 +124,3 @@ def test_auto_says_why_it_passes_cards_over() -> None:
     assert not passed_over("auto", THREE, cupy=True)
     assert not passed_over("auto", NO_DRIVER, cupy=False)
     assert not passed_over("cpu", THREE, cupy=False)
-
-
-def test_while_no_worker_can_use_a_card_none_is_given_one() -> None:
-    """The constant tells the truth: what is chosen, a worker can open."""
-    assert choose.CUDA_LANES is False
-    assert choose_devices("auto", THREE, cupy=True) == ("cpu",)
-    assert not choose.asks_for_cards("auto")
-    with pytest.raises(NoSuchDevice, match="this version scores on the CPU"):
-        choose_devices("cuda", THREE, cupy=True)
-    with pytest.raises(ValueError, match="no worker can use cuda:1"):
-        open_device("cuda:1")

@@ -7,16 +7,15 @@ import pytest
 
 from fake_nvml import FakeCard, FakeNvml
 from scorestream_server.__main__ import parse
-from scorestream_server.config import available_cores
-from scorestream_server.device import choose, nvml
+from scorestream_server.config import available_cores, lanes_of_worker
+from scorestream_server.device import nvml
 
 
 @pytest.fixture
 def fake(monkeypatch: pytest.MonkeyPatch) -> FakeNvml:
-    """A machine with two cards, and a version that can use them."""
+    """A machine with two cards."""
     made = FakeNvml([FakeCard("GPU-a"), FakeCard("GPU-b")])
     monkeypatch.setattr(nvml, "pynvml", made)
-    monkeypatch.setattr(choose, "CUDA_LANES", True)
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,0")
     return made
 
@@ -46,7 +45,7 @@ def test_each_worker_gets_a_device(
     install_cupy(monkeypatch, there=True)
     config = parse(flags)
     assert config.devices == devices
-    assert config.lanes == max(1, available_cores() // len(devices))
+    assert config.lanes == lanes_of_worker(devices[0], available_cores(), len(devices))
     assert fake.open == 0
     # Workers inherit this: whatever order CUDA prefers, its numbers are ours.
     assert os.environ["CUDA_VISIBLE_DEVICES"] == ("1,0" if "cpu" in devices else "GPU-b,GPU-a")

@@ -184,7 +184,7 @@ class Engine:
     ) -> None:
         file = replace(done.file, path=str(final))
         device = next((w.device for w in self._pool.workers() if w.worker_id == worker_id), "")
-        active.count(partition.index, file, device, done.lane)
+        notes = active.count(partition.index, file, device, done)
         job, now = active.job, time.time()
         # Where nothing is to be published, the last partition and the final state are one transaction.
         last = job.partitions_done == job.partitions_total and active.ending is None
@@ -193,6 +193,8 @@ class Engine:
         def commit(connection: sa.Connection) -> bool:
             # The file first: a crash between the two leaves a file that the next attempt overwrites.
             commit_partition(replace(done.file, path=str(temporary)), final)
+            for note in notes:
+                job_store.warn(connection, job, active.session_name, note, now)
             return job_store.commit_partition(
                 connection, job, active.session_name, partition.index, file, done.lane, now, ended
             )

@@ -17,8 +17,17 @@ from typing import Protocol, TypeVar
 
 import msgspec
 
+from scorestream_server.config import DEFAULT_GPU_MEMORY
 from scorestream_server.domain.errors import ErrorCode, FieldFault, ScorestreamError
-from scorestream_server.domain.messages import CancelTask, Command, Ready, Result, Task, TaskFailed
+from scorestream_server.domain.messages import (
+    CancelTask,
+    Command,
+    DeviceLost,
+    Ready,
+    Result,
+    Task,
+    TaskFailed,
+)
 from scorestream_server.workers.channel import ServerEnd
 
 logger = logging.getLogger(__name__)
@@ -90,6 +99,7 @@ class _Worker:
     process: asyncio.subprocess.Process
     end: ServerEnd
     ready: bool = False
+    last_words: str = ""
     tasks: dict[int, asyncio.Future[Result]] = field(default_factory=dict)
 
 
@@ -121,15 +131,17 @@ async def run_anywhere(pool: WorkerPool, task: Task, answer: type[R]) -> R:
 class LocalPool:
     """Worker processes on this machine."""
 
-    def __init__(self, *, devices: Sequence[str], lanes: int) -> None:
+    def __init__(self, *, devices: Sequence[str], lanes: int, gpu_memory: str = DEFAULT_GPU_MEMORY) -> None:
         """Prepare a pool; `on_change`, which may be set, is called when a worker comes or goes.
 
         Args:
             devices: the device of each worker by name, ``cpu`` or ``cuda:N``.
             lanes: lanes of each worker.
+            gpu_memory: how much of its card's memory a worker may use; see `config.memory_budget`.
         """
         self._devices = devices
         self._lanes = lanes
+        self._gpu_memory = gpu_memory
         self.on_change: Callable[[], None] = lambda: None
         self._workers: dict[int, _Worker] = {}
         self._ids = itertools.count()
@@ -138,6 +150,7 @@ class LocalPool:
         self._stopping = asyncio.Event()
         self._changed = asyncio.Event()
         self._failed_starts = 0
+        self._why = ""
 
     def start(self) -> None:
         """Begin to start the workers; they come up by themselves."""
@@ -154,8 +167,9 @@ class LocalPool:
                 raise ScorestreamError(
                     ErrorCode.UNAVAILABLE,
                     "NO_WORKER",
-                    f"No worker process comes up: {self._failed_starts} died before they were ready. The server's log "
-                    "says why; it goes on trying.",
+                    f"No worker process comes up: {self._failed_starts} died before they were ready. "
+                    + (f"The last one {self._why}. " if self._why else "The server's log says why; ")
+                    + "it goes on trying.",
                 )
             self._changed.clear()
             await self._changed.wait()
@@ -247,6 +261,7 @@ class LocalPool:
         return await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "scorestream_server.workers.process"),
             *("--socket", str(descriptor), "--device", device, "--lanes", str(self._lanes)),
+            *("--gpu-memory", self._gpu_memory),
             pass_fds=(descriptor,),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
@@ -272,6 +287,8 @@ class LocalPool:
                     self._failed_starts = 0
                     self._changed.set()
                     self.on_change()
+                case DeviceLost(reason=reason):
+                    worker.last_words = self._why = f"has no device any more ({reason})"
                 case TaskFailed():
                     self._settle(worker, report.task_id, _error(report))
                 case _:
@@ -298,6 +315,7 @@ class LocalPool:
         reason = (
             f"was ended by signal {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
         )
+        reason = worker.last_words or reason
         if not self._stopping.is_set():
             logger.warning("worker %d (process %d) %s", worker.info.worker_id, worker.info.pid, reason)
         for future in worker.tasks.values():
