@@ -2,6 +2,7 @@
 """Jobs as a client sees them."""
 
 import time
+import uuid
 from collections.abc import Callable, Generator
 from contextlib import closing
 from typing import TYPE_CHECKING, Any, Self
@@ -190,6 +191,16 @@ class Job:
         request = job_service_pb2.CancelJobRequest(name=job_name(self.id))
         self.info = job_info(self._connection.call(self._connection.jobs.CancelJob, request))
         return self
+
+    def resume(self) -> "Job":
+        """Return a new job that does what this one, which ended badly, did not come to; committed rows are kept.
+
+        Raises:
+            FailedPreconditionError: it succeeded or is not final, or its model or table changed since it began.
+        """
+        request = job_service_pb2.ResumeJobRequest(name=job_name(self.id), request_id=uuid.uuid4().hex)
+        answer = self._connection.call(self._connection.jobs.ResumeJob, request)
+        return Job(self._connection, job_info(answer))
 
     def _events(self, after: int, timeout: Callable[[], float | None]) -> Generator[Event, None]:
         """Yield events as `watch` does, for at most `timeout` seconds."""

@@ -180,6 +180,7 @@ class JobInfo:
         out_table: the name of the table that it makes, or empty; `out_path` likewise for files.
         result_schema: the result's columns as an Arrow IPC schema message.
         outputs: what was published: the name of a table, or the paths of files.
+        resumes: the id of the job whose committed partitions it took over, or empty.
     """
 
     id: str
@@ -201,6 +202,7 @@ class JobInfo:
     partitions_done: int
     partitions_total: int
     first_event: int
+    resumes: str
     created: datetime
     started: datetime | None
     ended: datetime | None

@@ -11,6 +11,7 @@ from scorestream.errors import InvalidArgumentError
 from scorestream.records import Priority, SessionInfo, SessionState, StatusRow
 from scorestream.v1 import job_pb2, job_service_pb2, session_service_pb2, table_service_pb2
 from scorestream.wire import (
+    duration,
     job_info,
     model_name,
     session_info,
@@ -136,6 +137,8 @@ class Session:
         name: str = "",
         priority: Priority | str = Priority.NORMAL,
         partition_rows: int = 0,
+        timeout: float = 0.0,
+        queue_timeout: float = 0.0,
     ) -> Job:
         """Start a scoring job and return at once; the job goes on even if this client leaves.
 
@@ -154,6 +157,8 @@ class Session:
             priority: ``low``, ``normal`` or ``high``.
             partition_rows: input rows between two commits, at most, so that rows can be read in steps of this size;
                 0: the server decides by the model's cost. Small ones cost throughput.
+            timeout: seconds that the job may run; it then ends ``TIMED_OUT`` with what it has committed. 0: for ever.
+            queue_timeout: seconds that it may wait for a lane before it begins. 0: for ever.
 
         Raises:
             NotFoundError: the model or the table is not there.
@@ -171,6 +176,8 @@ class Session:
             replace=replace,
             priority=_priority(priority),
             partition_rows=partition_rows,
+            timeout=duration(timeout, "timeout"),
+            queue_timeout=duration(queue_timeout, "queue_timeout"),
         )
         if out:
             spec.out_table = out

@@ -214,6 +214,7 @@ def job_info(message: job_pb2.Job) -> JobInfo:
         partitions_done=message.partitions_done,
         partitions_total=message.partitions_total,
         first_event=message.first_event,
+        resumes=last(message.resumes),
         created=time_of(message.create_time),
         started=time_or_none(message, "start_time"),
         ended=time_or_none(message, "end_time"),

@@ -5,6 +5,7 @@ processes that are really killed are in tests/faults/.
 """
 
 import asyncio
+import hashlib
 import itertools
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
@@ -189,6 +190,8 @@ class Bench:
             "replace": False,
             "priority": Priority.NORMAL,
             "partition_rows": PARTITION_ROWS,
+            "timeout": 0.0,
+            "queue_timeout": 0.0,
             "request_id": "",
             "time": 1.0,
         }
@@ -233,7 +236,8 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
         writer.write_table(rows)
     data = load_table([source], tmp_path)
     session = Session("session", "s", "me", SessionState.ACTIVE, 100, 1.0, 1.0, None, running_jobs=0)
-    model = Model("twice", 0, "digest", 1, code.name, inspect_model(code), "me", 1.0)
+    digest = hashlib.sha256(code.read_bytes()).hexdigest()
+    model = Model("twice", 0, digest, 1, code.name, inspect_model(code), "me", 1.0)
     table = Table("table-uid", "session", "rows", data, (), 1, 1.0)
     await database.write(lambda connection: sessions.create(connection, session, ""))
     await database.write(lambda connection: models.register(connection, model))

@@ -1,6 +1,7 @@
 """Jobs as a client sees them."""
 
 import time
+import uuid
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any, Self
@@ -192,6 +193,16 @@ class AsyncJob:
         request = job_service_pb2.CancelJobRequest(name=job_name(self.id))
         self.info = job_info(await self._connection.call(self._connection.jobs.CancelJob, request))
         return self
+
+    async def resume(self) -> "AsyncJob":
+        """Return a new job that does what this one, which ended badly, did not come to; committed rows are kept.
+
+        Raises:
+            FailedPreconditionError: it succeeded or is not final, or its model or table changed since it began.
+        """
+        request = job_service_pb2.ResumeJobRequest(name=job_name(self.id), request_id=uuid.uuid4().hex)
+        answer = await self._connection.call(self._connection.jobs.ResumeJob, request)
+        return AsyncJob(self._connection, job_info(answer))
 
     async def _events(self, after: int, timeout: Callable[[], float | None]) -> AsyncGenerator[Event, None]:
         """Yield events as `watch` does, for at most `timeout` seconds."""

@@ -48,6 +48,10 @@ def submit_job(
     replace: Annotated[bool, typer.Option("--replace", help="Replace the output if it is there.")] = False,
     name: Annotated[str, typer.Option(help="Name of the job.")] = "",
     priority: Annotated[str, typer.Option(help="low, normal or high.")] = "normal",
+    timeout: Annotated[float, typer.Option(help="Seconds that it may run; 0: for ever.")] = 0.0,
+    queue_timeout: Annotated[
+        float, typer.Option(help="Seconds that it may wait for a lane before it begins; 0: for ever.")
+    ] = 0.0,
     wait: Annotated[bool, typer.Option("--wait", help="Show progress until it is final.")] = False,
     output: OutputOption = Output.TEXT,
     server: ServerOption = DEFAULT_SERVER,
@@ -67,6 +71,8 @@ def submit_job(
             replace=replace,
             name=name,
             priority=priority,
+            timeout=timeout,
+            queue_timeout=queue_timeout,
         )
         if wait:
             follow_from_outside(job, output)
@@ -203,6 +209,18 @@ def cancel_job(
         if found.state.final:
             say(f"It was {found.state} already; there is nothing to cancel.")
         _show(found.cancel(), output)
+
+
+@app.command("resume")
+def resume_job(
+    job: JobArgument, output: OutputOption = Output.TEXT, server: ServerOption = DEFAULT_SERVER
+) -> None:
+    """Go on with a job that failed, timed out or was cancelled, as a new job; what it committed is kept.
+
+    Example: scorestream job resume job_seg1
+    """
+    with open_client(server) as client:
+        _show(find_job(client, job).resume(), output)
 
 
 def _print_rows(job: "Job", output: Output, offset: int, *, committed: bool) -> None:

@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -121,6 +122,7 @@ class Job(_message.Message):
     OUTPUTS_FIELD_NUMBER: _builtins.int
     WARNINGS_FIELD_NUMBER: _builtins.int
     FIRST_EVENT_FIELD_NUMBER: _builtins.int
+    RESUMES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Resource name, `jobs/{job}`, unique on the server and never used again. Set by the server."""
     display_name: _builtins.str
@@ -145,6 +147,8 @@ class Job(_message.Message):
     """Columns of its result, in order, as an Arrow schema in IPC form. Set by the server."""
     first_event: _builtins.int
     """Number of its first event; a watch after the number before it sees all of its events. Set by the server."""
+    resumes: _builtins.str
+    """The job whose committed partitions it took over, `jobs/{job}`; empty for none. Set by ResumeJob."""
     @_builtins.property
     def spec(self) -> Global___JobSpec:
         """What it was asked to do. Set by the client at creation."""
@@ -195,10 +199,11 @@ class Job(_message.Message):
         outputs: _abc.Iterable[_builtins.str] | None = ...,
         warnings: _abc.Iterable[_builtins.str] | None = ...,
         first_event: _builtins.int = ...,
+        resumes: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "failure", b"failure", "spec", b"spec", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "display_name", b"display_name", "end_time", b"end_time", "failure", b"failure", "first_event", b"first_event", "name", b"name", "outputs", b"outputs", "owner", b"owner", "partitions_done", b"partitions_done", "partitions_total", b"partitions_total", "result_schema", b"result_schema", "rows_done", b"rows_done", "rows_scored", b"rows_scored", "rows_total", b"rows_total", "session", b"session", "spec", b"spec", "start_time", b"start_time", "state", b"state", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "display_name", b"display_name", "end_time", b"end_time", "failure", b"failure", "first_event", b"first_event", "name", b"name", "outputs", b"outputs", "owner", b"owner", "partitions_done", b"partitions_done", "partitions_total", b"partitions_total", "result_schema", b"result_schema", "resumes", b"resumes", "rows_done", b"rows_done", "rows_scored", b"rows_scored", "rows_total", b"rows_total", "session", b"session", "spec", b"spec", "start_time", b"start_time", "state", b"state", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -219,6 +224,8 @@ class JobSpec(_message.Message):
     REPLACE_FIELD_NUMBER: _builtins.int
     PRIORITY_FIELD_NUMBER: _builtins.int
     PARTITION_ROWS_FIELD_NUMBER: _builtins.int
+    TIMEOUT_FIELD_NUMBER: _builtins.int
+    QUEUE_TIMEOUT_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Model to score with: `models/{model}` for its newest version at the time of creation, or
     `models/{model}/versions/{version}`. The job keeps the version that it resolved to. Required.
@@ -245,6 +252,16 @@ class JobSpec(_message.Message):
     def keep(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Input columns that are carried into the result, before the score columns, in this order."""
 
+    @_builtins.property
+    def timeout(self) -> _duration_pb2.Duration:
+        """How long it may run, from its first partition on; then it ends TIMED_OUT with what it has committed, also where
+        the server was away meanwhile. Unset or 0: for ever.
+        """
+
+    @_builtins.property
+    def queue_timeout(self) -> _duration_pb2.Duration:
+        """How long it may wait until its first partition is sent to a worker; then it ends TIMED_OUT. Unset or 0: for ever."""
+
     def __init__(
         self,
         *,
@@ -257,10 +274,12 @@ class JobSpec(_message.Message):
         replace: _builtins.bool = ...,
         priority: Global___Priority.ValueType = ...,
         partition_rows: _builtins.int = ...,
+        timeout: _duration_pb2.Duration | None = ...,
+        queue_timeout: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["out_path", b"out_path", "out_table", b"out_table", "output", b"output"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["out_path", b"out_path", "out_table", b"out_table", "output", b"output", "queue_timeout", b"queue_timeout", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["keep", b"keep", "model", b"model", "out_path", b"out_path", "out_table", b"out_table", "output", b"output", "partition_rows", b"partition_rows", "priority", b"priority", "replace", b"replace", "table", b"table", "where", b"where"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["keep", b"keep", "model", b"model", "out_path", b"out_path", "out_table", b"out_table", "output", b"output", "partition_rows", b"partition_rows", "priority", b"priority", "queue_timeout", b"queue_timeout", "replace", b"replace", "table", b"table", "timeout", b"timeout", "where", b"where"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType_output: _TypeAlias = _typing.Literal["out_table", "out_path"]  # noqa: Y015
     _WhichOneofArgType_output: _TypeAlias = _typing.Literal["output", b"output"]  # noqa: Y015

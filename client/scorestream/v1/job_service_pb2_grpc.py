@@ -61,6 +61,11 @@ class JobServiceStub(object):
                 request_serializer=scorestream_dot_v1_dot_job__service__pb2.CancelJobRequest.SerializeToString,
                 response_deserializer=scorestream_dot_v1_dot_job__pb2.Job.FromString,
                 _registered_method=True)
+        self.ResumeJob = channel.unary_unary(
+                '/scorestream.v1.JobService/ResumeJob',
+                request_serializer=scorestream_dot_v1_dot_job__service__pb2.ResumeJobRequest.SerializeToString,
+                response_deserializer=scorestream_dot_v1_dot_job__pb2.Job.FromString,
+                _registered_method=True)
         self.WatchJob = channel.unary_stream(
                 '/scorestream.v1.JobService/WatchJob',
                 request_serializer=scorestream_dot_v1_dot_job__service__pb2.WatchJobRequest.SerializeToString,
@@ -112,6 +117,15 @@ class JobServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ResumeJob(self, request, context):
+        """Creates a job that does what an ended one did not come to. It takes over the partitions that the ended job has
+        committed; the ended job stays as it is. FAILED_PRECONDITION if it succeeded, is not final, or if the model, the
+        table's files or the partitions are not what they were when it began.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def WatchJob(self, request, context):
         """Streams the events of one job, from a number on, until it is final.
         """
@@ -152,6 +166,11 @@ def add_JobServiceServicer_to_server(servicer, server):
             'CancelJob': grpc.unary_unary_rpc_method_handler(
                     servicer.CancelJob,
                     request_deserializer=scorestream_dot_v1_dot_job__service__pb2.CancelJobRequest.FromString,
+                    response_serializer=scorestream_dot_v1_dot_job__pb2.Job.SerializeToString,
+            ),
+            'ResumeJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResumeJob,
+                    request_deserializer=scorestream_dot_v1_dot_job__service__pb2.ResumeJobRequest.FromString,
                     response_serializer=scorestream_dot_v1_dot_job__pb2.Job.SerializeToString,
             ),
             'WatchJob': grpc.unary_stream_rpc_method_handler(
@@ -300,6 +319,33 @@ class JobService(object):
             target,
             '/scorestream.v1.JobService/CancelJob',
             scorestream_dot_v1_dot_job__service__pb2.CancelJobRequest.SerializeToString,
+            scorestream_dot_v1_dot_job__pb2.Job.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResumeJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/scorestream.v1.JobService/ResumeJob',
+            scorestream_dot_v1_dot_job__service__pb2.ResumeJobRequest.SerializeToString,
             scorestream_dot_v1_dot_job__pb2.Job.FromString,
             options,
             channel_credentials,

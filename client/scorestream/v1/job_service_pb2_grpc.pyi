@@ -44,6 +44,11 @@ class JobServiceStub:
     """Lists the caller's jobs, newest first."""
     CancelJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.CancelJobRequest, _job_pb2.Job]
     """Asks a job to stop. Takes effect within one partition; a final job is returned as it is."""
+    ResumeJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.ResumeJobRequest, _job_pb2.Job]
+    """Creates a job that does what an ended one did not come to. It takes over the partitions that the ended job has
+    committed; the ended job stays as it is. FAILED_PRECONDITION if it succeeded, is not final, or if the model, the
+    table's files or the partitions are not what they were when it began.
+    """
     WatchJob: _grpc.UnaryStreamMultiCallable[_job_service_pb2.WatchJobRequest, _job_service_pb2.WatchJobResponse]
     """Streams the events of one job, from a number on, until it is final."""
     ReadResults: _grpc.UnaryStreamMultiCallable[_job_service_pb2.ReadResultsRequest, _job_service_pb2.ReadResultsResponse]
@@ -64,6 +69,11 @@ class JobServiceAsyncStub(JobServiceStub):
     """Lists the caller's jobs, newest first."""
     CancelJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.CancelJobRequest, _job_pb2.Job]  # type: ignore[assignment]
     """Asks a job to stop. Takes effect within one partition; a final job is returned as it is."""
+    ResumeJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.ResumeJobRequest, _job_pb2.Job]  # type: ignore[assignment]
+    """Creates a job that does what an ended one did not come to. It takes over the partitions that the ended job has
+    committed; the ended job stays as it is. FAILED_PRECONDITION if it succeeded, is not final, or if the model, the
+    table's files or the partitions are not what they were when it began.
+    """
     WatchJob: _aio.UnaryStreamMultiCallable[_job_service_pb2.WatchJobRequest, _job_service_pb2.WatchJobResponse]  # type: ignore[assignment]
     """Streams the events of one job, from a number on, until it is final."""
     ReadResults: _aio.UnaryStreamMultiCallable[_job_service_pb2.ReadResultsRequest, _job_service_pb2.ReadResultsResponse]  # type: ignore[assignment]
@@ -111,6 +121,17 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_job_pb2.Job, _abc.Awaitable[_job_pb2.Job]]:
         """Asks a job to stop. Takes effect within one partition; a final job is returned as it is."""
+
+    @_abc_1.abstractmethod
+    def ResumeJob(
+        self,
+        request: _job_service_pb2.ResumeJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_job_pb2.Job, _abc.Awaitable[_job_pb2.Job]]:
+        """Creates a job that does what an ended one did not come to. It takes over the partitions that the ended job has
+        committed; the ended job stays as it is. FAILED_PRECONDITION if it succeeded, is not final, or if the model, the
+        table's files or the partitions are not what they were when it began.
+        """
 
     @_abc_1.abstractmethod
     def WatchJob(

@@ -1,6 +1,6 @@
 """The only place where wire types and the domain's meet."""
 
-from google.protobuf import timestamp_pb2
+from google.protobuf import duration_pb2, timestamp_pb2
 
 from scorestream.v1 import device_pb2, event_pb2, job_pb2, model_pb2, session_pb2, table_pb2
 from scorestream_server.domain.device import Device
@@ -17,6 +17,14 @@ def timestamp(seconds: float | None) -> timestamp_pb2.Timestamp | None:
         return None
     nanos = round(seconds * 1e6) * 1000
     return timestamp_pb2.Timestamp(seconds=nanos // 10**9, nanos=nanos % 10**9)
+
+
+def duration(seconds: float) -> duration_pb2.Duration | None:
+    """Return seconds as a duration; 0 is none."""
+    if not seconds:
+        return None
+    nanos = round(seconds * 1e9)
+    return duration_pb2.Duration(seconds=nanos // 10**9, nanos=nanos % 10**9)
 
 
 def session_name(session_id: str) -> str:
@@ -81,6 +89,8 @@ def job(value: Job) -> job_pb2.Job:
             replace=spec.replace,
             priority=job_pb2.Priority.Value(f"PRIORITY_{spec.priority.name}"),
             partition_rows=spec.partition_rows,
+            timeout=duration(spec.timeout),
+            queue_timeout=duration(spec.queue_timeout),
             **output,
         ),
         state=state(value.state),
@@ -90,6 +100,7 @@ def job(value: Job) -> job_pb2.Job:
         partitions_done=value.partitions_done,
         partitions_total=value.partitions_total,
         first_event=value.first_event,
+        resumes=job_name(spec.resumes),
         create_time=timestamp(value.create_time),
         start_time=timestamp(value.start_time),
         end_time=timestamp(value.end_time),

@@ -15,7 +15,7 @@ from scorestream_server.domain.errors import ErrorCode, FieldFault, ScorestreamE
 from scorestream_server.domain.faults import Faults
 from scorestream_server.domain.job import Job
 from scorestream_server.engine.engine import Engine
-from scorestream_server.engine.submit import Submission, Submitter
+from scorestream_server.engine.submit import Resumption, Submission, Submitter
 from scorestream_server.feed import Feed, Selection
 from scorestream_server.store import jobs as job_store
 from scorestream_server.store.database import Database
@@ -81,6 +81,17 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
         await self._engine.cancel(job.id)
         return convert.job(await self._get(request.name, context))
 
+    async def ResumeJob(self, request: job_service_pb2.ResumeJobRequest, context: Context) -> job_pb2.Job:
+        """Create a job that does what an ended one did not come to."""
+        resumption = Resumption(
+            old_id=names.job_id("name", request.name),
+            job_id=str(uuid.uuid4()),
+            owner=owner_of(context),
+            request_id=names.check_request_id(request.request_id),
+            time=time.time(),
+        )
+        return convert.job(await self._submitter.resume(resumption))
+
     async def WatchJob(
         self, request: job_service_pb2.WatchJobRequest, context: Context
     ) -> AsyncIterator[job_service_pb2.WatchJobResponse]:
@@ -144,6 +155,12 @@ def _submission(request: job_service_pb2.CreateJobRequest, owner: str) -> Submis
         if spec.partition_rows < 0:
             fault = FieldFault("spec.partition_rows", "negative")
             raise invalid("INVALID_PARTITION_ROWS", "partition_rows must not be negative.", [fault])
+    with faults.of("spec.timeout"):
+        timeout = names.check_seconds("spec.timeout", spec.timeout.ToTimedelta().total_seconds())
+    with faults.of("spec.queue_timeout"):
+        queue_timeout = names.check_seconds(
+            "spec.queue_timeout", spec.queue_timeout.ToTimedelta().total_seconds()
+        )
     with faults.of("display_name"):
         names.check_display_name("display_name", name)
     with faults.of("request_id"):
@@ -164,6 +181,8 @@ def _submission(request: job_service_pb2.CreateJobRequest, owner: str) -> Submis
         replace=spec.replace,
         priority=convert.priority(spec.priority),
         partition_rows=spec.partition_rows,
+        timeout=timeout,
+        queue_timeout=queue_timeout,
         request_id=request.request_id,
         time=time.time(),
     )

@@ -4,6 +4,7 @@ import re
 
 from scorestream_server.domain.errors import FieldFault, invalid
 
+MOST_SECONDS = 366 * 24 * 3600
 _DISPLAY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_ .:-]{0,127}")
 _TABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _MODEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
@@ -37,6 +38,13 @@ def check_request_id(request_id: str) -> str:
     if request_id and not _ID.fullmatch(request_id):
         raise _bad("request_id", request_id, "up to 64 letters, digits or hyphens, or nothing")
     return request_id
+
+
+def check_seconds(field: str, seconds: float) -> float:
+    """Return a time limit, if it is allowed; 0 is none."""
+    if not 0 <= seconds <= MOST_SECONDS:
+        raise _bad(field, str(seconds), f"from 0 (no limit) to {MOST_SECONDS:,} seconds")
+    return seconds
 
 
 def session_id(field: str, name: str) -> str:

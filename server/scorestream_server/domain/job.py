@@ -62,6 +62,9 @@ class JobSpec:
         destination: where on the server the output goes, None for nowhere.
         replace: whether an output that exists is replaced.
         partition_rows: rows aimed at for a partition, so that a restarted server cuts the same ones.
+        timeout: seconds that it may run from its first partition on; 0 for ever.
+        queue_timeout: seconds that it may wait for its first partition to be sent to a worker; 0 for ever.
+        resumes: the job whose committed partitions it took over; empty for none.
     """
 
     model_id: str
@@ -75,6 +78,9 @@ class JobSpec:
     replace: bool
     priority: Priority
     partition_rows: int
+    timeout: float = 0.0
+    queue_timeout: float = 0.0
+    resumes: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,6 +82,15 @@ class ActiveJob:
         """The table that the job reads."""
         return self.opening.table
 
+    def deadline(self) -> tuple[float, str]:
+        """Return when the job times out, seconds since 1970, and by which of its limits; never is infinity."""
+        spec, job = self.job.spec, self.job
+        if self.ending is not None:
+            return math.inf, ""
+        if job.start_time is None:
+            return (job.create_time + spec.queue_timeout if spec.queue_timeout else math.inf), "queue_timeout"
+        return (job.start_time + spec.timeout if spec.timeout else math.inf), "timeout"
+
     def ready(self) -> ReadyJob | None:
         """Return what the scheduler needs to know, or None where there is nothing to hand out."""
         if not self.pending or self.ending is not None:
@@ -135,6 +144,12 @@ class ActiveJob:
         self.committed = dict(committed)
         self.lost = {index: count for index, count in lost.items() if count}
         self.pending = [index for index in range(len(self.partitions)) if index not in committed]
+        self.job = replace(
+            self.job,
+            rows_done=sum(self.partitions[index].rows for index in committed),
+            rows_scored=sum(file.rows for file in committed.values()),
+            partitions_done=len(committed),
+        )
 
     def files(self) -> Iterable[PartitionFile]:
         """Return the committed partitions in row order."""

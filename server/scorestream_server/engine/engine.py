@@ -5,7 +5,9 @@ new server on the same data directory goes on from the committed partitions.
 """
 
 import asyncio
+import contextlib
 import logging
+import math
 import time
 from collections.abc import Coroutine, Mapping
 from dataclasses import replace
@@ -44,6 +46,7 @@ class Engine:
         self._directory = directory
         self._output = OutputWriter(pool, directory)
         self._jobs: dict[str, ActiveJob] = {}
+        self._timed: dict[str, ActiveJob] = {}
         self._shares: Mapping[str, float] = {}
         self._wake = asyncio.Event()
         self._background: set[asyncio.Task[None]] = set()
@@ -81,11 +84,16 @@ class Engine:
         """Look again: a job or a worker came, went or changed."""
         self._wake.set()
 
-    def add(self, active: ActiveJob) -> None:
-        """Take up a job that the store has."""
+    def add(self, active: ActiveJob, refusal: ScorestreamError | None = None) -> None:
+        """Take up a job that the store has; with a `refusal`, only to fail it for that."""
         self._jobs[active.job.id] = active
+        if active.job.spec.timeout or active.job.spec.queue_timeout:
+            self._timed[active.job.id] = active
         if active.job.state is State.CANCELLING:
             active.ending = State.CANCELLED
+        elif refusal is not None:
+            active.ending = State.FAILED
+            active.failure = _failure(refusal)
         self._finish_if_done(active)
         self.wake()
 
@@ -102,8 +110,14 @@ class Engine:
 
     async def _run(self) -> None:
         while True:
-            await self._wake.wait()
+            next_deadline = min((active.deadline()[0] for active in self._timed.values()), default=math.inf)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(
+                    None if next_deadline == math.inf else max(0.0, next_deadline - time.time())
+                ):
+                    await self._wake.wait()
             self._wake.clear()
+            self._expire(time.time())
             for assignment in self._decide():
                 self._dispatch(assignment)
 
@@ -114,6 +128,20 @@ class Engine:
             for flight in active.in_flight.values():
                 held.setdefault(flight.worker_id, []).append(flight.alone)
         return held
+
+    def _expire(self, now: float) -> None:
+        """End the jobs whose time is up; what they have committed stays."""
+        for active in list(self._timed.values()):
+            deadline, limit = active.deadline()
+            if deadline > now:
+                continue
+            reason, what, allowed = (
+                ("JOB_TIMED_OUT", "it ran for", active.job.spec.timeout)
+                if limit == "timeout"
+                else ("QUEUE_TIMED_OUT", "it waited for a lane for", active.job.spec.queue_timeout)
+            )
+            message = f"The job's time was up: {what} {allowed:,g} seconds, as long as its {limit} allows."
+            self._end(active, State.TIMED_OUT, ScorestreamError(ErrorCode.DEADLINE_EXCEEDED, reason, message))
 
     def _decide(self) -> list[Assignment]:
         held = self._held()
@@ -237,7 +265,7 @@ class Engine:
         if active.ending is not None:
             return
         active.ending = state
-        active.failure = Failure(error.code.value, error.reason, error.message) if error else None
+        active.failure = _failure(error) if error else None
         for flight in active.in_flight.values():
             self._pool.send(flight.worker_id, CancelTask(flight.task_id))
         if active.publishing is not None:
@@ -289,7 +317,7 @@ class Engine:
             await self._database.write(finish)
         except ScorestreamError as error:  # the output table's name was taken meanwhile
             active.table_made = None
-            active.failure = Failure(error.code.value, error.reason, error.message)
+            active.failure = _failure(error)
             await self._finish(active, State.FAILED)
             return
         self._retire(active)
@@ -299,6 +327,7 @@ class Engine:
         for worker_id in active.opened:
             self._pool.send(worker_id, CloseJob(active.job.id))
         del self._jobs[active.job.id]
+        self._timed.pop(active.job.id, None)
         active.finished.set()
         self.wake()
 
@@ -321,6 +350,10 @@ class Engine:
         self._background.discard(task)
         if not task.cancelled() and task.exception() is not None:
             logger.error("a step of the engine failed", exc_info=task.exception())
+
+
+def _failure(error: ScorestreamError) -> Failure:
+    return Failure(error.code.value, error.reason, error.message)
 
 
 def _storage_error(error: Exception) -> ScorestreamError:

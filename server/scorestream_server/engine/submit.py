@@ -18,6 +18,7 @@ from scorestream_server.domain.messages import OpenJob
 from scorestream_server.domain.model import Model
 from scorestream_server.domain.session import Session, SessionState
 from scorestream_server.domain.table import Destination, Table
+from scorestream_server.engine import recovery
 from scorestream_server.engine.active import ActiveJob, partition_rows
 from scorestream_server.engine.engine import Engine
 from scorestream_server.scoring.check import check_job
@@ -52,6 +53,19 @@ class Submission:
     replace: bool
     priority: Priority
     partition_rows: int
+    timeout: float
+    queue_timeout: float
+    request_id: str
+    time: float
+
+
+@dataclass(frozen=True, slots=True)
+class Resumption:
+    """A request to go on with what an ended job did not come to."""
+
+    old_id: str
+    job_id: str
+    owner: str
     request_id: str
     time: float
 
@@ -89,46 +103,109 @@ class Submitter:
         # Looking things up, parsing and looking at files are one step of one thread: every change of threads
         # costs as much as a statement.
         active = await self._database.read(lambda connection: self._prepare(connection, submission))
-        if isinstance(active, Job):
-            return active
+        return active if isinstance(active, Job) else await self._record(active, submission.request_id)
+
+    async def resume(self, resumption: Resumption) -> Job:
+        """Record a job that does what an ended one did not come to, and hand it to the engine.
+
+        It takes over the partitions that the ended job has committed; a final state never changes.
+
+        Raises:
+            ScorestreamError: NOT_FOUND; FAILED_PRECONDITION where there is nothing to go on with, or something
+                is not as it was when the ended job began.
+        """
+        active = await self._database.read(lambda connection: self._resumed(connection, resumption))
+        return active if isinstance(active, Job) else await self._record(active, resumption.request_id)
+
+    async def recover(self) -> int:
+        """Go on with every job that the store says is not final; return how many there are."""
+        found = await self._database.read(recovery.unfinished)
+        files = recovery.ModelFiles()
+        for one in found:
+            await self._go_on(one, files)
+        return len(found)
+
+    async def _go_on(self, one: recovery.Unfinished, files: recovery.ModelFiles) -> None:
+        active = self._activate(one.job, one.session_name, one.weight, one.model, one.table)
+        bad = await recovery.damaged(one.committed)
+        active.restore({index: file for index, file in one.committed.items() if index not in bad}, one.lost)
+        what: list[str] = []
+        if active.pending:  # else there is nothing left to read
+            path = self._model_path(one.model)
+            what = await asyncio.to_thread(
+                recovery.changes, active, one.model, path, one.partition_rows, files
+            )
+        if bad:
+            job = active.job
+            await self._database.write(lambda connection: job_store.take_back(connection, job, bad))
+        folder = self._directory.job(active.job.session_id, active.job.id)
+        await asyncio.to_thread(_remove_leftovers, folder)
+        self._engine.add(active, recovery.changed_error(what) if what else None)
+
+    async def _record(self, active: ActiveJob, request_id: str) -> Job:
+        """Write a new job and hand it to the engine; where the same request came before, return its job."""
+        wanted = active.job
 
         def create(connection: sa.Connection) -> Job:
-            earlier = job_store.find_request(connection, submission.owner, submission.request_id)
+            earlier = job_store.find_request(connection, wanted.owner, request_id)
             if earlier is not None:
                 return earlier
-            if not session_store.touch_active(connection, submission.session_id, submission.time):
-                require_active(session_store.get(connection, submission.session_id, submission.owner))
+            if not session_store.touch_active(connection, wanted.session_id, wanted.create_time):
+                require_active(session_store.get(connection, wanted.session_id, wanted.owner))
             return job_store.create(
-                connection, active.job, active.session_name, active.partitions, submission.request_id
+                connection, wanted, active.session_name, active.partitions, active.committed, request_id
             )
 
         job = await self._database.write(create)
-        if job.id == submission.job_id:
+        if job.id == wanted.id:
             active.job = job
             self._engine.add(active)
         return job
 
-    async def recover(self) -> int:
-        """Go on with every job that the store says is not final; return how many there are."""
-
-        def read(connection: sa.Connection) -> list[ActiveJob]:
-            found = []
-            for job, session_name, weight in job_store.not_final(connection):
-                model = model_store.get(connection, job.spec.model_id, job.spec.model_version)
-                table = table_store.by_uid(connection, job.spec.table_uid)
-                active = self._activate(job, session_name, weight, model, table)
-                active.restore(
-                    job_store.committed(connection, job.id), job_store.attempts(connection, job.id)
-                )
-                found.append(active)
-            return found
-
-        jobs = await self._database.read(read)
-        for active in jobs:
-            folder = self._directory.job(active.job.session_id, active.job.id)
-            await asyncio.to_thread(_remove_leftovers, folder)
-            self._engine.add(active)
-        return len(jobs)
+    def _resumed(self, connection: sa.Connection, resumption: Resumption) -> ActiveJob | Job:
+        """Return the job that goes on where an ended one stopped, or the one that the same request made before."""
+        earlier = job_store.find_request(connection, resumption.owner, resumption.request_id)
+        if earlier is not None:
+            return earlier
+        old = job_store.get(connection, resumption.old_id, resumption.owner)
+        recovery.require_resumable(old)
+        session = session_store.get(connection, old.session_id, resumption.owner)
+        require_active(session)
+        model = model_store.get(connection, old.spec.model_id, old.spec.model_version)
+        table = table_store.by_uid(connection, old.spec.table_uid)
+        if old.spec.destination is not None:
+            check_output(old.spec.destination, replace=old.spec.replace)
+        job = dataclasses.replace(
+            old,
+            id=resumption.job_id,
+            spec=dataclasses.replace(old.spec, resumes=old.id),
+            state=State.PENDING,
+            first_event=0,
+            create_time=resumption.time,
+            start_time=None,
+            end_time=None,
+            failure=None,
+            outputs=(),
+            warnings=table.data.notes,
+            device="",
+        )
+        active = self._activate(job, session.name, session.weight, model, table)
+        what = recovery.changes(
+            active,
+            model,
+            self._model_path(model),
+            job_store.partition_rows(connection, old.id),
+            recovery.ModelFiles(),
+        )
+        if what:
+            raise recovery.changed_error(what)
+        self._directory.job(job.session_id, job.id).mkdir(parents=True)
+        taken = recovery.taken_over(
+            job_store.committed(connection, old.id),
+            lambda index: self._directory.partition(job.session_id, job.id, index),
+        )
+        active.restore(taken, {})
+        return active
 
     def _prepare(self, connection: sa.Connection, submission: Submission) -> ActiveJob | Job:
         """Return the job that a submission asks for, or the one that the same request made before."""
@@ -169,6 +246,8 @@ class Submitter:
             submission.replace,
             submission.priority,
             size,
+            submission.timeout,
+            submission.queue_timeout,
         )
         job = Job(
             id=submission.job_id,

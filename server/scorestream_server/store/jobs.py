@@ -1,7 +1,7 @@
 """Jobs and their partitions in the store: one row a job, one row a partition, events beside them."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -61,19 +61,36 @@ def find_request(connection: sa.Connection, owner: str, request_id: str) -> Job 
 
 
 def create(
-    connection: sa.Connection, job: Job, session_name: str, partitions: Sequence[Partition], request_id: str
+    connection: sa.Connection,
+    job: Job,
+    session_name: str,
+    partitions: Sequence[Partition],
+    committed: Mapping[int, PartitionFile],
+    request_id: str,
 ) -> Job:
-    """Insert a job, its partitions and its first event; return it with that event's number."""
+    """Insert a job, its partitions and its first event; return it with that event's number.
+
+    Partitions that are `committed` already are those that it takes over from another job.
+    """
     if request_id:
         requests.record(connection, job.owner, request_id, "job", job.id, job.create_time)
+    message = f"goes on from job {job.spec.resumes}" if job.spec.resumes else ""
     event = events.record(
-        connection, events.of_job(EventType.JOB_CREATED, job, session_name, job.create_time)
+        connection, events.of_job(EventType.JOB_CREATED, job, session_name, job.create_time, message=message)
     )
     made = dataclasses.replace(job, first_event=event.number)
     connection.execute(_INSERT, _values(made, _FIELDS))
     if partitions:
         rows = [
-            {"job_id": job.id, "idx": partition.index, "rows": partition.rows, "attempts": 0}
+            {
+                "job_id": job.id,
+                "idx": partition.index,
+                "rows": partition.rows,
+                "attempts": 0,
+                "file": msgspec.json.encode(committed[partition.index])
+                if partition.index in committed
+                else None,
+            }
             for partition in partitions
         ]
         connection.execute(_INSERT_PARTITIONS, rows)
@@ -157,6 +174,19 @@ def attempts(connection: sa.Connection, job_id: str) -> dict[int, int]:
         PARTITIONS.c.job_id == job_id, PARTITIONS.c.file.is_(None)
     )
     return {row.idx: row.attempts for row in connection.execute(query)}
+
+
+def partition_rows(connection: sa.Connection, job_id: str) -> tuple[int, ...]:
+    """Return how many input rows each partition of a job has, in order."""
+    query = sa.select(PARTITIONS.c.rows).where(PARTITIONS.c.job_id == job_id).order_by(PARTITIONS.c.idx)
+    return tuple(connection.execute(query).scalars())
+
+
+def take_back(connection: sa.Connection, job: Job, indexes: Sequence[int]) -> None:
+    """Note that partitions are not committed after all, because their files are damaged; `job` has the new counts."""
+    chosen = sa.and_(PARTITIONS.c.job_id == job.id, PARTITIONS.c.idx.in_(indexes))
+    connection.execute(sa.update(PARTITIONS).where(chosen).values(file=None))
+    update(connection, job)
 
 
 def commit_partition(
