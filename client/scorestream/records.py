@@ -148,7 +148,11 @@ class StatusRow:
 
 @dataclass(frozen=True, slots=True)
 class SessionInfo:
-    """A session as it was when the server was asked; see the properties of `Session`."""
+    """A session as it was when the server was asked; see the properties of `Session`.
+
+    Attributes:
+        inactive_timeout: seconds without activity after which it ends; 0 for never.
+    """
 
     id: str
     name: str
@@ -159,6 +163,7 @@ class SessionInfo:
     ended: datetime | None
     running_jobs: int
     weight: int
+    inactive_timeout: float
 
 
 @dataclass(frozen=True, slots=True)

@@ -176,8 +176,8 @@ class Session:
             replace=replace,
             priority=_priority(priority),
             partition_rows=partition_rows,
-            timeout=duration(timeout, "timeout"),
-            queue_timeout=duration(queue_timeout, "queue_timeout"),
+            timeout=duration(timeout, "timeout") if timeout else None,
+            queue_timeout=duration(queue_timeout, "queue_timeout") if queue_timeout else None,
         )
         if out:
             spec.out_table = out

@@ -188,6 +188,7 @@ def session_info(message: session_pb2.Session) -> SessionInfo:
         ended=time_or_none(message, "end_time"),
         running_jobs=message.running_jobs,
         weight=message.weight,
+        inactive_timeout=message.inactive_timeout.ToTimedelta().total_seconds(),
     )
 
 

@@ -22,6 +22,7 @@ from scorestream_server.domain.data_directory import DataDirectory
 from scorestream_server.domain.event import Event
 from scorestream_server.domain.session import SessionState
 from scorestream_server.engine.engine import Engine
+from scorestream_server.engine.expiry import SessionExpiry
 from scorestream_server.engine.sessions import SessionEnder
 from scorestream_server.engine.submit import Submitter
 from scorestream_server.feed import Feed, Selection
@@ -90,14 +91,17 @@ async def running(config: Config, pool: LocalPool) -> AsyncIterator[str]:
         if resumed:
             logger.warning("going on with %d jobs of the last run", resumed)
         engine.start()
+        expiry = SessionExpiry(database, feed, ender)
+        expiry.start()
+        stack.push_async_callback(expiry.close)
         await _go_on_ending(database, ender, stack)
 
         poller = DevicePoller(_open_facts, engine.workers)
         stack.callback(poller.close)
         servicers = Servicers(
-            SessionService(database, feed, engine, ender),
-            JobService(database, feed, engine, submitter, ResultReader(database, feed)),
-            TableService(config, database, pool, directory, roots),
+            SessionService(database, feed, engine, ender, expiry),
+            JobService(database, feed, engine, submitter, ResultReader(database, feed), expiry),
+            TableService(config, database, pool, directory, roots, expiry),
             ModelService(config, database, pool, directory),
             DeviceService(poller),
         )

@@ -32,11 +32,16 @@ class Selection:
 
     def matches(self, event: Event) -> bool:
         """Whether the event is wanted."""
+        return self.includes(event.owner, event.session_id, event.session_name) and (
+            not self.job_id or event.job_id == self.job_id
+        )
+
+    def includes(self, owner: str, session_id: str, session_name: str) -> bool:
+        """Whether events of the session are wanted."""
         return (
-            (self.owner is None or event.owner == self.owner)
-            and (not self.session_ids or event.session_id in self.session_ids)
-            and event.session_name.startswith(self.session_name_prefix)
-            and (not self.job_id or event.job_id == self.job_id)
+            (self.owner is None or owner == self.owner)
+            and (not self.session_ids or session_id in self.session_ids)
+            and session_name.startswith(self.session_name_prefix)
         )
 
 
@@ -89,6 +94,13 @@ class Feed:
                 if not follower.overflowed:
                     follower.events.append(event)
                 follower.arrived.set()
+
+    def is_followed(self, owner: str, session_id: str, session_name: str) -> bool:
+        """Whether anybody follows the events of a session, alone or among others."""
+        return any(
+            follower.selection.includes(owner, session_id, session_name)
+            for follower in (*self._of_any_session, *self._by_session.get(session_id, ()))
+        )
 
     async def follow(self, selection: Selection, after: int) -> AsyncGenerator[Sequence[Event], None]:
         """Yield wanted events with higher numbers than `after`, then wait for more, without end.

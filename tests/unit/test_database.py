@@ -20,7 +20,18 @@ from scorestream_server.store.schema import METADATA, SESSIONS
 
 
 def session(number: int, name: str = "s", owner: str = "me") -> Session:
-    return Session(f"id-{number}", name, owner, SessionState.ACTIVE, 100, 1.0, 1.0, None, running_jobs=0)
+    return Session(
+        f"id-{number}",
+        name,
+        owner,
+        SessionState.ACTIVE,
+        100,
+        1.0,
+        1.0,
+        None,
+        running_jobs=0,
+        inactive_timeout=0.0,
+    )
 
 
 class Published:

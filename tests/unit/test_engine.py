@@ -235,7 +235,9 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     with pa.OSFile(str(source), "wb") as sink, pa.ipc.new_file(sink, rows.schema) as writer:
         writer.write_table(rows)
     data = load_table([source], tmp_path)
-    session = Session("session", "s", "me", SessionState.ACTIVE, 100, 1.0, 1.0, None, running_jobs=0)
+    session = Session(
+        "session", "s", "me", SessionState.ACTIVE, 100, 1.0, 1.0, None, running_jobs=0, inactive_timeout=0.0
+    )
     digest = hashlib.sha256(code.read_bytes()).hexdigest()
     model = Model("twice", 0, digest, 1, code.name, inspect_model(code), "me", 1.0)
     table = Table("table-uid", "session", "rows", data, (), 1, 1.0)

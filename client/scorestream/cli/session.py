@@ -86,6 +86,12 @@ def create_session(
         str, typer.Argument(help="Name for people; the server makes one up if there is none.")
     ] = "",
     weight: Annotated[int, typer.Option(help="Share of the server, 1 to 1000; 0 means 100.")] = 0,
+    inactive_timeout: Annotated[
+        float | None,
+        typer.Option(
+            help="Seconds after which it ends when nothing happens in it; 0: never.", show_default="900"
+        ),
+    ] = None,
     output: OutputOption = Output.TEXT,
     server: ServerOption = DEFAULT_SERVER,
 ) -> None:
@@ -94,7 +100,7 @@ def create_session(
     Example: scorestream session create ScoringJob_Seg1
     """
     with open_client(server) as client:
-        _show(client.create_session(name, weight=weight), output)
+        _show(client.create_session(name, weight=weight, inactive_timeout=inactive_timeout), output)
 
 
 @app.command("status")

@@ -4,6 +4,7 @@ isort:skip_file
 """
 
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
@@ -61,6 +62,7 @@ class Session(_message.Message):
     END_TIME_FIELD_NUMBER: _builtins.int
     RUNNING_JOBS_FIELD_NUMBER: _builtins.int
     WEIGHT_FIELD_NUMBER: _builtins.int
+    INACTIVE_TIMEOUT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Resource name, `sessions/{session}`, unique on the server and never used again. Set by the server."""
     display_name: _builtins.str
@@ -87,6 +89,13 @@ class Session(_message.Message):
     def end_time(self) -> _timestamp_pb2.Timestamp:
         """When it ended; unset while it is open. Set by the server."""
 
+    @_builtins.property
+    def inactive_timeout(self) -> _duration_pb2.Duration:
+        """How long it may be idle before it ends by itself, with its tables and results; unset: for ever. Requests that name
+        it or what belongs to it, jobs that are not final, and open subscriptions are activity. Set by the client at
+        creation.
+        """
+
     def __init__(
         self,
         *,
@@ -99,10 +108,11 @@ class Session(_message.Message):
         end_time: _timestamp_pb2.Timestamp | None = ...,
         running_jobs: _builtins.int = ...,
         weight: _builtins.int = ...,
+        inactive_timeout: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "last_active_time", b"last_active_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "inactive_timeout", b"inactive_timeout", "last_active_time", b"last_active_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "display_name", b"display_name", "end_time", b"end_time", "last_active_time", b"last_active_time", "name", b"name", "owner", b"owner", "running_jobs", b"running_jobs", "state", b"state", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "display_name", b"display_name", "end_time", b"end_time", "inactive_timeout", b"inactive_timeout", "last_active_time", b"last_active_time", "name", b"name", "owner", b"owner", "running_jobs", b"running_jobs", "state", b"state", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from scorestream.v1 import event_pb2 as _event_pb2
@@ -30,6 +31,7 @@ class CreateSessionRequest(_message.Message):
     DISPLAY_NAME_FIELD_NUMBER: _builtins.int
     WEIGHT_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    INACTIVE_TIMEOUT_FIELD_NUMBER: _builtins.int
     display_name: _builtins.str
     """Name for people: 1 to 128 characters, letters, digits, space and `_ . : -`, beginning with a letter,
     digit or underscore. Empty: the server makes one up.
@@ -40,16 +42,23 @@ class CreateSessionRequest(_message.Message):
     """A random id of this request (up to 64 characters); a second request with the same id creates nothing
     and returns what the first one created. Empty: no such protection.
     """
+    @_builtins.property
+    def inactive_timeout(self) -> _duration_pb2.Duration:
+        """How long the session may be idle before it ends by itself, see Session.inactive_timeout. Unset or negative: 15
+        minutes. 0: for ever.
+        """
+
     def __init__(
         self,
         *,
         display_name: _builtins.str = ...,
         weight: _builtins.int = ...,
         request_id: _builtins.str = ...,
+        inactive_timeout: _duration_pb2.Duration | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["inactive_timeout", b"inactive_timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["display_name", b"display_name", "request_id", b"request_id", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["display_name", b"display_name", "inactive_timeout", b"inactive_timeout", "request_id", b"request_id", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -64,6 +64,7 @@ def session(value: Session) -> session_pb2.Session:
         end_time=timestamp(value.end_time),
         running_jobs=value.running_jobs,
         weight=value.weight,
+        inactive_timeout=duration(value.inactive_timeout),
     )
 
 

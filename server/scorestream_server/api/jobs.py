@@ -15,6 +15,7 @@ from scorestream_server.domain.errors import ErrorCode, FieldFault, ScorestreamE
 from scorestream_server.domain.faults import Faults
 from scorestream_server.domain.job import Job
 from scorestream_server.engine.engine import Engine
+from scorestream_server.engine.expiry import SessionExpiry
 from scorestream_server.engine.submit import Resumption, Submission, Submitter
 from scorestream_server.feed import Feed, Selection
 from scorestream_server.store import jobs as job_store
@@ -28,13 +29,20 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
     """Jobs: submitted, followed, read, cancelled."""
 
     def __init__(
-        self, database: Database, feed: Feed, engine: Engine, submitter: Submitter, results: ResultReader
+        self,
+        database: Database,
+        feed: Feed,
+        engine: Engine,
+        submitter: Submitter,
+        results: ResultReader,
+        expiry: SessionExpiry,
     ) -> None:
         self._database = database
         self._feed = feed
         self._engine = engine
         self._submitter = submitter
         self._results = results
+        self._expiry = expiry
 
     async def CreateJob(self, request: job_service_pb2.CreateJobRequest, context: Context) -> job_pb2.Job:
         """Create a job."""
@@ -120,6 +128,7 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
             )
         job = await self._get(request.name, context)
         async for response in self._results.read(job, request.offset, committed_only=request.committed_only):
+            self._expiry.seen(job.session_id)
             yield response
 
     async def _get(self, name: str, context: Context) -> Job:
@@ -128,7 +137,9 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
         def read(connection: sa.Connection) -> Job:
             return job_store.get(connection, job_id, owner)
 
-        return await self._database.read(read)
+        job = await self._database.read(read)
+        self._expiry.seen(job.session_id)
+        return job
 
 
 def _submission(request: job_service_pb2.CreateJobRequest, owner: str) -> Submission:

@@ -15,12 +15,15 @@ from scorestream_server.domain.event import EventType
 from scorestream_server.domain.job import Job
 from scorestream_server.domain.session import Session, SessionState
 from scorestream_server.engine.engine import Engine
+from scorestream_server.engine.expiry import SessionExpiry
 from scorestream_server.engine.sessions import SessionEnder
 from scorestream_server.feed import Feed, Selection
 from scorestream_server.store import jobs as job_store
 from scorestream_server.store import sessions as session_store
 from scorestream_server.store.database import Database
 
+DEFAULT_INACTIVE_TIMEOUT = 900.0
+"""Seconds; the Compute API's default."""
 DEFAULT_WEIGHT = 100
 LARGEST_WEIGHT = 1000
 MOST_SESSIONS_NAMED = 1000
@@ -29,11 +32,14 @@ MOST_SESSIONS_NAMED = 1000
 class SessionService(session_service_pb2_grpc.SessionServiceServicer):
     """Sessions: made, listed, followed, ended."""
 
-    def __init__(self, database: Database, feed: Feed, engine: Engine, ender: SessionEnder) -> None:
+    def __init__(
+        self, database: Database, feed: Feed, engine: Engine, ender: SessionEnder, expiry: SessionExpiry
+    ) -> None:
         self._database = database
         self._feed = feed
         self._engine = engine
         self._ender = ender
+        self._expiry = expiry
 
     async def CreateSession(
         self, request: session_service_pb2.CreateSessionRequest, context: Context
@@ -47,8 +53,21 @@ class SessionService(session_service_pb2_grpc.SessionServiceServicer):
         if not 1 <= weight <= LARGEST_WEIGHT:
             fault = FieldFault("weight", f"{weight} is not from 1 to {LARGEST_WEIGHT}")
             raise invalid("INVALID_WEIGHT", f"weight: {fault.description}.", [fault])
+        timeout = DEFAULT_INACTIVE_TIMEOUT
+        if request.HasField("inactive_timeout"):
+            asked = request.inactive_timeout.ToTimedelta().total_seconds()
+            timeout = names.check_seconds("inactive_timeout", asked) if asked >= 0 else timeout
         session = Session(
-            session_id, name, owner_of(context), SessionState.ACTIVE, weight, now, now, None, running_jobs=0
+            session_id,
+            name,
+            owner_of(context),
+            SessionState.ACTIVE,
+            weight,
+            now,
+            now,
+            None,
+            running_jobs=0,
+            inactive_timeout=timeout,
         )
         made = await self._database.write(
             lambda connection: session_store.create(connection, session, request.request_id)
@@ -134,6 +153,7 @@ class SessionService(session_service_pb2_grpc.SessionServiceServicer):
 
     async def _get(self, name: str, context: Context) -> Session:
         session_id, owner = names.session_id("name", name), owner_of(context)
+        self._expiry.seen(session_id)
         return await self._database.read(lambda connection: session_store.get(connection, session_id, owner))
 
 

@@ -17,6 +17,7 @@ from scorestream_server.domain.data_directory import DataDirectory
 from scorestream_server.domain.errors import FieldFault, invalid
 from scorestream_server.domain.messages import LoadTable, TableLoaded
 from scorestream_server.domain.table import Table, TableData
+from scorestream_server.engine.expiry import SessionExpiry
 from scorestream_server.engine.submit import require_active
 from scorestream_server.store import sessions as session_store
 from scorestream_server.store import tables as table_store
@@ -35,13 +36,20 @@ class TableService(table_service_pb2_grpc.TableServiceServicer):
     """Tables of a session: loaded, uploaded, looked at, dropped."""
 
     def __init__(
-        self, config: Config, database: Database, pool: WorkerPool, directory: DataDirectory, roots: DataRoots
+        self,
+        config: Config,
+        database: Database,
+        pool: WorkerPool,
+        directory: DataDirectory,
+        roots: DataRoots,
+        expiry: SessionExpiry,
     ) -> None:
         self._config = config
         self._database = database
         self._pool = pool
         self._directory = directory
         self._roots = roots
+        self._expiry = expiry
         self._reader = TableReader(cache_bytes=0)
 
     async def LoadTable(
@@ -78,7 +86,7 @@ class TableService(table_service_pb2_grpc.TableServiceServicer):
         folder = self._directory.table(session_id, uid)
         try:
             await asyncio.to_thread(folder.mkdir, parents=True)
-            data = await self._receive(request_iterator, folder / "upload.arrow")
+            data = await self._receive(request_iterator, folder / "upload.arrow", session_id)
             return await self._put(session_id, table_id, uid, data, (), header.replace)
         except BaseException:
             await asyncio.shield(asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True))
@@ -118,14 +126,14 @@ class TableService(table_service_pb2_grpc.TableServiceServicer):
         return table_service_pb2.DropTableResponse()
 
     async def _receive(
-        self, messages: AsyncIterator[table_service_pb2.UploadTableRequest], path: Path
+        self, messages: AsyncIterator[table_service_pb2.UploadTableRequest], path: Path, session_id: str
     ) -> TableData:
         limit = self._config.max_upload_bytes
-        batches = 0
         batches = 0
         with UploadWriter(path, max_rows=MOST_ROWS, max_bytes=limit) as writer:
             # A stream that breaks off may look like one that ends: only a footer with the right count ends it.
             async for message in messages:
+                self._expiry.seen(session_id)
                 match message.WhichOneof("content"):
                     case "arrow_schema":
                         await asyncio.to_thread(writer.schema, message.arrow_schema)
@@ -156,6 +164,7 @@ class TableService(table_service_pb2_grpc.TableServiceServicer):
             lambda connection: session_store.get(connection, session_id, owner)
         )
         require_active(session)
+        self._expiry.seen(session_id)
         return session_id
 
     async def _check_free(self, session_id: str, table_id: str, *, replace: bool) -> None:
@@ -169,6 +178,7 @@ class TableService(table_service_pb2_grpc.TableServiceServicer):
         session_id, table_id = names.table_ids("name", name)
         owner = owner_of(context)
         await self._database.read(lambda connection: session_store.get(connection, session_id, owner))
+        self._expiry.seen(session_id)
         return await self._database.read(lambda connection: table_store.get(connection, session_id, table_id))
 
     def _head(self, data: TableData, limit: int) -> bytes:

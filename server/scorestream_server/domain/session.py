@@ -20,6 +20,7 @@ class Session:
         name: what the client calls it; not necessarily unique.
         weight: its share of the server relative to other sessions, 100 unless said otherwise.
         running_jobs: jobs of it that are not final.
+        inactive_timeout: seconds after which it ends when nothing happens in it; 0 for never.
     """
 
     id: str
@@ -31,3 +32,4 @@ class Session:
     last_active_time: float
     end_time: float | None
     running_jobs: int
+    inactive_timeout: float

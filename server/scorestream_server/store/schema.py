@@ -25,6 +25,9 @@ SESSIONS = sa.Table(
     sa.Column("create_time", sa.Float, nullable=False),
     sa.Column("last_active_time", sa.Float, nullable=False),
     sa.Column("end_time", sa.Float),
+    sa.Column(
+        "inactive_timeout", sa.Float, nullable=False, server_default="0", comment="seconds; 0 for never"
+    ),
 )
 
 MODELS = sa.Table(

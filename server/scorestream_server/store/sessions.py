@@ -104,6 +104,23 @@ def touch_active(connection: sa.Connection, session_id: str, time: float) -> boo
     return connection.execute(_TOUCH_ACTIVE, {"session_id": session_id, "time": time}).rowcount > 0
 
 
+def touch_all(connection: sa.Connection, session_ids: Sequence[str], time: float) -> None:
+    """Note that sessions are in use."""
+    chosen = sa.and_(SESSIONS.c.id.in_(session_ids), SESSIONS.c.last_active_time < time)
+    connection.execute(sa.update(SESSIONS).where(chosen).values(last_active_time=time))
+
+
+def idle(connection: sa.Connection, now: float) -> list[Session]:
+    """Return the active sessions, of any owner, in which nothing has happened for as long as they allow."""
+    query = _COLUMNS.where(
+        SESSIONS.c.state == SessionState.ACTIVE.value,
+        SESSIONS.c.inactive_timeout > 0,
+        SESSIONS.c.last_active_time + SESSIONS.c.inactive_timeout <= now,
+    )
+    found = [_session(row) for row in connection.execute(query)]
+    return [session for session in found if not session.running_jobs]
+
+
 def in_state(connection: sa.Connection, states: Sequence[SessionState]) -> list[Session]:
     """Return every session in one of these states, of any owner."""
     wanted = [state.value for state in states]
@@ -121,6 +138,7 @@ def _session(row: Any) -> Session:
         row.last_active_time,
         row.end_time,
         row.running_jobs,
+        row.inactive_timeout,
     )
 
 
