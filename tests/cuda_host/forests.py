@@ -50,7 +50,12 @@ class HostForests:
 
     def run(self, program: Program, launch: Launch, *, backwards: bool = False) -> None:
         self.module(program).launch(
-            launch.kernel, launch.grid, launch.block, launch.shared_bytes, launch.arguments, backwards=backwards
+            launch.kernel,
+            launch.grid,
+            launch.block,
+            launch.shared_bytes,
+            launch.arguments,
+            backwards=backwards,
         )
         self.log.on_host.add((program.name, launch.kernel))
 

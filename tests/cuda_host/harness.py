@@ -18,8 +18,16 @@ import numpy as np
 _HEADER = Path(__file__).parent / "cuda_host.h"
 _KERNEL = re.compile(r"__global__\s+void\s+(?:__launch_bounds__\([^)]*\)\s*)?(\w+)\s*\(")
 _STATIC_SHARED = re.compile(r"(?<!extern )__shared__")
-_OPTIONS = ("-std=c++17", "-O2", "-ffp-contract=off", "-fno-strict-aliasing", "-fPIC", "-shared", "-Wl,-z,defs")
-_WARNINGS = ("-Wall", "-Wextra", "-Werror", "-Wno-unknown-pragmas", "-Wno-sign-compare", "-Wno-unused-parameter")
+_OPTIONS = (
+    "-std=c++17",
+    "-O2",
+    "-ffp-contract=off",
+    "-fno-strict-aliasing",
+    "-fPIC",
+    "-shared",
+    "-Wl,-z,defs",
+    "-w",
+)
 _MOST_ARGUMENTS = 64
 _OUTCOMES = {
     1: "a thread wrote behind the block's shared memory",
@@ -28,7 +36,7 @@ _OUTCOMES = {
 }
 
 
-class KernelFault(Exception):
+class KernelError(Exception):
     """A kernel, or its launch, broke a rule of CUDA."""
 
 
@@ -64,7 +72,8 @@ class HostModule:
 
         Args:
             kernel: its name.
-            grid, block: as many dimensions as one likes, up to 3.
+            grid: blocks, in one to three dimensions.
+            block: threads, likewise.
             shared_bytes: dynamic shared memory of a block. It is filled with 0xa5 before each block.
             arguments: contiguous arrays, and NumPy scalars of the exact types of the kernel's parameters.
             backwards: whether a block's threads run from the last to the first between barriers. A kernel whose
@@ -72,7 +81,7 @@ class HostModule:
 
         Raises:
             TypeError: the arguments are not those of the kernel.
-            KernelFault: the kernel overran its shared memory or missed a barrier, or the launch is impossible.
+            KernelError: the kernel overran its shared memory or missed a barrier, or the launch is impossible.
         """
         self._check(kernel, arguments)
         # A pointer's value, or a scalar's: the launch takes the address of each.
@@ -88,7 +97,7 @@ class HostModule:
             addresses, _three(grid), _three(sides), ctypes.c_uint(shared_bytes), ctypes.c_bool(backwards)
         )
         if code:
-            raise KernelFault(f"{kernel}: {_OUTCOMES[code]}")
+            raise KernelError(f"{kernel}: {_OUTCOMES[code]}")
 
     def _check(self, kernel: str, arguments: Sequence[Any]) -> None:
         codes = (ctypes.c_int * _MOST_ARGUMENTS)()
@@ -102,7 +111,9 @@ class HostModule:
             fits = kind == "V" or (given.kind, given.itemsize) == (kind, size)
             if bool(pointer) != isinstance(argument, np.ndarray) or not fits:
                 wanted = f"{'array of ' if pointer else ''}{kind}{size}"
-                raise TypeError(f"argument {place} of {kernel} is {type(argument).__name__} {given}, not {wanted}")
+                raise TypeError(
+                    f"argument {place} of {kernel} is {type(argument).__name__} {given}, not {wanted}"
+                )
             if pointer and not argument.flags.c_contiguous:
                 raise TypeError(f"argument {place} of {kernel} is not contiguous")
 
@@ -133,7 +144,7 @@ def build(source: str, folder: Path) -> HostModule:
         written = library.with_suffix(".cpp")
         written.write_text(text)
         done = subprocess.run(
-            [command, *_OPTIONS, *_WARNINGS, f"-I{_HEADER.parent}", "-o", str(library), str(written)],
+            [command, *_OPTIONS, f"-I{_HEADER.parent}", "-o", str(library), str(written)],
             capture_output=True,
             text=True,
             check=False,

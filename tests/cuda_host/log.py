@@ -23,18 +23,19 @@ class KernelLog:
             return []
         architectures = {architecture for _, _, architecture in self.compiled}
         names = sorted({kernel for _, kernel in variants | self.on_host})
-        return [
+        total = (
             f"{len(names)} kernels: {len(variants)} variants compiled for {len(architectures)} architectures "
-            f"({len(self.compiled)} in all), {len(self.on_host)} variants ran on the host",
-            *(self._line(name) for name in names),
-        ]
+            f"({len(self.compiled)} in all), {len(self.on_host)} variants ran on the host"
+        )
+        return [total, *(self._line(name) for name in names)]
 
     def _line(self, name: str) -> str:
+        ran = f"{sum(kernel == name for _, kernel in self.on_host)} on the host"
         found = [resources for (_, kernel, _), resources in self.compiled.items() if kernel == name]
-        registers = [resources.registers for resources in found] or [0]
+        if not found:
+            return f"  {name:12} {ran}"
+        registers = [resources.registers for resources in found]
         return (
-            f"  {name:12} {len(found):3} compiled: {min(registers)} to {max(registers)} registers, "
-            f"at most {max((one.shared for one in found), default=0)} B static shared memory, "
-            f"{sum(one.spilled for one in found)} B spilled; "
-            f"{sum(kernel == name for _, kernel in self.on_host)} on the host"
+            f"  {name:12} {ran}; {len(found)} compiled: {min(registers)} to {max(registers)} registers, at most "
+            f"{max(one.shared for one in found)} B static shared memory, {sum(one.spilled for one in found)} B spilled"
         )

@@ -64,14 +64,18 @@ def assert_bits(host: HostForests, forest: ForestArrays, columns: list[Floats], 
                 if not size:
                     continue
             sums = host.sums(packed, cells, rows, kernel, block=size)
-            assert sums.tobytes() == np.ascontiguousarray(expected).tobytes(), (kernel, packed.cell, packed.node)
+            assert sums.tobytes() == np.ascontiguousarray(expected).tobytes(), (
+                kernel,
+                packed.cell,
+                packed.node,
+            )
     return len(fitting)
 
 
 @settings(
     deadline=None,
-    max_examples=30,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+    max_examples=60,
+    suppress_health_check=[HealthCheck.too_slow],
 )
 @given(
     seed=st.integers(0, 2**32 - 1),
@@ -325,7 +329,22 @@ def test_every_post_processor_is_the_references(
         ratio_c=3.3,
     )
     sums = rng.standard_normal((131, 6)) * 10
-    odd = [np.nan, np.inf, -np.inf, 0.0, -0.0, 1e-40, 5e-324, -1e-310, 88.9, -104.0, 710.0, -746.0, 1e30, -1e30]
+    odd = [
+        np.nan,
+        np.inf,
+        -np.inf,
+        0.0,
+        -0.0,
+        1e-40,
+        5e-324,
+        -1e-310,
+        88.9,
+        -104.0,
+        710.0,
+        -746.0,
+        1e30,
+        -1e30,
+    ]
     sums = np.where(rng.random(sums.shape) < 0.4, rng.choice(odd, sums.shape), sums)
     sums[:14, 0] = odd
     with np.errstate(over="ignore", under="ignore"):

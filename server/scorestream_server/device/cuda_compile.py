@@ -82,7 +82,12 @@ class CudaCompileError(Exception):
 
 def rank_program(cell: DTypeLike) -> Program:
     """Return the kernel that quantises rows into uint8 or uint16."""
-    constants = {"BUCKETS": BUCKETS, "THRESHOLD": THRESHOLD, "CATEGORY": CATEGORY, "CATEGORY_SET": CATEGORY_SET}
+    constants = {
+        "BUCKETS": BUCKETS,
+        "THRESHOLD": THRESHOLD,
+        "CATEGORY": CATEGORY,
+        "CATEGORY_SET": CATEGORY_SET,
+    }
     return Program(
         f"rank {np.dtype(cell)}",
         "rank.cu",

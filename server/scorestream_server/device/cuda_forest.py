@@ -6,7 +6,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from scorestream_server.device.cuda_compile import POST_NUMBERS, Program, finish_program, rank_program, walk_program
+from scorestream_server.device.cuda_compile import (
+    POST_NUMBERS,
+    Program,
+    finish_program,
+    rank_program,
+    walk_program,
+)
 from scorestream_server.device.forest_arrays import ForestArrays
 from scorestream_server.device.rank_pack import RankTables
 from scorestream_server.device.walk_pack import MOST_COLUMNS, Questions, ask, siblings_together
@@ -18,7 +24,10 @@ _SEARCH = np.dtype(
         ("low", np.float64),
         ("scale", np.float64),
         ("first_value", np.int64),
-        *((name, np.int32) for name in ("feature", "steps", "category", "narrow", "first_column", "end_column")),
+        *(
+            (name, np.int32)
+            for name in ("feature", "steps", "category", "narrow", "first_column", "end_column")
+        ),
     ]
 )
 
@@ -208,5 +217,7 @@ def _one_place_an_output(forest: ForestArrays) -> bool:
     """Tell whether each output is always added to by the same value of a leaf, so that one thread may own it."""
     places = np.arange(forest.leaves.shape[1])
     outputs = forest.tree_output[:, None] + places * forest.output_step[:, None]
-    pairs = np.unique(np.stack([outputs, np.broadcast_to(places, outputs.shape)], axis=-1).reshape(-1, 2), axis=0)
+    pairs = np.unique(
+        np.stack([outputs, np.broadcast_to(places, outputs.shape)], axis=-1).reshape(-1, 2), axis=0
+    )
     return len(np.unique(pairs[:, 0])) == len(pairs)

@@ -2,7 +2,7 @@
 
 Pure functions: arrays may be CuPy's, or NumPy's where the kernels run on the host in tests. What they return is what
 a launch takes, so the tests prove the very calls that a device gets. All arrays lie on the device that runs the
-kernels; rows of a chunk are padded to a *stride*, a multiple of `ROW_MULTIPLE`.
+kernels; rows of a chunk, at most 2**30, are padded to a *stride*, a multiple of `ROW_MULTIPLE`.
 """
 
 from dataclasses import dataclass
@@ -121,7 +121,9 @@ def row_launch(
     return Launch("walk_row", (rows, 1), block, shared_bytes, _walk_arguments(forest, arrays, cells, sums))
 
 
-def finish_launch(forest: CudaForest, arrays: CudaArrays, sums: Any, rows: int, *, block: int = 256) -> Launch:
+def finish_launch(
+    forest: CudaForest, arrays: CudaArrays, sums: Any, rows: int, *, block: int = 256
+) -> Launch:
     """Turn the sums of the first ``rows`` rows into scores, in place."""
     arguments = (
         sums,

@@ -38,14 +38,13 @@ __device__ __forceinline__ Leaf finished(int kind, Leaf sum, Leaf sigmoid_alpha,
     }
 }
 
-// A row's outputs of one target become probabilities.
+// A row's outputs of one target become probabilities. One that is not a number makes all of them so.
 __device__ __forceinline__ void softmax(Leaf* __restrict__ sums, int classes, unsigned long long stride)
 {
     Leaf most = sums[0];
     for (int output = 1; output < classes; ++output) {
         const Leaf sum = sums[output * stride];
-        // As NumPy has it: what is not a number is the largest.
-        most = sum > most || sum != sum ? sum : most;
+        most = sum > most ? sum : most;
     }
     Leaf total = 0;
     for (int output = 0; output < classes; ++output) {

@@ -1,7 +1,8 @@
 // Quantises rows: each value becomes the number of the forest's thresholds that it has passed, or a category's code.
 // Reads the tables of rank_pack.RankTables and gives the bits of forest_ranks.quantise.
 //
-// Compiled with: CELL (unsigned char or unsigned short), BUCKETS, THRESHOLD, CATEGORY, CATEGORY_SET.
+// Compiled with: CELL (unsigned char or unsigned short), RANK_ROWS (rows a thread), BUCKETS, THRESHOLD, CATEGORY,
+// CATEGORY_SET.
 //
 //   rank_rows   grid (ceil(stride / (RANK_ROWS * block)), used features)   block a multiple of 32
 //               no shared memory
