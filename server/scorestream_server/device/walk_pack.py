@@ -12,7 +12,6 @@ MOST_COLUMNS = 1 << 14
 """Columns of a block that a lane has memory for (16 MiB); a forest with more is scored by NumPy."""
 
 _WORD_SPAN = 65535
-_NEVER_PASSED = 65535
 
 
 class WalkModel(NamedTuple):
@@ -54,10 +53,25 @@ def walk_scratch(packed: PackedWalk) -> WalkScratch:
     return WalkScratch(np.zeros(BLOCK), np.zeros(BLOCK, np.int32), Cells(np.zeros((0, 1), np.uint8), columns))
 
 
-def pack_walk(forest: ForestArrays) -> PackedWalk | None:
-    """Lay out a forest; None for one that needs more than `MOST_COLUMNS`."""
-    builder = RankBuilder(forest, _WORD_SPAN)
-    question = np.full(len(forest.left), _NEVER_PASSED, np.int64)
+class Questions(NamedTuple):
+    """What each node of a forest asks, in quantised columns.
+
+    Attributes:
+        ranks: how to quantise.
+        column, highest: int64, shape ``(N,)``: a row goes left where its cell in ``column`` is at most ``highest``.
+            All rows go left at a leaf, which has column 0 and the span as its highest.
+    """
+
+    ranks: RankTables
+    column: NDArray[np.int64]
+    highest: NDArray[np.int64]
+
+
+def ask(forest: ForestArrays, span: int) -> Questions | None:
+    """Turn splits into comparisons of cells that hold numbers up to ``span``; None where `MOST_COLUMNS` are too few."""
+    builder = RankBuilder(forest, span)
+    column = np.zeros(len(forest.left), np.int64)
+    highest = np.full(len(forest.left), span, np.int64)
     for by_category, nodes in splits_by_feature(forest):
         if by_category:
             codes, count = builder.categories(nodes)
@@ -66,17 +80,22 @@ def pack_walk(forest: ForestArrays) -> PackedWalk | None:
                 key = members.tobytes()
                 if key not in sets:
                     sets[key] = builder.set_column(members, count)
-                question[node] = sets[key] << 16
+                column[node] = sets[key]
+            highest[nodes] = 0
         else:
-            column, highest = builder.thresholds(nodes)
-            question[nodes] = (column << 16) | highest
+            column[nodes], highest[nodes] = builder.thresholds(nodes)
         if builder.columns > MOST_COLUMNS:
             return None
-    order = _siblings_together(forest)
-    place = np.empty(len(order), np.int64)
-    place[order] = np.arange(len(order))
-    child = np.where(forest.left < 0, place, place[forest.left])
-    words = ((child << 32) | question)[order].astype(np.uint64)
+    return Questions(builder.tables(), column, highest)
+
+
+def pack_walk(forest: ForestArrays) -> PackedWalk | None:
+    """Lay out a forest; None for one that needs more than `MOST_COLUMNS`."""
+    questions = ask(forest, _WORD_SPAN)
+    if questions is None:
+        return None
+    order, place, child = siblings_together(forest)
+    words = ((child << 32) | (questions.column << 16) | questions.highest)[order].astype(np.uint64)
     outputs = forest.tree_output[:, None] + np.arange(forest.leaves.shape[1]) * forest.output_step[:, None]
     model = WalkModel(
         words=words,
@@ -84,11 +103,32 @@ def pack_walk(forest: ForestArrays) -> PackedWalk | None:
         tree_depths=forest.tree_depths().astype(np.int64),
         table_outputs=outputs.astype(np.int64),
     )
-    return PackedWalk(builder.tables(), model, forest.leaves[order])
+    return PackedWalk(questions.ranks, model, forest.leaves[order])
 
 
-def _siblings_together(forest: ForestArrays) -> NDArray[np.int64]:
-    """Return the nodes tree by tree, each tree level by level, with siblings side by side."""
+class Siblings(NamedTuple):
+    """An order of a forest's nodes: tree by tree, each tree level by level, siblings side by side.
+
+    Attributes:
+        order: int64, shape ``(N,)``: the node at each place.
+        place: int64, shape ``(N,)``: the place of each node.
+        child: int64, shape ``(N,)``: the place of each node's left child; of itself for a leaf.
+    """
+
+    order: NDArray[np.int64]
+    place: NDArray[np.int64]
+    child: NDArray[np.int64]
+
+
+def siblings_together(forest: ForestArrays) -> Siblings:
+    """Order a forest's nodes for walking."""
+    order = _level_order(forest)
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order))
+    return Siblings(order, place, np.where(forest.left < 0, place, place[forest.left]))
+
+
+def _level_order(forest: ForestArrays) -> NDArray[np.int64]:
     tree_of = np.repeat(np.arange(forest.trees), np.diff(forest.tree_starts))
     nodes = forest.tree_starts[:-1]
     found, trees = [nodes], [tree_of[nodes]]

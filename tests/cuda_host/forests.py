@@ -1,0 +1,108 @@
+"""Scores forests on the host by the launches that a device would get."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+from cuda_host.harness import HostModule, build
+from cuda_host.log import KernelLog
+from scorestream_server.device.cuda_compile import Program
+from scorestream_server.device.cuda_forest import CudaForest
+from scorestream_server.device.cuda_launch import (
+    ROW_MULTIPLE,
+    Launch,
+    finish_launch,
+    rank_launch,
+    row_launch,
+    stride_of,
+    walk_launch,
+)
+from scorestream_server.device.forest_arrays import Floats
+
+_GUARD, _POISON = 256, 0xA5
+
+
+class Poisoned:
+    """Memory for a result, full of rubbish, between two stretches that nobody may write to."""
+
+    def __init__(self, shape: tuple[int, ...], dtype: DTypeLike) -> None:
+        size = int(np.prod(shape)) * np.dtype(dtype).itemsize
+        memory = np.full(size + 2 * _GUARD + 64, _POISON, np.uint8)
+        start = _GUARD + -(memory.ctypes.data + _GUARD) % 64
+        self.array: NDArray[Any] = memory[start : start + size].view(dtype).reshape(shape)
+        self._around = memory[:start], memory[start + size :]
+
+    def check(self) -> None:
+        """Assert that nothing wrote around the result."""
+        assert all((part == _POISON).all() for part in self._around)
+
+
+@dataclass(frozen=True)
+class HostForests:
+    """Builds programs when they are first needed, and writes down which kernels ran."""
+
+    folder: Path
+    log: KernelLog
+
+    def run(self, program: Program, launch: Launch, *, backwards: bool = False) -> None:
+        self.module(program).launch(
+            launch.kernel,
+            launch.grid,
+            launch.block,
+            launch.shared_bytes,
+            launch.arguments,
+            backwards=backwards,
+        )
+        self.log.on_host.add((program.name, launch.kernel))
+
+    def module(self, program: Program) -> HostModule:
+        return build(program.source(), self.folder)
+
+    def cells(self, forest: CudaForest, columns: Sequence[Floats]) -> NDArray[Any]:
+        """Quantise all rows."""
+        rows = len(columns[0])
+        cells = Poisoned((forest.columns, stride_of(rows) + ROW_MULTIPLE), forest.cell)
+        if forest.used_features:
+            addresses = np.array([column.ctypes.data for column in columns], np.uint64)
+            wide = np.array([column.dtype == np.float64 for column in columns], np.uint8)
+            launch = rank_launch(forest, forest.arrays, addresses, wide, rows, cells.array, block=32)
+            self.run(forest.programs()[0], launch)
+        cells.check()
+        return cells.array
+
+    def sums(
+        self,
+        forest: CudaForest,
+        cells: NDArray[Any],
+        rows: int,
+        kernel: str,
+        *,
+        block: int = 32,
+        backwards: bool = False,
+    ) -> Floats:
+        """Return the sums of leaves by one of the three kernels, shape ``(outputs, rows)``."""
+        sums = Poisoned((forest.outputs, cells.shape[1]), forest.leaf)
+        if kernel == "walk_row":
+            launch = row_launch(forest, forest.arrays, cells, sums.array, rows, block=block)
+        else:
+            staged = kernel == "walk_staged"
+            launch = walk_launch(forest, forest.arrays, cells, sums.array, block=block, staged=staged)
+        assert launch.kernel == kernel
+        self.run(forest.programs()[1], launch, backwards=backwards)
+        sums.check()
+        return sums.array[:, :rows]
+
+    def finish(self, forest: CudaForest, sums: Floats) -> Floats:
+        """Return scores, shape ``(rows, outputs)``, from sums of that shape."""
+        rows = len(sums)
+        memory = Poisoned((forest.outputs, stride_of(rows)), forest.leaf)
+        memory.array[:, :rows] = sums.T
+        padding = memory.array[:, rows:].tobytes()
+        self.run(forest.programs()[2], finish_launch(forest, forest.arrays, memory.array, rows, block=32))
+        memory.check()
+        assert memory.array[:, rows:].tobytes() == padding
+        return memory.array[:, :rows].T
