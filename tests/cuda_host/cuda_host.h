@@ -23,12 +23,17 @@
 #define __host__
 #define __shared__
 #define __forceinline__ inline
+#define __noinline__ inline
 #define __restrict__ __restrict
 #define __launch_bounds__(...)
 #define __align__(n) __attribute__((aligned(n)))
 
 struct uint3 {
     unsigned x, y, z;
+};
+
+struct __align__(16) ulonglong2 {
+    unsigned long long x, y;
 };
 
 namespace cuda_host {
