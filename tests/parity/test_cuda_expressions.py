@@ -67,7 +67,7 @@ def test_any_program_is_numpys_node_by_node(
     host.check([(program, nasty_columns(program, rows, seed, nulls=nulls))])
 
 
-@settings(max_examples=6, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
 @given(st.lists(st.one_of(numbers(), predicates()), min_size=30, max_size=40), tables(nan=True))
 def test_any_expression_without_text_is_numpys(
     host: HostExpressions, expressions: list[str], table: pa.Table
@@ -116,7 +116,7 @@ def test_columns_of_every_width_are_read_exactly(host: HostExpressions) -> None:
     host.check([(program, vectors)])
 
 
-@pytest.mark.parametrize("terms", [1, 2, 500])
+@pytest.mark.parametrize("terms", [1, 2, 250])
 def test_a_linear_model_has_numpys_bits(host: HostExpressions, terms: int) -> None:
     """Terms are added in the order of the text."""
     rng = np.random.default_rng(terms)

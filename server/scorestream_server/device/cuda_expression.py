@@ -17,11 +17,17 @@ from scorestream_server.device.cuda_launch import Launch
 from scorestream_server.device.program import Node, Program
 from scorestream_server.device.program_types import DTYPES, MICROSECONDS_A_DAY, Op, Type
 
-MOST_STEPS = 4_096
-"""Nodes, and members of IN's sets, that one kernel computes."""
+MOST_STEPS = 3_072
+"""Nodes, and members of IN's sets, that one kernel computes: enough for 500 terms with a default for NULL each.
+
+NVRTC takes 1.5 to 3 seconds for those on one core, and its time grows with the square: twice as many took 17.
+"""
 
 BLOCK = 128
 """Threads of a block: 65,536 registers are enough for five blocks whatever a kernel needs."""
+
+_COLUMNS_AT_ONCE = 16
+"""Columns that a thread may load before it computes with them: enough to keep the memory busy."""
 
 _CLASSES = {
     Type.BOOL: "Bool",
@@ -147,12 +153,18 @@ def _known(program: Program, node: Node) -> bool:
 def _statements(program: Program, dtypes: Sequence[str]) -> list[str]:
     statements = []
     done: set[int] = set()
+    loads = 0
     needs = _registers(program)
     for column, output in enumerate(program.outputs, len(program.inputs)):
         for place in _order(program, output.node, needs, done):
             statements += _compute(program, place, dtypes)
-        kind = program.nodes[output.node].type
-        stored = _STORED[DTYPES[kind]]
+            if program.nodes[place].op is Op.COLUMN:
+                loads += 1
+                if loads % _COLUMNS_AT_ONCE == 0:
+                    # Nothing is loaded ahead of a fence. Without one, the assembler loads hundreds of columns first and
+                    # spills kilobytes (sm_100, sm_120).
+                    statements.append("__threadfence_block();")
+        stored = _STORED[DTYPES[program.nodes[output.node].type]]
         statements.append(f"store<{stored}>(columns, {column}, row, v{output.node});")
     return statements
 
