@@ -15,7 +15,13 @@ from google.protobuf.any_pb2 import Any as AnyMessage
 from google.rpc import code_pb2, status_pb2
 from grpc_status import rpc_status
 
-from scorestream.v1 import job_service_pb2, model_service_pb2, session_service_pb2, table_service_pb2
+from scorestream.v1 import (
+    device_service_pb2,
+    job_service_pb2,
+    model_service_pb2,
+    session_service_pb2,
+    table_service_pb2,
+)
 
 Handler = Callable[[Any, grpc.ServicerContext], Any]
 
@@ -26,6 +32,7 @@ SERVICES = [
         (job_service_pb2, "JobService"),
         (model_service_pb2, "ModelService"),
         (table_service_pb2, "TableService"),
+        (device_service_pb2, "DeviceService"),
     ]
 ]
 

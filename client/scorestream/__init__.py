@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from scorestream.job import Job
     from scorestream.model import Model
     from scorestream.records import (
+        Device,
+        DeviceProcess,
         Event,
         EventType,
         JobFailure,
@@ -57,6 +59,8 @@ __all__ = [
     "Client",
     "DataLossError",
     "DeadlineExceededError",
+    "Device",
+    "DeviceProcess",
     "Event",
     "EventType",
     "FailedPreconditionError",

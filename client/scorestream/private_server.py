@@ -22,6 +22,8 @@ SERVER_NEEDS = (
     "grpc_reflection",
     "msgspec",
     "numba",
+    "psutil",
+    "pynvml",
     "sqlalchemy",
     "sqlglot",
     "treelite",

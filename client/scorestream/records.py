@@ -273,3 +273,53 @@ class ModelInfo:
     description: str
     owner: str
     created: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceProcess:
+    """A process that computes on a device.
+
+    Attributes:
+        pid: its id on the server's machine.
+        memory: bytes of the device's memory that it holds; None where the device does not say.
+        worker: whether it is a worker of the server.
+    """
+
+    pid: int
+    memory: int | None
+    worker: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """A GPU or the CPU of the server's machine, at one moment. What it does not report is None, never 0.
+
+    Attributes:
+        id: ``cpu``, or ``cuda:N`` with N as CUDA numbers the cards that the server may use.
+        name: its product name.
+        time: when it was asked.
+        memory_total: bytes.
+        memory_used: bytes in use, by whomever.
+        memory_free: bytes that a program could have now.
+        utilization: per cent of the time in which it was busy lately, 0 to 100.
+        temperature: degrees Celsius.
+        power: watts.
+        processes: on a card all that compute there, on the CPU only the server's workers.
+        lanes: lanes of the server's workers on it; 0 where none uses it.
+        lanes_busy: lanes that have a partition.
+        message: what is amiss with it, or empty; of the CPU: why there is no card beside it.
+    """
+
+    id: str
+    name: str
+    time: datetime
+    memory_total: int | None = None
+    memory_used: int | None = None
+    memory_free: int | None = None
+    utilization: float | None = None
+    temperature: float | None = None
+    power: float | None = None
+    processes: tuple[DeviceProcess, ...] = ()
+    lanes: int = 0
+    lanes_busy: int = 0
+    message: str = ""

@@ -7,12 +7,15 @@ from datetime import UTC, datetime
 from typing import Any, TypeVar
 
 import grpc
+from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
 from google.rpc import error_details_pb2
 from grpc_status import rpc_status
 
 from scorestream.errors import ERROR_OF_CODE, Fault, InvalidArgumentError, ScorestreamError, UnknownError
 from scorestream.records import (
+    Device,
+    DeviceProcess,
     Event,
     EventType,
     JobFailure,
@@ -27,7 +30,15 @@ from scorestream.records import (
     StatusRow,
     TableInfo,
 )
-from scorestream.v1 import event_pb2, job_pb2, model_pb2, session_pb2, session_service_pb2, table_pb2
+from scorestream.v1 import (
+    device_pb2,
+    event_pb2,
+    job_pb2,
+    model_pb2,
+    session_pb2,
+    session_service_pb2,
+    table_pb2,
+)
 
 Value = TypeVar("Value", bound=enum.StrEnum)
 
@@ -244,6 +255,40 @@ def model_info(message: model_pb2.Model) -> ModelInfo:
         owner=message.owner,
         created=time_of(message.create_time),
     )
+
+
+def device(message: device_pb2.Device) -> Device:
+    """Return a device; what is unset is None."""
+
+    def told(of: Any, field: str) -> Any:
+        return getattr(of, field) if of.HasField(field) else None
+
+    return Device(
+        id=last(message.name),
+        name=message.display_name,
+        time=time_of(message.read_time),
+        memory_total=told(message, "memory_total_bytes"),
+        memory_used=told(message, "memory_used_bytes"),
+        memory_free=told(message, "memory_free_bytes"),
+        utilization=told(message, "utilization_percent"),
+        temperature=told(message, "temperature_celsius"),
+        power=told(message, "power_watts"),
+        processes=tuple(
+            DeviceProcess(process.pid, told(process, "memory_bytes"), process.worker)
+            for process in message.processes
+        ),
+        lanes=message.lanes,
+        lanes_busy=message.lanes_busy,
+        message=message.message,
+    )
+
+
+def duration(seconds: float, what: str) -> Duration:
+    """Return a duration, and raise InvalidArgumentError where `seconds` is none."""
+    if not 0 <= seconds < 1e9:
+        raise InvalidArgumentError(f"{what}: {seconds} is no number of seconds.", reason="BAD_DURATION")
+    whole = int(seconds)
+    return Duration(seconds=whole, nanos=int((seconds - whole) * 1e9))
 
 
 def is_unavailable(error: grpc.RpcError) -> bool:

@@ -3,14 +3,27 @@
 import argparse
 import asyncio
 import importlib
+import importlib.util
 import logging
+import os
 import sys
 from pathlib import Path
 
 import platformdirs
 
-from scorestream_server.config import DEFAULT_PORT, Config, available_cores
+from scorestream_server.config import (
+    DEFAULT_GPU_MEMORY,
+    DEFAULT_PORT,
+    Config,
+    available_cores,
+    lanes_of_worker,
+    memory_budget,
+)
+from scorestream_server.device.choose import Cards, NoSuchDevice, choose_devices, passed_over
+from scorestream_server.domain.device import CPU
 from scorestream_server.workers.pool import LocalPool
+
+logger = logging.getLogger(__name__)
 
 
 def parse(arguments: list[str] | None = None) -> Config:
@@ -37,18 +50,38 @@ def parse(arguments: list[str] | None = None) -> Config:
         help="folder below which clients may name files to read and write; may be given several times "
         "(default: none, so that clients can only upload)",
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda (default: %(default)s)")
-    parser.add_argument("--workers", type=int, default=1, help="worker processes (default: %(default)s)")
+    parser.add_argument(
+        "--device",
+        default="auto",
+        help="cpu, cuda (all cards), cuda:N, or auto: the cards if there are any (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--workers",
+        type=int,
+        default=1,
+        help="worker processes on the CPU (default: %(default)s); a card always has one",
+    )
+    parser.add_argument(
+        "--gpu-memory",
+        default=DEFAULT_GPU_MEMORY,
+        metavar="AMOUNT",
+        help="how much of a card's memory its worker may take: a fraction, or an amount such as 8GiB "
+        "(default: %(default)s)",
+    )
     parser.add_argument("--private", action="store_true", help=argparse.SUPPRESS)
     flags = parser.parse_args(arguments)
     if flags.workers < 1:
         parser.error("--workers must be at least 1")
     if not 0 <= flags.port <= 65535:
         parser.error("--port must be from 0 to 65535")
-    if flags.device not in ("auto", "cpu"):
-        parser.error(
-            f"--device {flags.device} is not available: this version scores on the CPU (auto or cpu)"
-        )
+    try:
+        memory_budget(flags.gpu_memory, 1 << 60)
+    except ValueError as error:
+        parser.error(f"--gpu-memory: {error}")
+    try:
+        devices = _devices(flags.device, flags.workers)
+    except NoSuchDevice as error:
+        parser.error(str(error))
     missing = [str(root) for root in flags.data_root if not root.is_dir()]
     if missing:
         parser.error(f"--data-root {', '.join(missing)}: no such folder")
@@ -57,20 +90,37 @@ def parse(arguments: list[str] | None = None) -> Config:
         data_roots=None if flags.private else tuple(root.resolve() for root in flags.data_root),
         host=flags.host,
         port=flags.port,
-        device=flags.device,
-        workers=flags.workers,
-        lanes=max(1, available_cores() // flags.workers),
+        devices=devices,
+        lanes=lanes_of_worker(devices[0], available_cores(), len(devices)),
+        gpu_memory=flags.gpu_memory,
         private=flags.private,
     )
 
 
+def _devices(requested: str, workers: int) -> tuple[str, ...]:
+    """Return the device of each worker."""
+    cards, cupy = Cards(), importlib.util.find_spec("cupy") is not None
+    if requested != CPU:
+        # Here, because the library takes its time and is of no use to a server on the CPU.
+        from scorestream_server.device.nvml import VISIBLE_DEVICES, find_cards  # noqa: PLC0415
+
+        cards = find_cards()
+        if cards.uuids:
+            # CUDA may count cards in another order than the driver does. By their UUIDs both mean the same.
+            os.environ[VISIBLE_DEVICES] = ",".join(cards.uuids)
+    devices = choose_devices(requested, cards, cupy=cupy)
+    if passed := passed_over(requested, cards, cupy=cupy):
+        logger.warning(passed)
+    return devices * workers if devices == (CPU,) else devices
+
+
 def main() -> None:
     """Run."""
-    config = parse()
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    config = parse()
     try:
         asyncio.run(_serve(config))
     except OSError as error:
@@ -81,7 +131,7 @@ def main() -> None:
 
 async def _serve(config: Config) -> None:
     """Start the workers, and import the rest of the server while they come up: each takes a second."""
-    pool = LocalPool(count=config.workers, device=config.device, lanes=config.lanes)
+    pool = LocalPool(devices=config.devices, lanes=config.lanes, gpu_memory=config.gpu_memory)
     pool.start()
     app = await asyncio.to_thread(importlib.import_module, "scorestream_server.app")
     await app.serve(config, pool)

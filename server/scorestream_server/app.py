@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
 
+from scorestream_server.api.devices import DeviceService
 from scorestream_server.api.jobs import JobService
 from scorestream_server.api.models import ModelService
 from scorestream_server.api.results import ResultReader
@@ -16,6 +17,7 @@ from scorestream_server.api.server import GrpcServer, Servicers
 from scorestream_server.api.sessions import SessionService
 from scorestream_server.api.tables import TableService
 from scorestream_server.config import Config
+from scorestream_server.device.poller import DevicePoller, Reader
 from scorestream_server.domain.data_directory import DataDirectory
 from scorestream_server.domain.event import Event
 from scorestream_server.domain.session import SessionState
@@ -90,11 +92,14 @@ async def running(config: Config, pool: LocalPool) -> AsyncIterator[str]:
         engine.start()
         await _go_on_ending(database, ender, stack)
 
+        poller = DevicePoller(_open_facts, engine.workers)
+        stack.callback(poller.close)
         servicers = Servicers(
             SessionService(database, feed, engine, ender),
             JobService(database, feed, engine, submitter, ResultReader(database, feed)),
             TableService(config, database, pool, directory, roots),
             ModelService(config, database, pool, directory),
+            DeviceService(poller),
         )
         server = GrpcServer(config, servicers)
         address = await server.start()
@@ -123,6 +128,13 @@ def _end_at_eof(stop: asyncio.Event) -> None:
     if not os.read(sys.stdin.fileno(), 4096):
         stop.set()
         asyncio.get_running_loop().remove_reader(sys.stdin.fileno())
+
+
+def _open_facts() -> Reader:
+    # Imported here: many servers are never asked, and each start would wait for it.
+    from scorestream_server.device.facts import FactReader  # noqa: PLC0415
+
+    return FactReader()
 
 
 def _migrate(url: str) -> None:

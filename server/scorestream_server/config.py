@@ -1,11 +1,15 @@
 """Flags and environment, as one frozen value that everything else is built from."""
 
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 
 DEFAULT_PORT = 8500
 MIB = 1 << 20
+DEFAULT_GPU_MEMORY = "0.8"
+_MEMORY = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(MiB|GiB)?")
+_UNITS = {"MiB": MIB, "GiB": 1024 * MIB}
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,9 +22,9 @@ class Config:
             path through that the server's own user may use (a private server of one user).
         host: address to listen on.
         port: TCP port; 0 takes a free one.
-        device: ``auto``, ``cpu`` or ``cuda``.
-        workers: worker processes.
+        devices: the device of each worker by name, ``cpu`` or ``cuda:N``.
         lanes: lanes of each worker.
+        gpu_memory: how much of its card's memory a worker may use; see `memory_budget`.
         private: end when standard input ends, because the process that started this one is gone.
         max_message_bytes: largest gRPC message that is taken.
         max_model_bytes: largest model file that is taken.
@@ -31,9 +35,9 @@ class Config:
     data_roots: tuple[Path, ...] | None
     host: str = "127.0.0.1"
     port: int = DEFAULT_PORT
-    device: str = "auto"
-    workers: int = 1
+    devices: tuple[str, ...] = ("cpu",)
     lanes: int = 1
+    gpu_memory: str = DEFAULT_GPU_MEMORY
     private: bool = False
     max_message_bytes: int = 8 * MIB
     max_model_bytes: int = 2048 * MIB
@@ -43,3 +47,37 @@ class Config:
 def available_cores() -> int:
     """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def lanes_of_worker(device: str, cores: int, workers: int) -> int:
+    """Return how many lanes each of several workers should have.
+
+    A lane of the CPU is a thread that computes, so there is one a core. A lane of a card is a thread that decodes and
+    copies for it: three keep its copy engines and its processors busy together, and more only feed it faster.
+    """
+    share = cores // workers
+    return max(1, share) if device == "cpu" else max(3, min(8, share))
+
+
+def memory_budget(text: str, total: int) -> int:
+    """Return how many bytes of a device's memory a worker may use.
+
+    Args:
+        text: a fraction of the device's memory, such as ``0.5``, or an amount, such as ``8GiB`` or ``512 MiB``.
+        total: bytes that the device has.
+
+    Raises:
+        ValueError: it is neither, or it is nothing or more than the whole.
+    """
+    found = _MEMORY.fullmatch(text.strip())
+    if found is None:
+        raise ValueError(f"{text!r} is no amount of memory; write a fraction such as 0.5, or 8GiB, or 512MiB")
+    amount, unit = float(found[1]), found[2]
+    if not unit and not 0 < amount <= 1:
+        raise ValueError(
+            f"{text!r} is no fraction of a card's memory: more than 0, at most 1; or write MiB or GiB"
+        )
+    size = int(amount * (_UNITS[unit] if unit else total))
+    if not 0 < size <= total:
+        raise ValueError(f"{text!r} is {size:,} bytes, and the device has {total:,}")
+    return size

@@ -19,6 +19,7 @@ SERVICES = {
     "scorestream.v1.JobService",
     "scorestream.v1.TableService",
     "scorestream.v1.ModelService",
+    "scorestream.v1.DeviceService",
 }
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 from hypothesis import strategies as st
 
-from scorestream_server.device.program import Program, Vector, evaluate
+from scorestream_server.device.program import Program, evaluate
 from scorestream_server.scoring.columns import to_array, to_vector
 
 SCHEMA = pa.schema(
@@ -108,16 +108,6 @@ NUMBER_CONDITIONS = [
     ("n = 0.1", []),
 ]
 """A condition on a column ``n``, and which rows of 1, 2, 3 and null it keeps."""
-
-
-class NumpyLane:
-    """A lane that runs programs with NumPy and nothing else."""
-
-    def score_forest(self, forest: Any, columns: Any) -> Any:
-        raise NotImplementedError
-
-    def evaluate(self, program: Program, columns: Sequence[Vector]) -> list[Vector]:
-        return evaluate(np, program, columns)
 
 
 def run(program: Program, table: pa.Table) -> list[list[Any]]:

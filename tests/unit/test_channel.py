@@ -9,8 +9,10 @@ from collections.abc import AsyncIterator
 import msgspec
 import pytest
 
+from scorestream_server.domain.job import Priority
 from scorestream_server.domain.messages import (
     CancelTask,
+    DeviceLost,
     LoadTable,
     ModelInspected,
     OpenJob,
@@ -42,7 +44,9 @@ TABLE = TableData(
     in_place=True,
 )
 COMMANDS = (
-    OpenJob("job", TABLE, "/m", ModelKind.TREELITE, "digest", "a = 'ü'", ("a",), ("b",), b"\x00"),
+    OpenJob(
+        "job", TABLE, "/m", ModelKind.TREELITE, "digest", "a = 'ü'", ("a",), ("b",), b"\x00", Priority.HIGH
+    ),
     RunPartition(1, "job", Partition(0, 0, 10, (FragmentSlice(0, 0, 10),)), "/out"),
     LoadTable(2, ("/a", "/b"), "/cache"),
     CancelTask(2),
@@ -52,7 +56,8 @@ SCHEMA = ModelSchema(
 )
 REPORTS = (
     Ready("cpu", 2),
-    PartitionDone(1, PartitionFile("/out", 10, 500, 2**32 - 1), 1, 0.25),
+    PartitionDone(1, PartitionFile("/out", 10, 500, 2**32 - 1), 1, 0.25, ("note",)),
+    DeviceLost("cuda:0: gone"),
     ModelInspected(2, SCHEMA),
     TaskFailed(3, "NOT_FOUND", "REASON", "sentence", (("field", "fault"),), {"key": "value"}),
 )

@@ -17,6 +17,8 @@ PUBLIC = [
     "Client",
     "DataLossError",
     "DeadlineExceededError",
+    "Device",
+    "DeviceProcess",
     "Event",
     "EventType",
     "FailedPreconditionError",

@@ -10,7 +10,7 @@ import scorestream
 import scorestream.aio
 from fake_answers import SCHEMA, breaking_watch, event, job, rows, watched
 from fake_server import FakeServer, abort, fake_server
-from scorestream.v1 import job_service_pb2
+from scorestream.v1 import device_pb2, device_service_pb2, job_service_pb2
 
 
 @pytest.fixture
@@ -44,6 +44,25 @@ def test_events_that_come_again_are_dropped(fake: FakeServer) -> None:
     )
     with scorestream.connect(fake.address) as client:
         assert [found.number for found in client.get_job("j1").watch()] == [1, 2, 3]
+
+
+def test_watching_devices_goes_on_after_a_break(fake: FakeServer) -> None:
+    """Readings have no numbers: after a break the next one is as good; what is unset is None."""
+    device = device_pb2.Device(name="devices/cuda:0", utilization_percent=0.0)
+
+    def watch(_request: Any, context: Any) -> Iterator[Any]:
+        device.lanes += 1
+        yield device_service_pb2.WatchDevicesResponse(devices=[device])
+        if device.lanes < 3:
+            abort(context, "UNAVAILABLE", "gone")
+
+    fake.on["WatchDevices"] = watch
+    with scorestream.connect(fake.address) as client:
+        readings = list(client.watch_devices(2.5))
+    assert [reading[0].lanes for reading in readings] == [1, 2, 3]
+    found = readings[0][0]
+    assert (found.id, found.utilization, found.memory_used, found.power) == ("cuda:0", 0.0, None, None)
+    assert fake.requests["WatchDevices"][2].interval.ToTimedelta().total_seconds() == 2.5
 
 
 def test_results_resume_at_the_next_row(fake: FakeServer) -> None:

@@ -17,6 +17,7 @@ import pytest_asyncio
 
 from scorestream_server.device.cpu import CpuDevice
 from scorestream_server.domain.data_directory import DataDirectory
+from scorestream_server.domain.device import WorkerUse
 from scorestream_server.domain.errors import ErrorCode, ScorestreamError
 from scorestream_server.domain.event import Event, EventType
 from scorestream_server.domain.job import Job, Priority, State
@@ -40,6 +41,7 @@ from scorestream_server.domain.session import Session, SessionState
 from scorestream_server.domain.table import Table
 from scorestream_server.engine.engine import Engine
 from scorestream_server.engine.submit import Submission, Submitter
+from scorestream_server.scheduler import PREFETCH
 from scorestream_server.scoring.load import inspect_model
 from scorestream_server.store import jobs, models, sessions, tables
 from scorestream_server.store.database import Database, migrate, open_engine
@@ -296,6 +298,19 @@ async def test_cancel_keeps_what_is_committed(bench: Bench) -> None:
     assert set(rows) <= set(bench.expected())
     states = [event.state for event in bench.events(EventType.JOB_STATE_CHANGED)]
     assert states == [State.RUNNING, State.CANCELLING, State.CANCELLED]
+
+
+async def test_busy_lanes_are_those_with_a_partition(bench: Bench) -> None:
+    """What a worker holds beyond its lanes does not count; an idle worker has none busy."""
+    assert bench.engine.workers() == [WorkerUse(pid=0, device="cpu", lanes=2, lanes_busy=0)]
+    bench.pool.hold.update(range(ROWS // PARTITION_ROWS))
+    job = await bench.submit()
+    await bench.pool.held.wait()
+    assert len(bench.engine.jobs[job.id].in_flight) == 2 + PREFETCH
+    assert [worker.lanes_busy for worker in bench.engine.workers()] == [2]
+    await bench.engine.cancel(job.id)
+    await bench.finished(job)
+    assert [worker.lanes_busy for worker in bench.engine.workers()] == [0]
 
 
 async def test_cancelling_a_final_job_changes_nothing(bench: Bench) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from scorestream_server.device.cpu import CpuLane
 from scorestream_server.device.program import BLOCK_ROWS, Program, Vector, evaluate
 from scorestream_server.device.program_types import Op, Type
 from scorestream_server.domain.errors import ScorestreamError
@@ -21,7 +22,6 @@ from scorestream_server.scoring.expression import (
     score_code_schema,
     where_columns,
 )
-from unit.expression_cases import NumpyLane
 
 DUMMY = "var1 * 0.5 + var2 * 0.2 + var3 * 0.3 AS p_var1"
 
@@ -30,7 +30,7 @@ def score(text: str, **columns: Any) -> list[list[Any]]:
     """Return the scores of Arrow columns as Python values."""
     scorer = ExpressionScorer(text)
     arrays = [columns[feature.name] for feature in scorer.schema.features]
-    return [array.to_pylist() for array in scorer.score(arrays, NumpyLane())]
+    return [array.to_pylist() for array in scorer.score(arrays, CpuLane())]
 
 
 def test_the_dummy_scorer_says_what_it_needs_and_gives() -> None:
@@ -50,7 +50,7 @@ def test_blocks_give_what_whole_columns_give(rows: int) -> None:
     null = rng.random(rows) < 0.2
     expected = np.where(a > 0, a * 0.5 + b, b * b - a)
     got = ExpressionScorer("CASE WHEN a > 0 THEN a * 0.5 + b ELSE b * b - a END AS s, a + b AS t").score(
-        [pa.array(a), pa.array(b, mask=null)], NumpyLane()
+        [pa.array(a), pa.array(b, mask=null)], CpuLane()
     )
     for array, values in zip(got, (expected, a + b), strict=True):
         assert array.is_null().to_pylist() == null.tolist()
@@ -127,7 +127,7 @@ def test_features_that_are_text_say_so() -> None:
 def test_numbers_of_any_type_score_alike(column: Any) -> None:
     """A promised double is a double, whatever number the column holds."""
     scorer = ExpressionScorer("a AS x, a * 2 AS y, a > 1 AS z")
-    x, y, z = scorer.score([column], NumpyLane())
+    x, y, z = scorer.score([column], CpuLane())
     assert (x.type, y.type, z.type) == (pa.float64(), pa.float64(), pa.bool_())
     assert (x.to_pylist(), y.to_pylist()) == ([1.0, 2.0, None, 4.0], [2.0, 4.0, None, 8.0])
     assert z.to_pylist() == [False, True, None, True]

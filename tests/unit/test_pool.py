@@ -15,7 +15,7 @@ from scorestream_server.workers.pool import LocalPool, WorkerLost, run_anywhere
 
 @pytest_asyncio.fixture
 async def pool() -> AsyncIterator[LocalPool]:
-    made = LocalPool(count=1, device="cpu", lanes=1)
+    made = LocalPool(devices=["cpu"], lanes=1)
     made.start()
     yield made
     await made.close()
@@ -50,9 +50,18 @@ async def test_a_task_is_done_by_whichever_worker_lives(pool: LocalPool, tmp_pat
 
 async def test_workers_that_cannot_start_are_an_error_and_no_hang() -> None:
     """Whoever waits for a worker is told when none comes up."""
-    pool = LocalPool(count=1, device="abacus", lanes=1)
+    pool = LocalPool(devices=["abacus"], lanes=1)
     pool.start()
     with pytest.raises(ScorestreamError, match="before they were ready") as caught:
         await pool.any_ready()
     assert caught.value.code is ErrorCode.UNAVAILABLE
+    await pool.close()
+
+
+async def test_each_worker_has_the_device_it_was_given() -> None:
+    """One name a worker; one that cannot be opened does not keep the others from their work."""
+    pool = LocalPool(devices=["cpu", "cuda:0"], lanes=1)
+    pool.start()
+    assert (await pool.any_ready()).device == "cpu"
+    assert [worker.device for worker in pool.workers()] == ["cpu"]
     await pool.close()

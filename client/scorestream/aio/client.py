@@ -11,10 +11,12 @@ from typing import Self
 from scorestream import transport_aio
 from scorestream.errors import FailedPreconditionError, InvalidArgumentError, NotFoundError
 from scorestream.private_server import PrivateServer
-from scorestream.records import Event, StatusRow
-from scorestream.v1 import job_service_pb2, model_service_pb2, session_service_pb2
+from scorestream.records import Device, Event, StatusRow
+from scorestream.v1 import device_service_pb2, job_service_pb2, model_service_pb2, session_service_pb2
 from scorestream.wire import (
     checked_address,
+    device,
+    duration,
     job_info,
     job_name,
     model_id_of,
@@ -245,6 +247,29 @@ class AsyncClient:
             DeadlineExceededError: not all were final within `timeout` seconds.
         """
         return await waiting.wait_all(self._connection, jobs, timeout)
+
+    async def devices(self) -> list[Device]:
+        """Return the GPUs that the server may use, and its CPU, with how busy they are."""
+        request = device_service_pb2.ListDevicesRequest()
+        answer = await self._connection.call(self._connection.devices.ListDevices, request)
+        return [device(found) for found in answer.devices]
+
+    async def watch_devices(self, interval: float = 1.0) -> AsyncGenerator[list[Device], None]:
+        """Yield what `devices` returns, now and then again and again; a lost connection is resumed.
+
+        Args:
+            interval: seconds from one reading to the next, 0.25 to 3600.
+
+        Raises:
+            InvalidArgumentError: `interval` is outside of that.
+        """
+        request = device_service_pb2.WatchDevicesRequest(interval=duration(interval, "interval"))
+        method = self._connection.devices.WatchDevices
+        # A reading is as good as any other: there is no place to go on from.
+        readings = self._connection.stream(method, lambda _: request, lambda _: 0, 0)
+        async with aclosing(readings):
+            async for reading in readings:
+                yield [device(found) for found in reading.devices]
 
 
 async def connect(address: str = DEFAULT_ADDRESS, *, patience: float = DEFAULT_PATIENCE) -> AsyncClient:

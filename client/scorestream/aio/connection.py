@@ -8,6 +8,7 @@ import grpc
 
 from scorestream import transport_aio
 from scorestream.retry import Patience
+from scorestream.v1.device_service_pb2_grpc import DeviceServiceStub
 from scorestream.v1.job_service_pb2_grpc import JobServiceStub
 from scorestream.v1.model_service_pb2_grpc import ModelServiceStub
 from scorestream.v1.session_service_pb2_grpc import SessionServiceStub
@@ -33,6 +34,7 @@ class AsyncConnection:
         self.jobs = JobServiceStub(self._channel)
         self.models = ModelServiceStub(self._channel)
         self.tables = TableServiceStub(self._channel)
+        self.devices = DeviceServiceStub(self._channel)
 
     def server_path(self, path: str | Path) -> str:
         """Return a path as the server is to understand it."""

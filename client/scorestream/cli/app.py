@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from scorestream.cli import job, model, score, serve, session, table
+from scorestream.cli import device, job, model, score, serve, session, table
 from scorestream.cli.shell import FAILED, exit_code, say
 from scorestream.errors import ScorestreamError
 
@@ -21,6 +21,7 @@ app.add_typer(session.app, name="session")
 app.add_typer(job.app, name="job")
 app.add_typer(model.app, name="model")
 app.add_typer(table.app, name="table")
+app.add_typer(device.app, name="device")
 
 
 def _version(wanted: bool) -> None:

@@ -16,8 +16,12 @@ def serve(
         list[Path] | None,
         typer.Option(help="Directory that clients may read and write files under; repeat it."),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
-    workers: Annotated[int | None, typer.Option(help="Number of worker processes.")] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda (all cards) or cuda:N.")] = "auto",
+    workers: Annotated[int | None, typer.Option(help="Worker processes on the CPU; a card has one.")] = None,
+    gpu_memory: Annotated[
+        str | None,
+        typer.Option(help="How much of a card's memory its worker may take: a fraction, or 8GiB, or 512MiB."),
+    ] = None,
 ) -> None:
     """Run a server until it is interrupted.
 
@@ -43,5 +47,7 @@ def serve(
         command += ["--data-root", str(root)]
     if workers is not None:
         command += ["--workers", str(workers)]
+    if gpu_memory is not None:
+        command += ["--gpu-memory", gpu_memory]
     # This process becomes the server, so that signals and exit codes are its own.
     os.execv(command[0], command)  # noqa: S606 - our own module, run by this very interpreter

@@ -2,7 +2,8 @@
 
 from google.protobuf import timestamp_pb2
 
-from scorestream.v1 import event_pb2, job_pb2, model_pb2, session_pb2, table_pb2
+from scorestream.v1 import device_pb2, event_pb2, job_pb2, model_pb2, session_pb2, table_pb2
+from scorestream_server.domain.device import Device
 from scorestream_server.domain.event import Event
 from scorestream_server.domain.job import Job, Priority, State
 from scorestream_server.domain.model import Model
@@ -157,4 +158,26 @@ def table(value: Table) -> table_pb2.Table:
         format=value.data.format.value,
         source_paths=value.source_paths,
         create_time=timestamp(value.create_time),
+    )
+
+
+def device(value: Device) -> device_pb2.Device:
+    """Return a device for the wire; what it did not report stays unset."""
+    return device_pb2.Device(
+        name=f"devices/{value.id}",
+        display_name=value.name,
+        read_time=timestamp(value.time),
+        memory_total_bytes=value.memory_total,
+        memory_used_bytes=value.memory_used,
+        memory_free_bytes=value.memory_free,
+        utilization_percent=value.utilization,
+        temperature_celsius=value.temperature,
+        power_watts=value.power,
+        processes=[
+            device_pb2.DeviceProcess(pid=process.pid, memory_bytes=process.memory, worker=process.worker)
+            for process in value.processes
+        ],
+        lanes=value.lanes,
+        lanes_busy=value.lanes_busy,
+        message=value.message,
     )

@@ -9,6 +9,8 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from scorestream.v1 import (
+    device_service_pb2,
+    device_service_pb2_grpc,
     job_service_pb2,
     job_service_pb2_grpc,
     model_service_pb2,
@@ -18,6 +20,7 @@ from scorestream.v1 import (
     table_service_pb2,
     table_service_pb2_grpc,
 )
+from scorestream_server.api.devices import DeviceService
 from scorestream_server.api.errors import ErrorInterceptor
 from scorestream_server.api.jobs import JobService
 from scorestream_server.api.models import ModelService
@@ -35,6 +38,7 @@ SERVICES: Sequence[Any] = [
         (job_service_pb2, "JobService"),
         (table_service_pb2, "TableService"),
         (model_service_pb2, "ModelService"),
+        (device_service_pb2, "DeviceService"),
     )
 ]
 
@@ -47,6 +51,7 @@ class Servicers:
     jobs: JobService
     tables: TableService
     models: ModelService
+    devices: DeviceService
 
 
 class GrpcServer:
@@ -66,6 +71,7 @@ class GrpcServer:
         job_service_pb2_grpc.add_JobServiceServicer_to_server(servicers.jobs, self._server)
         table_service_pb2_grpc.add_TableServiceServicer_to_server(servicers.tables, self._server)
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(servicers.models, self._server)
+        device_service_pb2_grpc.add_DeviceServiceServicer_to_server(servicers.devices, self._server)
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         self._names = [service.full_name for service in SERVICES]

@@ -13,6 +13,11 @@ from numpy.typing import NDArray
 from scorestream_server.device.forest_arrays import ForestArrays
 from scorestream_server.device.program import Program, Vector
 
+
+class DeviceFault(Exception):  # noqa: N818  # a fact about the device, not of the call that met it
+    """The device is of no use to this process any more: it has to end, and its partitions run elsewhere."""
+
+
 Columns = Sequence[NDArray[Any]]
 """One contiguous one-dimensional array a feature, all of one length."""
 
@@ -22,7 +27,13 @@ class PreparedForest(Protocol):
 
 
 class Lane(Protocol):
-    """One stream of work on a device; used by one thread at a time."""
+    """One stream of work on a device; used by one thread at a time.
+
+    Every method may raise `DeviceFault`.
+    """
+
+    priority: int
+    """The class of the job that it works for now (`domain.job.Priority`); for devices that can prefer one."""
 
     def score_forest(self, forest: PreparedForest, columns: Columns) -> NDArray[np.floating[Any]]:
         """Return the post-processed scores of all rows, shape ``(rows, outputs)``."""
@@ -30,6 +41,10 @@ class Lane(Protocol):
 
     def evaluate(self, program: Program, columns: Sequence[Vector]) -> list[Vector]:
         """Return the outputs of a score-code program, one vector an output, each as long as the inputs."""
+        ...
+
+    def take_notes(self) -> list[str]:
+        """Return what a person should know of the calls since this was last asked for, such as a lack of memory."""
         ...
 
 
@@ -44,7 +59,7 @@ class Device(Protocol):
         ...
 
     def open_lane(self) -> Lane:
-        """Allocate a lane; its buffers are made here and reused for every call."""
+        """Allocate a lane, on the thread that will use it; its buffers are made here and reused for every call."""
         ...
 
     def warm_up(self) -> None:

@@ -50,6 +50,7 @@ class CpuLane:
     """One CPU thread's worth of work, with the memory that it works in."""
 
     def __init__(self) -> None:
+        self.priority = 0
         self._memory: OrderedDict[CpuForest, _Memory] = OrderedDict()
 
     def score_forest(self, forest: PreparedForest, columns: Columns) -> NDArray[np.floating[Any]]:
@@ -96,6 +97,10 @@ class CpuLane:
     def evaluate(self, program: Program, columns: Sequence[Vector]) -> list[Vector]:
         """Return the outputs of a score-code program."""
         return evaluate(np, program, columns)
+
+    def take_notes(self) -> list[str]:
+        """Return nothing: a CPU has nothing to tell."""
+        return []
 
     def _memory_for(self, forest: CpuForest, packed: PackedPlanes | PackedWalk) -> _Memory:
         memory = self._memory.get(forest)

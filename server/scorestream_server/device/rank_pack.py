@@ -87,6 +87,7 @@ class RankBuilder:
         self._low: list[int] = []
         self._missing: list[int] = []
         self._members: list[NDArray[np.uint8]] = [np.zeros(1, np.uint8)]
+        self._member_count = 1
 
     @property
     def columns(self) -> int:
@@ -131,8 +132,10 @@ class RankBuilder:
         """Add a column that tells whether a row's code is one of ``codes``; return it."""
         members = np.ones(count + 1, np.uint8)
         members[codes] = 0
+        first = self._member_count
         self._members.append(members)
-        return self._add(CATEGORY_SET, sum(len(part) for part in self._members[:-1]), count)
+        self._member_count += len(members)
+        return self._add(CATEGORY_SET, first, count)
 
     def tables(self) -> RankTables:
         """Return what was collected."""

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from scorestream_server.domain.job import Priority
 from scorestream_server.domain.model import ModelKind, ModelSchema
 from scorestream_server.domain.table import Destination, Partition, PartitionFile, Published, TableData
 
@@ -23,6 +24,7 @@ class OpenJob(ToWorker, frozen=True, tag=True):
         columns: table columns that feed the model, in the order of its features.
         keep: table columns carried into the result.
         result_schema: columns of the result, as an Arrow schema in IPC form.
+        priority: for devices that can prefer one lane's work to another's.
     """
 
     job_id: str
@@ -34,6 +36,7 @@ class OpenJob(ToWorker, frozen=True, tag=True):
     columns: Sequence[str]
     keep: Sequence[str]
     result_schema: bytes
+    priority: Priority
 
 
 class RunPartition(ToWorker, frozen=True, tag=True):
@@ -99,12 +102,14 @@ class PartitionDone(FromWorker, frozen=True, tag=True):
     Attributes:
         lane: the lane that did it.
         seconds: how long the lane was busy with it.
+        notes: what whoever watches the job should know, such as a lack of device memory.
     """
 
     task_id: int
     file: PartitionFile
     lane: int
     seconds: float
+    notes: Sequence[str] = ()
 
 
 class ModelInspected(FromWorker, frozen=True, tag=True):
@@ -139,7 +144,13 @@ class TaskFailed(FromWorker, frozen=True, tag=True):
     metadata: dict[str, str]
 
 
+class DeviceLost(FromWorker, frozen=True, tag=True):
+    """The device is of no use to the worker any more; it ends, and this is the last that it says."""
+
+    reason: str
+
+
 Task = RunPartition | InspectModel | LoadTable | Publish
 Result = PartitionDone | ModelInspected | TableLoaded | OutputPublished
 Command = OpenJob | RunPartition | CloseJob | InspectModel | LoadTable | Publish | CancelTask
-Report = Ready | PartitionDone | ModelInspected | TableLoaded | OutputPublished | TaskFailed
+Report = Ready | PartitionDone | ModelInspected | TableLoaded | OutputPublished | TaskFailed | DeviceLost

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from scorestream_server.domain.job import Failure, Job, State
-from scorestream_server.domain.messages import OpenJob
+from scorestream_server.domain.messages import OpenJob, PartitionDone
 from scorestream_server.domain.model import Model
 from scorestream_server.domain.table import Partition, PartitionFile, Table, TableData
 from scorestream_server.scheduler import ReadyJob
@@ -112,10 +112,11 @@ class ActiveJob:
         heapq.heappush(self.pending, index)
         return self.lost[index]
 
-    def count(self, index: int, file: PartitionFile, device: str, lane: int) -> None:
-        """Count a partition as done."""
+    def count(self, index: int, file: PartitionFile, device: str, done: PartitionDone) -> list[str]:
+        """Count a partition as done; return what its worker has to tell of it that is new."""
         self.committed[index] = file
-        self.lanes.add(lane)
+        self.lanes.add(done.lane)
+        notes = [note for note in done.notes if note not in self.job.warnings]
         devices = [name for name in self.job.device.split(",") if name]
         if device and device not in devices:
             devices.append(device)
@@ -125,7 +126,9 @@ class ActiveJob:
             rows_scored=self.job.rows_scored + file.rows,
             partitions_done=self.job.partitions_done + 1,
             device=",".join(devices),
+            warnings=(*self.job.warnings, *notes),
         )
+        return notes
 
     def restore(self, committed: Mapping[int, PartitionFile], lost: Mapping[int, int]) -> None:
         """Take up the job where the store says it was."""

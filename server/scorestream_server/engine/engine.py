@@ -15,6 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from scorestream_server.domain.data_directory import DataDirectory
+from scorestream_server.domain.device import WorkerUse
 from scorestream_server.domain.errors import ErrorCode, ScorestreamError
 from scorestream_server.domain.job import Failure, Job, State
 from scorestream_server.domain.messages import CancelTask, CloseJob, PartitionDone, RunPartition
@@ -51,6 +52,20 @@ class Engine:
     def jobs(self) -> Mapping[str, ActiveJob]:
         """The jobs that are not final, by id."""
         return self._jobs
+
+    def workers(self) -> list[WorkerUse]:
+        """Return the workers that take tasks, and how busy their lanes are."""
+        held = self._held()
+        return [
+            WorkerUse(
+                worker.pid,
+                worker.device,
+                worker.lanes,
+                # What it holds beyond its lanes waits in it.
+                min(worker.lanes, len(held.get(worker.worker_id, ()))),
+            )
+            for worker in self._pool.workers()
+        ]
 
     def start(self) -> None:
         """Begin to hand out partitions."""
@@ -92,11 +107,16 @@ class Engine:
             for assignment in self._decide():
                 self._dispatch(assignment)
 
-    def _decide(self) -> list[Assignment]:
+    def _held(self) -> dict[int, list[bool]]:
+        """Return for each partition that a worker holds whether it must be alone, by worker."""
         held: dict[int, list[bool]] = {}
         for active in self._jobs.values():
             for flight in active.in_flight.values():
                 held.setdefault(flight.worker_id, []).append(flight.alone)
+        return held
+
+    def _decide(self) -> list[Assignment]:
+        held = self._held()
         loads = [
             WorkerLoad(
                 worker.worker_id,
@@ -164,7 +184,7 @@ class Engine:
     ) -> None:
         file = replace(done.file, path=str(final))
         device = next((w.device for w in self._pool.workers() if w.worker_id == worker_id), "")
-        active.count(partition.index, file, device, done.lane)
+        notes = active.count(partition.index, file, device, done)
         job, now = active.job, time.time()
         # Where nothing is to be published, the last partition and the final state are one transaction.
         last = job.partitions_done == job.partitions_total and active.ending is None
@@ -173,6 +193,8 @@ class Engine:
         def commit(connection: sa.Connection) -> bool:
             # The file first: a crash between the two leaves a file that the next attempt overwrites.
             commit_partition(replace(done.file, path=str(temporary)), final)
+            for note in notes:
+                job_store.warn(connection, job, active.session_name, note, now)
             return job_store.commit_partition(
                 connection, job, active.session_name, partition.index, file, done.lane, now, ended
             )

@@ -210,6 +210,7 @@ class Submitter:
             inputs,
             job.spec.keep,
             job.result_schema,
+            job.spec.priority,
         )
         job = dataclasses.replace(job, partitions_total=len(partitions))
         active = ActiveJob(

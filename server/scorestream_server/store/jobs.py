@@ -196,6 +196,11 @@ def commit_partition(
     return False
 
 
+def warn(connection: sa.Connection, job: Job, session_name: str, message: str, time: float) -> None:
+    """Tell whoever watches a job something that did not stop it."""
+    events.record(connection, events.of_job(EventType.WARNING, job, session_name, time, message=message))
+
+
 def retry_partition(
     connection: sa.Connection,
     job: Job,

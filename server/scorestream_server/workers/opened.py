@@ -49,6 +49,7 @@ class OpenedJobs:
             ScorestreamError: it cannot be scored; CANCELLED where it was told to stop.
         """
         job = self._jobs[task.job_id]
+        lane.priority = job.priority
         scorer = self._scorer(job)
         columns = pa.ipc.read_schema(pa.py_buffer(job.table.schema))
         where = _conditions(job.where, columns)

@@ -17,8 +17,17 @@ from typing import Protocol, TypeVar
 
 import msgspec
 
+from scorestream_server.config import DEFAULT_GPU_MEMORY
 from scorestream_server.domain.errors import ErrorCode, FieldFault, ScorestreamError
-from scorestream_server.domain.messages import CancelTask, Command, Ready, Result, Task, TaskFailed
+from scorestream_server.domain.messages import (
+    CancelTask,
+    Command,
+    DeviceLost,
+    Ready,
+    Result,
+    Task,
+    TaskFailed,
+)
 from scorestream_server.workers.channel import ServerEnd
 
 logger = logging.getLogger(__name__)
@@ -90,6 +99,7 @@ class _Worker:
     process: asyncio.subprocess.Process
     end: ServerEnd
     ready: bool = False
+    last_words: str = ""
     tasks: dict[int, asyncio.Future[Result]] = field(default_factory=dict)
 
 
@@ -121,11 +131,17 @@ async def run_anywhere(pool: WorkerPool, task: Task, answer: type[R]) -> R:
 class LocalPool:
     """Worker processes on this machine."""
 
-    def __init__(self, *, count: int, device: str, lanes: int) -> None:
-        """Prepare a pool of `count` workers; `on_change`, which may be set, is called when one comes or goes."""
-        self._count = count
-        self._device = device
+    def __init__(self, *, devices: Sequence[str], lanes: int, gpu_memory: str = DEFAULT_GPU_MEMORY) -> None:
+        """Prepare a pool; `on_change`, which may be set, is called when a worker comes or goes.
+
+        Args:
+            devices: the device of each worker by name, ``cpu`` or ``cuda:N``.
+            lanes: lanes of each worker.
+            gpu_memory: how much of its card's memory a worker may use; see `config.memory_budget`.
+        """
+        self._devices = devices
         self._lanes = lanes
+        self._gpu_memory = gpu_memory
         self.on_change: Callable[[], None] = lambda: None
         self._workers: dict[int, _Worker] = {}
         self._ids = itertools.count()
@@ -134,10 +150,11 @@ class LocalPool:
         self._stopping = asyncio.Event()
         self._changed = asyncio.Event()
         self._failed_starts = 0
+        self._why = ""
 
     def start(self) -> None:
         """Begin to start the workers; they come up by themselves."""
-        self._keepers = [asyncio.create_task(self._keep()) for _ in range(self._count)]
+        self._keepers = [asyncio.create_task(self._keep(device)) for device in self._devices]
 
     async def any_ready(self) -> WorkerInfo:
         """Return the worker with the least to do; wait for one to come up where none takes tasks.
@@ -150,8 +167,9 @@ class LocalPool:
                 raise ScorestreamError(
                     ErrorCode.UNAVAILABLE,
                     "NO_WORKER",
-                    f"No worker process comes up: {self._failed_starts} died before they were ready. The server's log "
-                    "says why; it goes on trying.",
+                    f"No worker process comes up: {self._failed_starts} died before they were ready. "
+                    + (f"The last one {self._why}. " if self._why else "The server's log says why; ")
+                    + "it goes on trying.",
                 )
             self._changed.clear()
             await self._changed.wait()
@@ -201,12 +219,12 @@ class LocalPool:
         # Not cancelled: each keeper sees its worker to its end.
         await asyncio.gather(*self._keepers)
 
-    async def _keep(self) -> None:
+    async def _keep(self, device: str) -> None:
         """Keep one worker alive: start it, serve it until it dies, start the next."""
         pause = RESTART_SECONDS
         while not self._stopping.is_set():
             try:
-                worker = await self._spawn()
+                worker = await self._spawn(device)
             except OSError:
                 logger.exception("a worker could not be started")
             else:
@@ -223,26 +241,27 @@ class LocalPool:
                 await asyncio.wait_for(self._stopping.wait(), pause)
             pause = min(2 * pause, LONGEST_RESTART_SECONDS)
 
-    async def _spawn(self) -> _Worker:
+    async def _spawn(self, device: str) -> _Worker:
         worker_id = next(self._ids)
         ours, theirs = socket.socketpair()
         try:
             with theirs:
-                process = await self._start_process(theirs.fileno())
+                process = await self._start_process(device, theirs.fileno())
             # From here on the process ends when our end of the socket is closed.
             reader, writer = await asyncio.open_connection(sock=ours, limit=1 << 24)
         except BaseException:
             ours.close()
             raise
-        info = WorkerInfo(worker_id, process.pid, self._device, self._lanes)
+        info = WorkerInfo(worker_id, process.pid, device, self._lanes)
         worker = _Worker(info, process, ServerEnd(reader, writer))
         self._workers[worker_id] = worker
         return worker
 
-    async def _start_process(self, descriptor: int) -> asyncio.subprocess.Process:
+    async def _start_process(self, device: str, descriptor: int) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "scorestream_server.workers.process"),
-            *("--socket", str(descriptor), "--device", self._device, "--lanes", str(self._lanes)),
+            *("--socket", str(descriptor), "--device", device, "--lanes", str(self._lanes)),
+            *("--gpu-memory", self._gpu_memory),
             pass_fds=(descriptor,),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
@@ -268,6 +287,8 @@ class LocalPool:
                     self._failed_starts = 0
                     self._changed.set()
                     self.on_change()
+                case DeviceLost(reason=reason):
+                    worker.last_words = self._why = f"has no device any more ({reason})"
                 case TaskFailed():
                     self._settle(worker, report.task_id, _error(report))
                 case _:
@@ -294,6 +315,7 @@ class LocalPool:
         reason = (
             f"was ended by signal {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
         )
+        reason = worker.last_words or reason
         if not self._stopping.is_set():
             logger.warning("worker %d (process %d) %s", worker.info.worker_id, worker.info.pid, reason)
         for future in worker.tasks.values():

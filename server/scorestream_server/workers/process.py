@@ -16,16 +16,19 @@ import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NoReturn
 
 import platformdirs
 import pyarrow as pa
 
+from scorestream_server.device.base import DeviceFault
 from scorestream_server.device.kernel_cache import kernel_digest
 from scorestream_server.domain.errors import ErrorCode, ScorestreamError
 from scorestream_server.domain.messages import (
     CancelTask,
     CloseJob,
     Command,
+    DeviceLost,
     InspectModel,
     LoadTable,
     ModelInspected,
@@ -44,6 +47,8 @@ from scorestream_server.workers.channel import WorkerEnd
 logger = logging.getLogger(__name__)
 
 NICENESS = 10
+LOST_DEVICE = 70
+"""What this process exits with when its device is of no use to it any more."""
 SIDE_THREADS = 2
 """For models, tables and outputs; scoring goes on beside them in the lanes."""
 
@@ -51,13 +56,13 @@ SIDE_THREADS = 2
 class Worker:
     """One device and everything that this process does with it."""
 
-    def __init__(self, end: WorkerEnd, device_name: str, lanes: int) -> None:
+    def __init__(self, end: WorkerEnd, device_name: str, lanes: int, gpu_memory: str) -> None:
         # Imported here: numba must find its cache directory set, and a command line fault need not wait.
         from scorestream_server.device.open import open_device  # noqa: PLC0415
         from scorestream_server.workers.opened import OpenedJobs  # noqa: PLC0415
 
         self._end = end
-        self._device = open_device(device_name)
+        self._device = open_device(device_name, lanes, gpu_memory)
         self._lanes = lanes
         self._jobs = OpenedJobs(self._device)
         self._partitions: queue.SimpleQueue[RunPartition] = queue.SimpleQueue()
@@ -99,7 +104,9 @@ class Worker:
             def score(task: RunPartition = task, cancelled: Callable[[], bool] = cancelled) -> Result:
                 started = time.perf_counter()
                 file = self._jobs.score(task, lane, cancelled)
-                return PartitionDone(task.task_id, file, number, time.perf_counter() - started)
+                return PartitionDone(
+                    task.task_id, file, number, time.perf_counter() - started, lane.take_notes()
+                )
 
             self._answer(task.task_id, score)
 
@@ -127,6 +134,8 @@ class Worker:
         """Do a task and send what came of it; no fault of a task ends a lane."""
         try:
             self._end.send(work())
+        except DeviceFault as lost:
+            _end_without_device(self._end, f"{self._device.name}: {lost}")
         except Exception as error:  # whatever it is, the server must hear of it
             fault = _fault(error)
             if fault.code is ErrorCode.INTERNAL:
@@ -157,6 +166,13 @@ def _fault(error: Exception) -> ScorestreamError:
             return ScorestreamError(ErrorCode.INTERNAL, "WORKER_FAULT", message)
 
 
+def _end_without_device(end: WorkerEnd, reason: str) -> NoReturn:
+    """End this process: nothing that it does with its device, if it has one, can be trusted."""
+    end.send(DeviceLost(reason))
+    logger.critical("no device any more, %s", reason)
+    os._exit(LOST_DEVICE)
+
+
 def main() -> None:
     """Run a worker on the socket that the pool handed over."""
     parser = argparse.ArgumentParser(description="A scorestream worker; started by the server.")
@@ -165,6 +181,7 @@ def main() -> None:
     )
     parser.add_argument("--device", required=True)
     parser.add_argument("--lanes", type=int, required=True)
+    parser.add_argument("--gpu-memory", required=True)
     arguments = parser.parse_args()
     faulthandler.enable()
     logging.basicConfig(level=logging.WARNING, format="worker %(process)d %(levelname)s %(message)s")
@@ -174,7 +191,10 @@ def main() -> None:
     )
     os.environ["NUMBA_CACHE_DIR"] = str(kernels / kernel_digest())
     end = WorkerEnd(socket.socket(fileno=arguments.socket))
-    Worker(end, arguments.device, arguments.lanes).serve()
+    try:
+        Worker(end, arguments.device, arguments.lanes, arguments.gpu_memory).serve()
+    except (DeviceFault, ValueError, ImportError) as error:
+        _end_without_device(end, f"{arguments.device}: {error}")
     # Lanes may be in the middle of a partition that nobody waits for any more.
     os._exit(0)
 

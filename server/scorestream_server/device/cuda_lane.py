@@ -1,0 +1,323 @@
+"""A CUDA lane: streams, pinned and device memory of its own, and the way of a chunk through them.
+
+    host      fill slot 0 | fill slot 1 | wait 0, take, fill 0 | wait 1, take, fill 1 | ...
+    stream    copy in 0, quantise, walk, finish, copy out 0, event 0 | the same for 1 | ...
+
+Nothing is allocated and nothing waits for the whole card once a lane is open; other lanes' copies and kernels
+run meanwhile.
+"""
+
+import contextlib
+import logging
+import threading
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from scorestream_server.device import forest_numpy
+from scorestream_server.device.base import Columns, PreparedForest
+from scorestream_server.device.cuda_calls import (
+    CudaCalls,
+    DeviceArray,
+    DeviceBlock,
+    HostBlock,
+    OutOfDeviceMemory,
+)
+from scorestream_server.device.cuda_forest import CudaArrays, CudaForest
+from scorestream_server.device.cuda_launch import Launch, finish_launch, rank_launch, row_launch, walk_launch
+from scorestream_server.device.cuda_memory import SLOTS, Layout, chunk_rows, layout, write_header
+from scorestream_server.device.cuda_tuning import Shape, Shapes, shapes
+from scorestream_server.device.forest_arrays import ForestArrays
+from scorestream_server.device.program import Program, Vector, evaluate
+from scorestream_server.domain.errors import ErrorCode, ScorestreamError
+
+logger = logging.getLogger(__name__)
+
+SMALLEST_ARENA = 1 << 20
+
+
+@dataclass(frozen=True, eq=False)
+class PreparedCudaForest:
+    """A forest on a card; its memory is given back when nobody refers to it any more.
+
+    Attributes:
+        forest: as it was, for rows that the kernels cannot take.
+        packed: the variant; None where NumPy has to score it.
+        arrays: ``packed.arrays`` on the card, in ``block``.
+        kernels: its kernels by name.
+        digest: of the packed arrays.
+    """
+
+    forest: ForestArrays
+    packed: CudaForest | None
+    arrays: CudaArrays | None
+    block: DeviceBlock | None
+    kernels: dict[str, Any]
+    digest: str
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Chunk:
+    """A chunk on its way: which rows of the call, and where its scores will be."""
+
+    start: int
+    rows: int
+    plan: Layout
+
+
+class _Slot:
+    """One chunk's memory, and the event behind it."""
+
+    def __init__(self, calls: CudaCalls, size: int) -> None:
+        self.host: HostBlock = calls.allocate_host(size)
+        try:
+            self.device: DeviceBlock = calls.allocate(size)
+        except BaseException:
+            self.host.free()
+            raise
+        self.done = calls.event()
+        self.chunk: _Chunk | None = None
+
+    def array(self, place: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> DeviceArray:
+        return DeviceArray(self.device.address + place, shape, dtype)
+
+    def free(self) -> None:
+        self.device.free()
+        self.host.free()
+
+
+class CudaLane:
+    """One lane of a card; used by one thread at a time.
+
+    Args:
+        calls: the card.
+        arena: bytes of device memory, and of pinned memory, that it may take.
+        best_shapes: what was measured before.
+    """
+
+    def __init__(self, calls: CudaCalls, arena: int, best_shapes: Shapes) -> None:
+        self._calls = calls
+        self._shapes = best_shapes
+        self._using = threading.Lock()
+        self._notes: list[str] = []
+        self._slots: list[_Slot] = []
+        self._streams: dict[int, Any] = {}
+        self._clock = (calls.event(timing=True), calls.event(timing=True))
+        self.priority = 0
+        self._arena = arena
+        while True:
+            try:
+                self._allocate()
+            except OutOfDeviceMemory:
+                if not self._smaller():
+                    raise
+            else:
+                break
+
+    @property
+    def arena(self) -> int:
+        """Bytes of device memory that it has now."""
+        return self._arena
+
+    def score_forest(self, forest: PreparedForest, columns: Columns) -> NDArray[np.floating[Any]]:
+        """Return the post-processed scores of all rows, shape ``(rows, outputs)``; see `Lane.score_forest`.
+
+        Raises:
+            ScorestreamError: RESOURCE_EXHAUSTED, where the card has no room for the smallest chunk.
+            DeviceFault: the card is of no use to this process any more.
+        """
+        if not isinstance(forest, PreparedCudaForest):
+            raise TypeError("this forest was prepared for another device")
+        if len(columns) != forest.forest.num_features or len({len(column) for column in columns}) > 1:
+            raise ValueError("a forest takes one column a feature, all of one length")
+        if any(column.dtype not in (np.float32, np.float64) for column in columns):
+            raise ValueError("a column must be float32 or float64")
+        if forest.packed is None or not columns:
+            return forest_numpy.score(forest.forest, columns)
+        with self._using:
+            while True:
+                try:
+                    return self._score(forest, forest.packed, columns)
+                except OutOfDeviceMemory as error:
+                    self._drain()
+                    if not self._shrink():
+                        raise no_room(self._calls, str(error)) from error
+
+    def evaluate(self, program: Program, columns: Sequence[Vector]) -> list[Vector]:
+        """Return the outputs of a score-code program."""
+        return evaluate(np, program, columns)
+
+    def take_notes(self) -> list[str]:
+        """Return what a person should know of the calls since this was last asked for."""
+        notes, self._notes = self._notes, []
+        return notes
+
+    def give_way(self) -> bool:
+        """Halve this lane's memory for the good of others, between two calls; False where it is small already."""
+        with self._using:
+            return self._shrink()
+
+    # -- the way of a chunk -----------------------------------------------------------------------------
+
+    def _score(
+        self, prepared: PreparedCudaForest, forest: CudaForest, columns: Columns
+    ) -> NDArray[np.floating[Any]]:
+        if not self._slots:
+            self._allocate()
+        rows = len(columns[0])
+        widths = [column.dtype.itemsize for column in columns]
+        sizes = (forest.columns * forest.cell.itemsize, forest.outputs * forest.leaf.itemsize)
+        step = chunk_rows(self._slots[0].device.size, rows, widths, *sizes)
+        if rows and not step:
+            raise OutOfDeviceMemory(
+                f"a lane of {self._arena:,} bytes is too small for {len(columns)} columns"
+            )
+        out = np.empty((forest.outputs, rows), forest.leaf)
+        stream = self._stream()
+        with self._drained_in_the_end():
+            for number, start in enumerate(range(0, rows, max(step, 1))):
+                slot = self._slots[number % SLOTS]
+                self._collect(slot, out)
+                plan = layout(min(step, rows - start), widths, *sizes)
+                slot.chunk = _Chunk(start, min(step, rows - start), plan)
+                self._fill(slot, columns, widths)
+                self._send(stream, slot, prepared, forest)
+            for slot in sorted(self._slots, key=lambda slot: slot.chunk.start if slot.chunk else 0):
+                self._collect(slot, out)
+        return out.T
+
+    def _fill(self, slot: _Slot, columns: Columns, widths: Sequence[int]) -> None:
+        """Write a chunk's rows to pinned memory; the slot's last chunk has been collected."""
+        chunk = slot.chunk
+        assert chunk is not None  # noqa: S101  # set by the caller, one line before
+        host = slot.host.bytes
+        write_header(host, slot.device.address, chunk.plan, widths)
+        for column, place in zip(columns, chunk.plan.columns, strict=True):
+            target = host[place : place + chunk.rows * column.dtype.itemsize].view(column.dtype)
+            np.copyto(target, column[chunk.start : chunk.start + chunk.rows])
+
+    def _send(self, stream: Any, slot: _Slot, prepared: PreparedCudaForest, forest: CudaForest) -> None:
+        """Put a chunk's whole way on the stream."""
+        chunk, arrays, calls = slot.chunk, prepared.arrays, self._calls
+        assert chunk is not None  # noqa: S101  # as above
+        assert arrays is not None  # noqa: S101  # a packed forest has them
+        plan, features = chunk.plan, len(chunk.plan.columns)
+        addresses = slot.array(0, (features,), np.dtype(np.uint64))
+        wide = slot.array(plan.wide, (features,), np.dtype(np.uint8))
+        cells = slot.array(plan.cells, (forest.columns, plan.stride), forest.cell)
+        sums = slot.array(plan.sums, (forest.outputs, plan.stride), forest.leaf)
+        calls.copy_in(stream, slot.device.address, slot.host.bytes[: plan.input_bytes])
+        if forest.used_features:
+            self._launch(stream, prepared, rank_launch(forest, arrays, addresses, wide, chunk.rows, cells))
+        self._launch(stream, prepared, self._walk(stream, prepared, forest, cells, sums, chunk.rows))
+        self._launch(stream, prepared, finish_launch(forest, arrays, sums, chunk.rows))
+        calls.copy_out(stream, slot.host.bytes[: sums.nbytes], sums.address)
+        calls.record(slot.done, stream)
+
+    def _collect(self, slot: _Slot, out: NDArray[np.floating[Any]]) -> None:
+        """Wait for a slot's chunk, if it has one, and take its scores."""
+        chunk, slot.chunk = slot.chunk, None
+        if chunk is None:
+            return
+        self._calls.wait(slot.done)
+        size = len(out) * chunk.plan.stride * out.dtype.itemsize
+        scores = slot.host.bytes[:size].view(out.dtype).reshape(len(out), chunk.plan.stride)
+        out[:, chunk.start : chunk.start + chunk.rows] = scores[:, : chunk.rows]
+
+    def _walk(
+        self,
+        stream: Any,
+        prepared: PreparedCudaForest,
+        forest: CudaForest,
+        cells: DeviceArray,
+        sums: DeviceArray,
+        rows: int,
+    ) -> Launch:
+        """Return the sum of leaves in the best shape, measured on this chunk where it is not known."""
+        arrays = prepared.arrays
+        assert arrays is not None  # noqa: S101  # a packed forest has them
+
+        def launch(shape: Shape) -> Launch:
+            if shape.kernel == "row":
+                return row_launch(forest, arrays, cells, sums, rows, block=shape.block)
+            staged = shape.kernel == "staged"
+            return walk_launch(forest, arrays, cells, sums, block=shape.block, staged=staged)
+
+        def measure(shape: Shape) -> float:
+            # The first run loads the kernel's code; the second is what counts.
+            for event in (None, *self._clock):
+                if event is not None:
+                    self._calls.record(event, stream)
+                if event is not self._clock[1]:
+                    self._launch(stream, prepared, launch(shape))
+            self._calls.wait(self._clock[1])
+            return self._calls.milliseconds(*self._clock)
+
+        fitting = shapes(forest, rows, self._calls.shared_bytes)
+        return launch(self._shapes.best(prepared.digest, self._calls.card, rows, fitting, measure))
+
+    def _launch(self, stream: Any, prepared: PreparedCudaForest, launch: Launch) -> None:
+        self._calls.launch(stream, prepared.kernels[launch.kernel], launch)
+
+    def _stream(self) -> Any:
+        if self.priority not in self._streams:
+            self._streams[self.priority] = self._calls.stream(self.priority)
+        return self._streams[self.priority]
+
+    # -- memory -----------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _drained_in_the_end(self) -> Iterator[None]:
+        """Leave nothing on its way, however the block ends: the next call uses the same memory."""
+        try:
+            yield
+        finally:
+            self._drain()
+
+    def _drain(self) -> None:
+        for slot in self._slots:
+            chunk, slot.chunk = slot.chunk, None
+            if chunk is not None:
+                self._calls.record(slot.done, self._stream())
+                self._calls.wait(slot.done)
+
+    def _allocate(self) -> None:
+        for _ in range(SLOTS):
+            self._slots.append(_Slot(self._calls, self._arena // SLOTS))
+
+    def _smaller(self) -> bool:
+        """Let go of the memory and plan for half of it; False where that is too little."""
+        for slot in self._slots:
+            slot.free()
+        self._slots.clear()
+        if self._arena // 2 < SMALLEST_ARENA:
+            return False
+        self._arena //= 2
+        return True
+
+    def _shrink(self) -> bool:
+        if self._arena // 2 < SMALLEST_ARENA:
+            return False
+        while self._smaller():
+            with contextlib.suppress(OutOfDeviceMemory):
+                self._allocate()
+                note = f"{self._calls.name} ran out of memory: a lane went on with {self._arena >> 10:,} KiB"
+                logger.warning(note)
+                self._notes.append(note)
+                return True
+        return False
+
+
+def no_room(calls: CudaCalls, what: str) -> ScorestreamError:
+    """Return the error of a job that a card has no room for."""
+    free, total = calls.memory()
+    return ScorestreamError(
+        ErrorCode.RESOURCE_EXHAUSTED,
+        "DEVICE_OUT_OF_MEMORY",
+        f"{calls.name} has no room: {what}. {free >> 20:,} of its {total >> 20:,} MiB are free; other programs may "
+        "hold the rest. Free some, give the server more (--gpu-memory), or score with --device cpu.",
+        metadata={"device": calls.name, "free_bytes": str(free), "total_bytes": str(total)},
+    )

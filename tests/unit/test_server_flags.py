@@ -1,0 +1,82 @@
+"""What the server's command line makes of `--device` and `--workers`."""
+
+import logging
+import os
+
+import pytest
+
+from fake_nvml import FakeCard, FakeNvml
+from scorestream_server.__main__ import parse
+from scorestream_server.config import available_cores, lanes_of_worker
+from scorestream_server.device import nvml
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> FakeNvml:
+    """A machine with two cards."""
+    made = FakeNvml([FakeCard("GPU-a"), FakeCard("GPU-b")])
+    monkeypatch.setattr(nvml, "pynvml", made)
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1,0")
+    return made
+
+
+def install_cupy(monkeypatch: pytest.MonkeyPatch, there: bool) -> None:
+    """Have Python say that CuPy is installed, or that it is not; nothing imports it."""
+    monkeypatch.setattr(
+        "importlib.util.find_spec", lambda name: object() if there and name == "cupy" else None
+    )
+
+
+@pytest.mark.parametrize(
+    ("flags", "devices"),
+    [
+        ([], ("cuda:0", "cuda:1")),
+        (["--workers", "3"], ("cuda:0", "cuda:1")),
+        (["--device", "cuda"], ("cuda:0", "cuda:1")),
+        (["--device", "cuda:1"], ("cuda:1",)),
+        (["--device", "cpu"], ("cpu",)),
+        (["--device", "cpu", "--workers", "3"], ("cpu",) * 3),
+    ],
+)
+def test_each_worker_gets_a_device(
+    fake: FakeNvml, monkeypatch: pytest.MonkeyPatch, flags: list[str], devices: tuple[str, ...]
+) -> None:
+    """One worker a card; as many as asked for on the CPU, which share the cores."""
+    install_cupy(monkeypatch, there=True)
+    config = parse(flags)
+    assert config.devices == devices
+    assert config.lanes == lanes_of_worker(devices[0], available_cores(), len(devices))
+    assert fake.open == 0
+    # Workers inherit this: whatever order CUDA prefers, its numbers are ours.
+    assert os.environ["CUDA_VISIBLE_DEVICES"] == ("1,0" if "cpu" in devices else "GPU-b,GPU-a")
+
+
+def test_auto_without_cupy_is_the_cpu_and_says_so(
+    fake: FakeNvml, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Cards that one package would make usable are not passed over in silence."""
+    install_cupy(monkeypatch, there=False)
+    with caplog.at_level(logging.WARNING):
+        assert parse([]).devices == ("cpu",)
+    (record,) = caplog.records
+    assert "pip install 'scorestream[cuda13]'" in record.message
+    assert fake.open == 0
+
+
+def test_a_device_that_cannot_be_had_is_wrong_usage(
+    fake: FakeNvml, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The last line of what is said is the reason; a private server's client shows that line alone."""
+    fake.cards = []
+    install_cupy(monkeypatch, there=True)
+    with pytest.raises(SystemExit) as end:
+        parse(["--device", "cuda"])
+    assert end.value.code == 2
+    assert (
+        capsys.readouterr()
+        .err.splitlines()[-1]
+        .endswith(
+            "error: --device cuda cannot be used: the NVIDIA driver is there, but it sees no card. "
+            "--device cpu needs no card."
+        )
+    )
