@@ -195,7 +195,7 @@ def test_a_lane_begins_smaller_where_the_card_is_full(built: Path, tmp_path: Pat
     assert lane.arena == 4 * MIB
     prepared = device.prepare_forest(FOREST)
     assert lane.score_forest(prepared, nasty_rows(FOREST, 10, 0)).shape == (10, 3)
-    with pytest.raises(OutOfDeviceMemory):
+    with pytest.raises(DeviceFault, match="no memory to begin with"):
         CudaDevice(Card(SMALLEST_ARENA // 4, built), 16 * MIB, 1, tmp_path).open_lane()
 
 
