@@ -64,8 +64,9 @@ def missing() -> list[str]:
 
 def environment() -> dict[str, str]:
     """Return the environment of what is started here: this tree's code, whatever is installed."""
-    paths = [str(ROOT / "client"), str(ROOT / "server"), os.environ.get("PYTHONPATH", "")]
-    return {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+    given = filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))
+    paths = [ROOT / "client", ROOT / "server", *(Path(path).resolve() for path in given)]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, paths))}
 
 
 def run_tests(output: Path) -> tuple[str, bool]:
