@@ -128,19 +128,23 @@ class CudaDevice:
         sizes = [aligned(max(array.nbytes, 1)) for array in packed_arrays]
         starts = list(itertools.accumulate(sizes, initial=0))
         block = self._room(starts[-1])
-        staging = self._calls.allocate_host(starts[-1])
         try:
-            arrays: list[Any] = []
-            for start, array in zip(starts, packed_arrays, strict=False):
-                place = staging.bytes[start : start + array.nbytes]
-                place[:] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-                arrays.append(DeviceArray(block.address + start, array.shape, array.dtype))
-            stream, done = self._calls.stream(0), self._calls.event()
-            self._calls.copy_in(stream, block.address, staging.bytes[: starts[-1]])
-            self._calls.record(done, stream)
-            self._calls.wait(done)
-        finally:
-            staging.free()
+            staging = self._calls.allocate_host(starts[-1])
+            try:
+                arrays: list[Any] = []
+                for start, array in zip(starts, packed_arrays, strict=False):
+                    place = staging.bytes[start : start + array.nbytes]
+                    place[:] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+                    arrays.append(DeviceArray(block.address + start, array.shape, array.dtype))
+                stream, done = self._calls.stream(0), self._calls.event()
+                self._calls.copy_in(stream, block.address, staging.bytes[: starts[-1]])
+                self._calls.record(done, stream)
+                self._calls.wait(done)
+            finally:
+                staging.free()
+        except OutOfDeviceMemory as error:  # of pinned memory, or for the stream itself
+            block.free()
+            raise no_room(self._calls, f"a model of {starts[-1]:,} bytes could not be copied") from error
         return block, CudaArrays(*arrays)
 
     def _room(self, size: int) -> DeviceBlock:
