@@ -270,6 +270,23 @@ def test_a_model_that_no_memory_suffices_for_is_refused(card: Card, tmp_path: Pa
     assert_scores(lane, device, FOREST, 100)
 
 
+def test_a_model_that_cannot_be_copied_takes_no_memory(
+    card: Card, device: CudaDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where pinned memory is what is missing, the error says so and the card's memory is given back."""
+    opened(device)
+    free = card.memory()[0]
+
+    def full(*_: Any) -> None:
+        raise OutOfDeviceMemory("pinned memory")
+
+    monkeypatch.setattr(card, "allocate_host", full)
+    with pytest.raises(ScorestreamError, match="could not be copied") as caught:
+        device.prepare_forest(FOREST)
+    assert caught.value.code is ErrorCode.RESOURCE_EXHAUSTED
+    assert card.memory()[0] == free
+
+
 def test_memory_of_forgotten_models_comes_back(card: Card, tmp_path: Path) -> None:
     """Models are let go of with the last job that uses them, without anybody saying so."""
     device = CudaDevice(card, 8 * MIB, 1, tmp_path)
