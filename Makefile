@@ -2,8 +2,10 @@
 PY ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+# `make gpu-check` installs nothing: it takes the virtual environment if there is one, else what Python has.
+PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PY))
 
-.PHONY: demo test lint types layers generated check format clean
+.PHONY: demo test gpu-check lint types layers generated check format clean
 .DEFAULT_GOAL := test
 
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -18,6 +20,9 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest
+
+gpu-check:
+	$(PYTHON) tools/gpu_check.py $(if $(OUTPUT),--output '$(OUTPUT)')
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check
@@ -39,4 +44,4 @@ format: $(VENV)/.installed
 	$(BIN)/ruff format
 
 clean:
-	rm -rf $(VENV) demo-output .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) demo-output gpu-check .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

@@ -105,14 +105,15 @@ def show(title: str, columns: Sequence[str], rows: Sequence[Sequence[object]]) -
     CONSOLE.print(table)
 
 
-def save(path: Path | None, results: Sequence[dict[str, object]]) -> None:
-    """Write results with the machine's processor and the date, where a path is given."""
+def save(path: Path | None, results: Sequence[dict[str, object]], **more: str) -> None:
+    """Write results with the machine's processor, the date and whatever more there is, where a path is given."""
     if path is not None:
         about = {
             "date": datetime.now(tz=UTC).date().isoformat(),
             "processor": _processor(),
             "cores": len(os.sched_getaffinity(0)),
             "python": platform.python_version(),
+            **more,
         }
         path.write_text(json.dumps({"machine": about, "results": list(results)}, indent=1) + "\n")
 

@@ -1,8 +1,12 @@
-"""What every kind of test shares: the account of the CUDA kernels, printed at the end."""
+"""What every kind of test shares: machines with cards, and the account of the CUDA kernels, printed at the end."""
+
+from collections.abc import Callable
 
 import pytest
 
+from cuda_host.harness import compiler
 from cuda_host.log import KernelLog
+from cuda_machine import CudaMachine, usual_kernels
 
 _LOG = pytest.StashKey[KernelLog]()
 
@@ -15,6 +19,16 @@ def pytest_configure(config: pytest.Config) -> None:
 def kernel_log(pytestconfig: pytest.Config) -> KernelLog:
     """Return where tests write down which CUDA kernels they compiled and ran."""
     return pytestconfig.stash[_LOG]
+
+
+@pytest.fixture(scope="session")
+def cuda_machine(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], CudaMachine]:
+    """Return what makes machines with two cards; they share the kernels that were built for the host."""
+    if compiler() is None:
+        pytest.skip("needs a C++ compiler (g++ or clang++)")
+    kernels = tmp_path_factory.mktemp("kernels")
+    usual_kernels(kernels)
+    return lambda: CudaMachine(tmp_path_factory.mktemp("machine"), kernels)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -2,9 +2,10 @@
 
 import contextlib
 import json
+import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import psutil
@@ -13,10 +14,15 @@ import scorestream
 
 
 @contextlib.contextmanager
-def served(data_dir: Path, *flags: str) -> Iterator[tuple[scorestream.Client, psutil.Process]]:
-    """Run a server with these flags, as an operator would, and connect to it."""
+def served(
+    data_dir: Path, *flags: str, environment: Mapping[str, str] | None = None
+) -> Iterator[tuple[scorestream.Client, psutil.Process]]:
+    """Run a server with these flags, and these variables beside ours, as an operator would; connect to it."""
     command = [sys.executable, "-m", "scorestream_server", "--port", "0", "--data-dir", str(data_dir), *flags]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True) as process:
+    variables = {**os.environ, **(environment or {})}
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, env=variables
+    ) as process:
         try:
             assert process.stdout is not None
             address = json.loads(process.stdout.readline())["address"]

@@ -294,8 +294,11 @@ def duration(seconds: float, what: str) -> Duration:
 
 
 def is_unavailable(error: grpc.RpcError) -> bool:
-    """Whether a call failed because no server answered, so that it may be tried again."""
-    return bool(error.code() == grpc.StatusCode.UNAVAILABLE)
+    """Whether a call failed because no server answered, so that it may be tried again.
+
+    A server that says by itself that it is of no use now gives a reason, and has waited already.
+    """
+    return bool(error.code() == grpc.StatusCode.UNAVAILABLE) and not _details(error)[0]
 
 
 def error_from_rpc(error: grpc.RpcError, address: str) -> ScorestreamError:

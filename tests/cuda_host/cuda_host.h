@@ -2,9 +2,9 @@
 // __syncthreads only, in a fixed order, so a run is repeatable; a kernel that is right in one order and wrong in
 // another has a race.
 //
-// What kernels may use: threadIdx, blockIdx, blockDim, gridDim, __syncthreads, __ldg, min and max, the functions of
-// <math.h>, the bit casts below, and dynamic shared memory, which they must call `dynamic_shared`. The harness refuses
-// other shared memory. There are no warp functions and no atomics.
+// What kernels may use: threadIdx, blockIdx, blockDim, gridDim, __syncthreads, __threadfence_block, __ldg, min and max,
+// the functions of <math.h>, the bit casts below, and dynamic shared memory, which they must call `dynamic_shared`. The
+// harness refuses other shared memory. There are no warp functions and no atomics.
 #pragma once
 
 #include <math.h>
@@ -23,12 +23,17 @@
 #define __host__
 #define __shared__
 #define __forceinline__ inline
+#define __noinline__ inline
 #define __restrict__ __restrict
 #define __launch_bounds__(...)
 #define __align__(n) __attribute__((aligned(n)))
 
 struct uint3 {
     unsigned x, y, z;
+};
+
+struct __align__(16) ulonglong2 {
+    unsigned long long x, y;
 };
 
 namespace cuda_host {
@@ -59,6 +64,8 @@ inline void __syncthreads()
     using namespace cuda_host;
     swapcontext(&fibers[running].context, &scheduler);
 }
+
+inline void __threadfence_block() {}
 
 template <class T>
 inline T __ldg(const T* at)

@@ -1,7 +1,7 @@
-"""Scores forests on the host by the launches that a device would get."""
+"""Scores forests by the launches that a lane makes, on the host or on whatever else runs them."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -41,26 +41,34 @@ class Poisoned:
         assert all((part == _POISON).all() for part in self._around)
 
 
-@dataclass(frozen=True)
-class HostForests:
-    """Builds programs when they are first needed, and writes down which kernels ran."""
+class KernelForests(ABC):
+    """The three kernels, one at a time, on NumPy arrays; where they run is the subclass's affair.
 
-    folder: Path
-    log: KernelLog
+    Attributes:
+        shared_bytes: dynamic shared memory that a block may have.
+    """
 
-    def run(self, program: Program, launch: Launch, *, backwards: bool = False) -> None:
-        self.module(program).launch(
-            launch.kernel,
-            launch.grid,
-            launch.block,
-            launch.shared_bytes,
-            launch.arguments,
-            backwards=backwards,
-        )
-        self.log.on_host.add((program.name, launch.kernel))
+    shared_bytes: int
 
-    def module(self, program: Program) -> HostModule:
-        return build(program.source(), self.folder)
+    @abstractmethod
+    def run(
+        self,
+        program: Program,
+        launch: Launch,
+        result: NDArray[Any],
+        columns: Sequence[Floats] = (),
+        *,
+        backwards: bool = False,
+    ) -> None:
+        """Run a launch whose array arguments lie on the host.
+
+        Args:
+            program: where its kernel is from.
+            launch: what to run.
+            result: the argument that the kernel writes; it may change no other.
+            columns: the rows, where the first argument is a table of their addresses.
+            backwards: see `HostModule.launch`; for the host alone.
+        """
 
     def cells(self, forest: CudaForest, columns: Sequence[Floats]) -> NDArray[Any]:
         """Quantise all rows."""
@@ -70,7 +78,7 @@ class HostForests:
             addresses = np.array([column.ctypes.data for column in columns], np.uint64)
             wide = np.array([column.dtype == np.float64 for column in columns], np.uint8)
             launch = rank_launch(forest, forest.arrays, addresses, wide, rows, cells.array, block=32)
-            self.run(forest.programs()[0], launch)
+            self.run(forest.programs()[0], launch, cells.array, columns)
         cells.check()
         return cells.array
 
@@ -92,7 +100,7 @@ class HostForests:
             staged = kernel == "walk_staged"
             launch = walk_launch(forest, forest.arrays, cells, sums.array, block=block, staged=staged)
         assert launch.kernel == kernel
-        self.run(forest.programs()[1], launch, backwards=backwards)
+        self.run(forest.programs()[1], launch, sums.array, backwards=backwards)
         sums.check()
         return sums.array[:, :rows]
 
@@ -102,7 +110,40 @@ class HostForests:
         memory = Poisoned((forest.outputs, stride_of(rows)), forest.leaf)
         memory.array[:, :rows] = sums.T
         padding = memory.array[:, rows:].tobytes()
-        self.run(forest.programs()[2], finish_launch(forest, forest.arrays, memory.array, rows, block=32))
+        launch = finish_launch(forest, forest.arrays, memory.array, rows, block=32)
+        self.run(forest.programs()[2], launch, memory.array)
         memory.check()
         assert memory.array[:, rows:].tobytes() == padding
         return memory.array[:, :rows].T
+
+
+class HostForests(KernelForests):
+    """Builds programs for the host when they are first needed, and writes down which kernels ran."""
+
+    shared_bytes = 227 * 1024
+
+    def __init__(self, folder: Path, log: KernelLog) -> None:
+        self._folder = folder
+        self._log = log
+
+    def run(
+        self,
+        program: Program,
+        launch: Launch,
+        result: NDArray[Any],  # noqa: ARG002  # the host writes it in place
+        columns: Sequence[Floats] = (),  # noqa: ARG002  # their addresses are the host's already
+        *,
+        backwards: bool = False,
+    ) -> None:
+        self.module(program).launch(
+            launch.kernel,
+            launch.grid,
+            launch.block,
+            launch.shared_bytes,
+            launch.arguments,
+            backwards=backwards,
+        )
+        self._log.on_host.add((program.name, launch.kernel))
+
+    def module(self, program: Program) -> HostModule:
+        return build(program.source(), self._folder)

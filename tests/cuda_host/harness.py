@@ -6,12 +6,13 @@ what a kernel may use.
 
 import ctypes
 import hashlib
+import os
 import re
 import shutil
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -43,6 +44,17 @@ class KernelError(Exception):
 def compiler() -> str | None:
     """Return the host's C++ compiler; None where there is none."""
     return next(filter(None, map(shutil.which, ("g++", "c++", "clang++"))), None)
+
+
+class Parameter(NamedTuple):
+    """A parameter of a kernel: NumPy's letter and bytes of a value (V and 0: a struct), and whether it points to it."""
+
+    pointer: bool
+    kind: str
+    size: int
+
+    def __str__(self) -> str:
+        return f"{'array of ' if self.pointer else ''}{self.kind}{self.size}"
 
 
 class HostModule:
@@ -99,22 +111,25 @@ class HostModule:
         if code:
             raise KernelError(f"{kernel}: {_OUTCOMES[code]}")
 
-    def _check(self, kernel: str, arguments: Sequence[Any]) -> None:
+    def parameters(self, kernel: str) -> list[Parameter]:
+        """Return what a kernel takes."""
         codes = (ctypes.c_int * _MOST_ARGUMENTS)()
         count = self._library[f"cuda_host_types_{kernel}"](codes)
-        if count != len(arguments):
-            raise TypeError(f"{kernel} takes {count} arguments, not {len(arguments)}")
-        for place, (code, argument) in enumerate(zip(codes, arguments, strict=False)):
-            pointer, kind, size = code >> 16, chr(code >> 8 & 0xFF), code & 0xFF
+        return [Parameter(bool(code >> 16), chr(code >> 8 & 0xFF), code & 0xFF) for code in codes[:count]]
+
+    def _check(self, kernel: str, arguments: Sequence[Any]) -> None:
+        parameters = self.parameters(kernel)
+        if len(parameters) != len(arguments):
+            raise TypeError(f"{kernel} takes {len(parameters)} arguments, not {len(arguments)}")
+        for place, (wanted, argument) in enumerate(zip(parameters, arguments, strict=True)):
             given = argument.dtype
             # A pointer to a struct takes any bytes.
-            fits = kind == "V" or (given.kind, given.itemsize) == (kind, size)
-            if bool(pointer) != isinstance(argument, np.ndarray) or not fits:
-                wanted = f"{'array of ' if pointer else ''}{kind}{size}"
+            fits = wanted.kind == "V" or (given.kind, given.itemsize) == (wanted.kind, wanted.size)
+            if wanted.pointer != isinstance(argument, np.ndarray) or not fits:
                 raise TypeError(
                     f"argument {place} of {kernel} is {type(argument).__name__} {given}, not {wanted}"
                 )
-            if pointer and not argument.flags.c_contiguous:
+            if wanted.pointer and not argument.flags.c_contiguous:
                 raise TypeError(f"argument {place} of {kernel} is not contiguous")
 
 
@@ -141,10 +156,12 @@ def build(source: str, folder: Path) -> HostModule:
     digest = hashlib.sha256(text.encode() + _HEADER.read_bytes()).hexdigest()[:20]
     library = folder / f"{digest}.so"
     if not library.exists():
-        written = library.with_suffix(".cpp")
+        # Several processes may build the same: each finds no file, or a whole one.
+        written = library.with_suffix(f".{os.getpid()}.cpp")
+        unnamed = written.with_suffix(".tmp")
         written.write_text(text)
         done = subprocess.run(
-            [command, *_OPTIONS, f"-I{_HEADER.parent}", "-o", str(library), str(written)],
+            [command, *_OPTIONS, f"-I{_HEADER.parent}", "-o", str(unnamed), str(written)],
             capture_output=True,
             text=True,
             check=False,
@@ -152,6 +169,7 @@ def build(source: str, folder: Path) -> HostModule:
         )
         if done.returncode:
             raise RuntimeError(f"the host's compiler refuses the kernels:\n{done.stderr}")
+        unnamed.replace(library)
     return HostModule(library, kernels)
 
 

@@ -14,11 +14,11 @@ from cuda_host.forests import HostForests, Poisoned
 from cuda_host.harness import compiler
 from cuda_host.log import KernelLog
 from parity.forest_models import CASES
+from parity.kernel_proof import EXTREME_SHAPES, KERNELS, VARIANTS, assert_bits, assert_close, odd_sums
 from parity.random_forests import nasty_rows, perfect_tree, random_forest
 from scorestream_server.device import forest_numpy
 from scorestream_server.device.cuda_compile import RANK_ROWS, rank_program
 from scorestream_server.device.cuda_forest import CudaForest, pack_cuda, pack_variant, rank_arrays
-from scorestream_server.device.cuda_launch import largest_staged_block
 from scorestream_server.device.forest_arrays import Floats, ForestArrays, PostProcessor
 from scorestream_server.device.forest_ranks import quantise
 from scorestream_server.device.plane_pack import pack_planes
@@ -36,40 +36,10 @@ from scorestream_server.scoring.forest import load_forest
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="needs a C++ compiler (g++ or clang++)")
 
-VARIANTS: list[tuple[type[Any], type[Any]]] = [
-    (np.uint8, np.uint32),
-    (np.uint8, np.uint64),
-    (np.uint16, np.uint64),
-]
-KERNELS = ("walk_staged", "walk_global", "walk_row")
-SHARED_BYTES = 227 * 1024
-
 
 @pytest.fixture(scope="module")
 def host(tmp_path_factory: pytest.TempPathFactory, kernel_log: KernelLog) -> HostForests:
     return HostForests(tmp_path_factory.mktemp("cuda_host"), kernel_log)
-
-
-def assert_bits(host: HostForests, forest: ForestArrays, columns: list[Floats], *, block: int = 32) -> int:
-    """Compare every variant that fits and every kernel with the reference; return how many variants fit."""
-    rows = len(columns[0])
-    expected = forest_numpy.margins(forest, columns).T
-    fitting = [packed for cell, node in VARIANTS if (packed := pack_variant(forest, cell, node))]
-    for packed in fitting:
-        cells = host.cells(packed, columns)
-        for kernel in KERNELS:
-            size = block
-            if kernel == "walk_staged":
-                size = largest_staged_block(packed, SHARED_BYTES, block)
-                if not size:
-                    continue
-            sums = host.sums(packed, cells, rows, kernel, block=size)
-            assert sums.tobytes() == np.ascontiguousarray(expected).tobytes(), (
-                kernel,
-                packed.cell,
-                packed.node,
-            )
-    return len(fitting)
 
 
 @settings(
@@ -115,21 +85,10 @@ def test_every_kernel_gives_the_references_bits_for_any_forest_and_value(
 
 @pytest.mark.parametrize("float32", [True, False])
 @pytest.mark.parametrize("width", [1, 3])
-@pytest.mark.parametrize(
-    ("shape", "variants"),
-    [
-        ({"most_splits": 1}, 3),
-        ({"most_splits": 2, "trees": 1}, 3),
-        ({"most_splits": 3, "trees": 4000}, 2),
-        ({"most_splits": 45, "chains": True}, 3),
-        ({"most_splits": 200, "features": 1000, "trees": 20}, 2),
-    ],
-    ids=["one leaf", "stump", "4,000 trees", "depth 30 and more", "1,000 features"],
-)
+@pytest.mark.parametrize(("shape", "variants"), EXTREME_SHAPES)
 def test_extreme_shapes_are_exact(
     host: HostForests, shape: dict[str, Any], variants: int, width: int, *, float32: bool
 ) -> None:
-    """Two of these have more than the 256 columns that short nodes tell apart."""
     forest = random_forest(11, strict=float32, float32=float32, width=width, **shape)
     if shape.get("chains"):
         assert forest.tree_depths().max() > 30
@@ -305,12 +264,6 @@ def test_models_of_every_library_are_exact(host: HostForests, name: str, tmp_pat
     assert_close(host.finish(packed, sums.T), forest_numpy.score(forest, columns))
 
 
-def assert_close(scores: Floats, expected: Floats) -> None:
-    assert scores.dtype == expected.dtype
-    tolerance = 1e-6 if expected.dtype == np.float32 else 1e-12
-    np.testing.assert_allclose(scores, expected, rtol=tolerance, atol=0)
-
-
 @pytest.mark.parametrize("float32", [True, False])
 @pytest.mark.parametrize("average", [True, False])
 @pytest.mark.parametrize("kind", PostProcessor)
@@ -328,27 +281,7 @@ def test_every_post_processor_is_the_references(
         sigmoid_alpha=0.7,
         ratio_c=3.3,
     )
-    sums = rng.standard_normal((131, 6)) * 10
-    odd = [
-        np.nan,
-        np.inf,
-        -np.inf,
-        0.0,
-        -0.0,
-        1e-40,
-        5e-324,
-        -1e-310,
-        88.9,
-        -104.0,
-        710.0,
-        -746.0,
-        1e30,
-        -1e30,
-    ]
-    sums = np.where(rng.random(sums.shape) < 0.4, rng.choice(odd, sums.shape), sums)
-    sums[:14, 0] = odd
-    with np.errstate(over="ignore", under="ignore"):
-        sums = sums.astype(forest.leaves.dtype)
+    sums = odd_sums(131, 6, forest.leaves.dtype)
     finished = host.finish(packed_forest(forest), sums)
     assert_close(finished, forest_numpy.post_process(forest, sums.copy()))
 

@@ -24,6 +24,90 @@ SCHEMA = pa.schema(
 )
 NAN = float("nan")
 INF = float("inf")
+EDGES = [
+    ("a / 0", 1.0, None),
+    ("a / 0", NAN, None),
+    ("MOD(a, 0)", 5, None),
+    ("MOD(a, 3)", -7, -1.0),
+    ("MOD(a, 2.5)", -7.0, -2.0),
+    ("LN(a)", 0.0, None),
+    ("LN(a)", -1.0, None),
+    ("LN(a)", INF, INF),
+    ("LOG(a)", 1.0, 0.0),
+    ("LOG(2, a)", 8.0, 3.0),
+    ("LOG(3, a)", 9.0, 2.0),
+    ("LOG10(a)", 1000.0, 3.0),
+    ("LOG2(a)", 0.0, None),
+    ("LOG(1, a)", 8.0, None),
+    ("SQRT(a)", -1.0, None),
+    ("SQRT(a)", NAN, NAN),
+    ("POWER(a, 0.5)", -1.0, None),
+    ("POWER(a, -1)", 0.0, None),
+    ("POWER(a, 3)", -2.0, -8.0),
+    ("EXP(a)", 1000.0, INF),
+    ("ROUND(a)", 2.5, 3.0),
+    ("ROUND(a)", -2.5, -3.0),
+    ("ROUND(a)", 0.49999999999999994, 0.0),
+    ("ROUND(a, 2)", 1.125, 1.13),
+    ("ROUND(a, -2)", 150, 200.0),
+    ("ROUND(a, 15)", 1e300, 1e300),
+    ("SIGN(a)", -0.5, -1.0),
+    ("LEAST(a, NULL)", 1.0, None),
+    ("LEAST(a, 2)", NAN, NAN),
+    ("GREATEST(2, a)", NAN, NAN),
+    ("a + 1", NAN, NAN),
+    ("a - a", INF, NAN),
+    ("a > 1", NAN, None),
+    ("NOT a > 1", NAN, None),
+    ("a = a", NAN, None),
+    ("a IS NULL", NAN, False),
+    ("a IN (1, 2)", NAN, None),
+    ("a IN (1, NULL)", 2.0, None),
+    ("a IN (1, NULL)", 1.0, True),
+    ("a NOT IN (1, NULL)", 2.0, None),
+    ("COALESCE(a, 7)", NAN, NAN),
+    ("COALESCE(a > 0, TRUE)", NAN, True),
+    ("CAST(a AS BIGINT)", -2.9, -2),
+    ("CAST(a AS BIGINT)", NAN, None),
+    ("CAST(a AS BIGINT)", 1e19, None),
+    ("CAST(a AS BIGINT)", -(2.0**63), -(2**63)),
+    ("CAST(a AS BIGINT)", 2.0**63, None),
+    ("CAST(a AS BOOLEAN)", NAN, None),
+    ("CAST(a AS BOOLEAN)", 0.5, True),
+    ("CAST(a AS BIGINT) + 9223372036854775807", 1, -(2**63)),
+    ("CAST(a AS BIGINT) - 9223372036854775808.0", 0, -(2.0**63)),
+    ("CASE WHEN a > 1 THEN 1 END", NAN, None),
+    ("a IS TRUE", None, False),
+    ("NULL", 1.0, None),
+    ("-9223372036854775808", 1.0, -(2**63)),
+]
+"""An expression, the value of its column ``a``, and what it is."""
+
+DATE_CONDITIONS = [
+    ("d >= '2024-01-02'", [1, 2]),
+    ("d = DATE '2024-01-02'", [1]),
+    ("d < TIMESTAMP '2024-01-02 00:00:01'", [0, 1]),
+    ("d BETWEEN '2024-01-01' AND '2024-01-02T12:00:00'", [0, 1]),
+    ("d IN ('2024-01-03', '2030-01-01')", [2]),
+    ("CAST(d AS DATE) <> '2024-01-02'", [0, 2]),
+    ("d IS NULL", [3]),
+]
+"""A condition on a column ``d`` of dates, and which rows of three days and a null it keeps."""
+
+NUMBER_CONDITIONS = [
+    ("n = 2", [1]),
+    ("n <> 2", [0, 2]),
+    ("n > 1.5", [1, 2]),
+    ("n <= 300", [0, 1, 2]),
+    ("NOT n >= 2.0", [0]),
+    ("n IN (1, 3)", [0, 2]),
+    ("n NOT IN (1, 2.5)", [1, 2]),
+    ("1 < n", [1, 2]),
+    ("n / 2 = 1", [1]),
+    ("MOD(CAST(n AS BIGINT), 2) = 1", [0, 2]),
+    ("n = 0.1", []),
+]
+"""A condition on a column ``n``, and which rows of 1, 2, 3 and null it keeps."""
 
 
 def run(program: Program, table: pa.Table) -> list[list[Any]]:

@@ -3,6 +3,7 @@
 import copy
 import pickle
 from collections.abc import Iterator
+from typing import Any
 
 import grpc
 import pytest
@@ -39,6 +40,24 @@ def test_each_code_raises_its_class(fake: FakeServer, code: str) -> None:
     assert type(caught.value) is ERROR_OF_CODE[code]
     assert caught.value.code == code
     assert caught.value.__cause__ is None
+
+
+def test_a_server_that_says_why_it_cannot_is_not_asked_again(fake: FakeServer) -> None:
+    """Trying again is for servers that do not answer."""
+    asked = []
+
+    def refuse(request: Any, context: Any) -> None:
+        asked.append(request)
+        abort(context, "UNAVAILABLE", "No worker.", error_details_pb2.ErrorInfo(reason="NO_WORKER"))
+
+    fake.on["GetModel"] = refuse
+    with (
+        scorestream.connect(fake.address, patience=30.0) as client,
+        pytest.raises(scorestream.UnavailableError) as caught,
+    ):
+        client.get_model("m")
+    assert caught.value.reason == "NO_WORKER"
+    assert len(asked) == 1
 
 
 def test_details_are_read(fake: FakeServer) -> None:

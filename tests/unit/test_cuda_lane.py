@@ -195,7 +195,7 @@ def test_a_lane_begins_smaller_where_the_card_is_full(built: Path, tmp_path: Pat
     assert lane.arena == 4 * MIB
     prepared = device.prepare_forest(FOREST)
     assert lane.score_forest(prepared, nasty_rows(FOREST, 10, 0)).shape == (10, 3)
-    with pytest.raises(OutOfDeviceMemory):
+    with pytest.raises(DeviceFault, match="no memory to begin with"):
         CudaDevice(Card(SMALLEST_ARENA // 4, built), 16 * MIB, 1, tmp_path).open_lane()
 
 
@@ -268,6 +268,23 @@ def test_a_model_that_no_memory_suffices_for_is_refused(card: Card, tmp_path: Pa
         device.prepare_forest(forest)
     assert caught.value.reason == "DEVICE_OUT_OF_MEMORY"
     assert_scores(lane, device, FOREST, 100)
+
+
+def test_a_model_that_cannot_be_copied_takes_no_memory(
+    card: Card, device: CudaDevice, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where pinned memory is what is missing, the error says so and the card's memory is given back."""
+    opened(device)
+    free = card.memory()[0]
+
+    def full(*_: Any) -> None:
+        raise OutOfDeviceMemory("pinned memory")
+
+    monkeypatch.setattr(card, "allocate_host", full)
+    with pytest.raises(ScorestreamError, match="could not be copied") as caught:
+        device.prepare_forest(FOREST)
+    assert caught.value.code is ErrorCode.RESOURCE_EXHAUSTED
+    assert card.memory()[0] == free
 
 
 def test_memory_of_forgotten_models_comes_back(card: Card, tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest_asyncio
 
 from scorestream_server.domain.errors import ErrorCode, ScorestreamError
 from scorestream_server.domain.messages import InspectModel, ModelInspected
-from scorestream_server.workers.pool import LocalPool, WorkerLost, run_anywhere
+from scorestream_server.workers.pool import MAX_ATTEMPTS, LocalPool, WorkerLost, run_anywhere
 
 
 @pytest_asyncio.fixture
@@ -64,4 +64,10 @@ async def test_each_worker_has_the_device_it_was_given() -> None:
     pool.start()
     assert (await pool.any_ready()).device == "cpu"
     assert [worker.device for worker in pool.workers()] == ["cpu"]
+    pool._failed_starts[1] = MAX_ATTEMPTS
+    first = await pool.any_ready()
+    pool.kill(first.worker_id)
+    with pytest.raises(WorkerLost):
+        await pool.run(first.worker_id, InspectModel(pool.next_task_id(), "never read"))
+    assert (await pool.any_ready()).device == "cpu"
     await pool.close()

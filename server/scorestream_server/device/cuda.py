@@ -4,10 +4,11 @@ CuPy's memory pools are not used: lanes take their memory once (`cuda_lane.py`).
 it flushes denormal numbers to zero (`cuda_compile.py`).
 """
 
+import contextlib
 import hashlib
-import os
+import tempfile
+import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +19,15 @@ from numpy.typing import NDArray
 
 from scorestream_server.device.base import DeviceFault
 from scorestream_server.device.cuda_calls import DeviceArray, OutOfDeviceMemory
-from scorestream_server.device.cuda_compile import Program, compile_program
-from scorestream_server.device.cuda_device import CudaDevice
+from scorestream_server.device.cuda_compile import OPTIONS, Program, compile_program
+from scorestream_server.device.cuda_device import CudaDevice, opening
 from scorestream_server.device.cuda_launch import Launch
 
 _NO_MEMORY = 2
 """cudaErrorMemoryAllocation, and CUDA_ERROR_OUT_OF_MEMORY."""
 
 
-@contextmanager
+@contextlib.contextmanager
 def _told() -> Iterator[None]:
     """Turn CUDA's errors into ours. Any error but a lack of memory may stick to the process: it has to end."""
     try:
@@ -40,13 +41,17 @@ def _told() -> Iterator[None]:
 class _Block:
     """Device memory, taken from CUDA itself."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, attach: Callable[[], None]) -> None:
         self._memory: Any = cupy.cuda.Memory(size)
+        self._attach = attach
         self.address = int(self._memory.ptr)
         self.size = size
 
     def free(self) -> None:
-        """Give it back."""
+        """Give it back, on any thread: the last to forget a model may be one that never attached."""
+        # There, CUDA would open the process' first card for it, and hold some of its memory from then on.
+        with contextlib.suppress(DeviceFault, OutOfDeviceMemory):
+            self._attach()
         self._memory = None
 
 
@@ -75,6 +80,7 @@ class CupyCalls:
         self._ordinal = ordinal
         self._cache = cache
         self._kernels: dict[str, dict[str, Any]] = {}
+        self._loading = threading.Lock()
         self.name = f"cuda:{ordinal}"
         self.attach()
         with _told():
@@ -82,6 +88,12 @@ class CupyCalls:
         self.card: str = properties["name"].decode()
         self.shared_bytes = int(properties["sharedMemPerBlockOptin"])
         self._architecture = properties["major"] * 10 + properties["minor"]
+        try:
+            self._compiler = nvrtc.getVersion()
+        except RuntimeError as error:  # CuPy says in its own words which library is not there
+            raise DeviceFault(
+                f"{error}. CUDA's compiler, NVRTC, comes with scorestream's extras cuda12 and cuda13."
+            ) from error
 
     def attach(self) -> None:
         """Make this card the calling thread's."""
@@ -97,7 +109,7 @@ class CupyCalls:
     def allocate(self, size: int) -> _Block:
         """Take device memory."""
         with _told():
-            return _Block(size)
+            return _Block(size, self.attach)
 
     def allocate_host(self, size: int) -> _Pinned:
         """Take pinned host memory."""
@@ -107,20 +119,11 @@ class CupyCalls:
     def load(self, program: Program) -> dict[str, Any]:
         """Return a program's kernels by name, compiled the first time on this machine."""
         source = program.source()
-        if source not in self._kernels:
-            about = f"{source}\0{self._architecture}\0{nvrtc.getVersion()}"
-            path = self._cache / f"{hashlib.sha256(about.encode()).hexdigest()[:32]}.cubin"
-            if not path.exists():
-                temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-                temporary.write_bytes(compile_program(nvrtc, program, self._architecture).cubin)
-                temporary.replace(path)
-            with _told():
-                module = cupy.RawModule(path=str(path))
-                kernels = {name: module.get_function(name) for name in program.kernels}
-                for kernel in kernels.values():
-                    kernel.max_dynamic_shared_size_bytes = self.shared_bytes
-                self._kernels[source] = kernels
-        return self._kernels[source]
+        # Lanes load the models of different jobs at once, and those share programs.
+        with self._loading:
+            if source not in self._kernels:
+                self._kernels[source] = self._open(program, source)
+            return self._kernels[source]
 
     def stream(self, priority: int) -> Any:
         """Make a stream; CUDA cuts priorities to those that the card has, and lower numbers go first there."""
@@ -168,6 +171,27 @@ class CupyCalls:
         with _told():
             return float(cupy.cuda.get_elapsed_time(first, second))
 
+    def _open(self, program: Program, source: str) -> dict[str, Any]:
+        about = repr((source, OPTIONS, self._architecture, self._compiler))
+        path = self._cache / f"{hashlib.sha256(about.encode()).hexdigest()[:32]}.cubin"
+        if path.exists():
+            # What a crash of the machine left damaged is compiled anew.
+            with contextlib.suppress(DeviceFault):
+                return self._kernels_of(path, program)
+        cubin = compile_program(nvrtc, program, self._architecture).cubin
+        with tempfile.NamedTemporaryFile(dir=self._cache, suffix=".tmp", delete=False) as temporary:
+            temporary.write(cubin)
+        Path(temporary.name).replace(path)
+        return self._kernels_of(path, program)
+
+    def _kernels_of(self, path: Path, program: Program) -> dict[str, Any]:
+        with _told():
+            module = cupy.RawModule(path=str(path))
+            kernels = {name: module.get_function(name) for name in program.kernels}
+            for kernel in kernels.values():
+                kernel.max_dynamic_shared_size_bytes = self.shared_bytes
+        return kernels
+
 
 def open_cuda(ordinal: int, cache: Path, lanes: int, budget: Callable[[int], int]) -> CudaDevice:
     """Return a card as a device.
@@ -182,5 +206,7 @@ def open_cuda(ordinal: int, cache: Path, lanes: int, budget: Callable[[int], int
         DeviceFault: it cannot be used; the message says why.
     """
     cache.mkdir(parents=True, exist_ok=True)
-    calls = CupyCalls(ordinal, cache)
-    return CudaDevice(calls, budget(calls.memory()[1]), lanes, cache)
+    with opening():
+        calls = CupyCalls(ordinal, cache)
+        total = calls.memory()[1]
+    return CudaDevice(calls, budget(total), lanes, cache)

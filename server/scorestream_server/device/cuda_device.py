@@ -7,13 +7,21 @@ import itertools
 import logging
 import threading
 import weakref
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
+from scorestream_server.device.base import DeviceFault
 from scorestream_server.device.cuda_calls import CudaCalls, DeviceArray, DeviceBlock, OutOfDeviceMemory
-from scorestream_server.device.cuda_compile import finish_program, rank_program, walk_program
+from scorestream_server.device.cuda_compile import (
+    CudaCompileError,
+    finish_program,
+    rank_program,
+    walk_program,
+)
 from scorestream_server.device.cuda_forest import CudaArrays, CudaForest, Unfit, pack_cuda
 from scorestream_server.device.cuda_lane import CudaLane, PreparedCudaForest, no_room
 from scorestream_server.device.cuda_memory import aligned
@@ -31,6 +39,19 @@ LANES_SHARE = 0.5
 def arena_bytes(budget: int, lanes: int) -> int:
     """Return how much device memory each lane begins with."""
     return min(LARGEST_ARENA, int(budget * LANES_SHARE) // lanes)
+
+
+@contextlib.contextmanager
+def opening() -> Iterator[None]:
+    """Turn whatever keeps a card from being opened into a `DeviceFault` that a person can act on."""
+    try:
+        yield
+    except OutOfDeviceMemory as error:
+        raise DeviceFault(
+            f"it has no memory to begin with ({error}); other programs hold it, and nvidia-smi tells which"
+        ) from error
+    except CudaCompileError as error:
+        raise DeviceFault(f"this CUDA has no kernels for it: {error}") from error
 
 
 class CudaDevice:
@@ -81,38 +102,49 @@ class CudaDevice:
         """Allocate a lane on the thread that will use it; smaller where the card has too little memory.
 
         Raises:
-            OutOfDeviceMemory: there is no room for the smallest lane.
+            DeviceFault: there is no room for the smallest lane, or the card is of no use to this process.
         """
-        self._calls.attach()
-        lane = CudaLane(self._calls, self._arena, self._shapes)
+        with opening():
+            self._calls.attach()
+            lane = CudaLane(self._calls, self._arena, self._shapes)
         self._lanes.add(lane)
         return lane
 
     def warm_up(self) -> None:
-        """Compile the kernels of the usual models, or load them from the cache; others follow with their models."""
-        self._calls.attach()
-        for leaf in (np.float32, np.float64):
-            self._calls.load(walk_program(np.uint8, np.uint32, leaf, vector=False))
-            self._calls.load(finish_program(leaf))
-        self._calls.load(rank_program(np.uint8))
+        """Compile the kernels of the usual models, or load them from the cache; others follow with their models.
+
+        Raises:
+            DeviceFault: they cannot be compiled for this card, or not be loaded.
+        """
+        with opening():
+            self._calls.attach()
+            for leaf in (np.float32, np.float64):
+                self._calls.load(walk_program(np.uint8, np.uint32, leaf, vector=False))
+                self._calls.load(finish_program(leaf))
+            self._calls.load(rank_program(np.uint8))
 
     def _upload(self, packed: CudaForest) -> tuple[DeviceBlock, CudaArrays]:
-        sizes = [aligned(max(array.nbytes, 1)) for array in packed.arrays]
+        packed_arrays: tuple[NDArray[Any], ...] = packed.arrays
+        sizes = [aligned(max(array.nbytes, 1)) for array in packed_arrays]
         starts = list(itertools.accumulate(sizes, initial=0))
         block = self._room(starts[-1])
-        staging = self._calls.allocate_host(starts[-1])
         try:
-            arrays: list[Any] = []
-            for start, array in zip(starts, packed.arrays, strict=False):
-                place = staging.bytes[start : start + array.nbytes]
-                place[:] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
-                arrays.append(DeviceArray(block.address + start, array.shape, array.dtype))
-            stream, done = self._calls.stream(0), self._calls.event()
-            self._calls.copy_in(stream, block.address, staging.bytes[: starts[-1]])
-            self._calls.record(done, stream)
-            self._calls.wait(done)
-        finally:
-            staging.free()
+            staging = self._calls.allocate_host(starts[-1])
+            try:
+                arrays: list[Any] = []
+                for start, array in zip(starts, packed_arrays, strict=False):
+                    place = staging.bytes[start : start + array.nbytes]
+                    place[:] = np.ascontiguousarray(array).reshape(-1).view(np.uint8)
+                    arrays.append(DeviceArray(block.address + start, array.shape, array.dtype))
+                stream, done = self._calls.stream(0), self._calls.event()
+                self._calls.copy_in(stream, block.address, staging.bytes[: starts[-1]])
+                self._calls.record(done, stream)
+                self._calls.wait(done)
+            finally:
+                staging.free()
+        except OutOfDeviceMemory as error:  # of pinned memory, or for the stream itself
+            block.free()
+            raise no_room(self._calls, f"a model of {starts[-1]:,} bytes could not be copied") from error
         return block, CudaArrays(*arrays)
 
     def _room(self, size: int) -> DeviceBlock:

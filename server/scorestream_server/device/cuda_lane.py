@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from scorestream_server.device import forest_numpy
+from scorestream_server.device import cuda_score_code, forest_numpy
 from scorestream_server.device.base import Columns, PreparedForest
 from scorestream_server.device.cuda_calls import (
     CudaCalls,
@@ -26,9 +26,11 @@ from scorestream_server.device.cuda_calls import (
     HostBlock,
     OutOfDeviceMemory,
 )
+from scorestream_server.device.cuda_expression import expression_launch, expression_program, supports
 from scorestream_server.device.cuda_forest import CudaArrays, CudaForest
 from scorestream_server.device.cuda_launch import Launch, finish_launch, rank_launch, row_launch, walk_launch
-from scorestream_server.device.cuda_memory import SLOTS, Layout, chunk_rows, layout, write_header
+from scorestream_server.device.cuda_memory import SLOTS, chunk_rows, layout, write_header
+from scorestream_server.device.cuda_score_code import empty_outputs, places, read_outputs, write_inputs
 from scorestream_server.device.cuda_tuning import Shape, Shapes, shapes
 from scorestream_server.device.forest_arrays import ForestArrays
 from scorestream_server.device.program import Program, Vector, evaluate
@@ -37,6 +39,8 @@ from scorestream_server.domain.errors import ErrorCode, ScorestreamError
 logger = logging.getLogger(__name__)
 
 SMALLEST_ARENA = 1 << 20
+PROGRAMS_KEPT = 32
+"""Score-code programs whose kernels a lane has at hand."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,7 +69,7 @@ class _Chunk:
 
     start: int
     rows: int
-    plan: Layout
+    plan: Any
 
 
 class _Slot:
@@ -105,6 +109,7 @@ class CudaLane:
         self._notes: list[str] = []
         self._slots: list[_Slot] = []
         self._streams: dict[int, Any] = {}
+        self._programs: dict[tuple[int, tuple[np.dtype[Any], ...]], tuple[Program, Any]] = {}
         self._clock = (calls.event(timing=True), calls.event(timing=True))
         self.priority = 0
         self._arena = arena
@@ -147,8 +152,22 @@ class CudaLane:
                         raise no_room(self._calls, str(error)) from error
 
     def evaluate(self, program: Program, columns: Sequence[Vector]) -> list[Vector]:
-        """Return the outputs of a score-code program."""
-        return evaluate(np, program, columns)
+        """Return the outputs of a score-code program; NumPy computes what its kernel cannot, such as text.
+
+        Raises:
+            ScorestreamError, DeviceFault: as `score_forest`.
+        """
+        kernel = self._program_kernel(program, columns)
+        if kernel is None:
+            return evaluate(np, program, columns)
+        with self._using:
+            while True:
+                try:
+                    return self._compute(program, kernel, columns)
+                except OutOfDeviceMemory as error:
+                    self._drain()
+                    if not self._shrink():
+                        raise no_room(self._calls, str(error)) from error
 
     def take_notes(self) -> list[str]:
         """Return what a person should know of the calls since this was last asked for."""
@@ -185,9 +204,67 @@ class CudaLane:
                 slot.chunk = _Chunk(start, min(step, rows - start), plan)
                 self._fill(slot, columns, widths)
                 self._send(stream, slot, prepared, forest)
-            for slot in sorted(self._slots, key=lambda slot: slot.chunk.start if slot.chunk else 0):
+            for slot in self._in_order():
                 self._collect(slot, out)
         return out.T
+
+    def _program_kernel(self, program: Program, columns: Sequence[Vector]) -> Any:
+        """Return a program's kernel, compiled the first time; None where NumPy has to compute it."""
+        if not columns or not len(columns[0]) or not supports(program):
+            return None
+        dtypes = tuple(vector.values.dtype for vector in columns)
+        key = (id(program), dtypes)
+        if key not in self._programs:
+            try:
+                source = expression_program(program, dtypes)
+            except ValueError:  # a width that no kernel reads
+                source = None
+            kernels = self._calls.load(source) if source is not None else {}
+            if len(self._programs) == PROGRAMS_KEPT:
+                del self._programs[next(iter(self._programs))]
+            # The program is kept along, so that no other one gets its id.
+            self._programs[key] = (program, kernels.get("expression_rows"))
+        return self._programs[key][1]
+
+    def _compute(self, program: Program, kernel: Any, columns: Sequence[Vector]) -> list[Vector]:
+        if not self._slots:
+            self._allocate()
+        rows = len(columns[0])
+        step = cuda_score_code.chunk_rows(self._slots[0].device.size, rows, columns, program)
+        if not step:
+            raise OutOfDeviceMemory(
+                f"a lane of {self._arena:,} bytes is too small for {len(columns)} columns"
+            )
+        values, masks = empty_outputs(program, rows)
+        stream, calls = self._stream(), self._calls
+
+        def collect(slot: _Slot) -> None:
+            chunk, slot.chunk = slot.chunk, None
+            if chunk is not None:
+                calls.wait(slot.done)
+                read_outputs(slot.host.bytes, chunk.plan, values, masks, chunk.start, chunk.rows)
+
+        with self._drained_in_the_end():
+            for number, start in enumerate(range(0, rows, step)):
+                slot, count = self._slots[number % SLOTS], min(step, rows - start)
+                collect(slot)
+                plan = places(count, columns, program)
+                slot.chunk = _Chunk(start, count, plan)
+                write_inputs(slot.host.bytes, slot.device.address, plan, columns, start, count)
+                table = slot.array(0, (len(columns) + len(program.outputs), 2), np.dtype(np.uint64))
+                calls.copy_in(stream, slot.device.address, slot.host.bytes[: plan.input_bytes])
+                calls.launch(stream, kernel, expression_launch(table, count))
+                out_bytes = plan.size - plan.input_bytes
+                calls.copy_out(stream, slot.host.bytes[:out_bytes], slot.device.address + plan.input_bytes)
+                calls.record(slot.done, stream)
+            for slot in self._in_order():
+                collect(slot)
+        return [
+            Vector(value, null if null.any() else None) for value, null in zip(values, masks, strict=True)
+        ]
+
+    def _in_order(self) -> list[_Slot]:
+        return sorted(self._slots, key=lambda slot: slot.chunk.start if slot.chunk else 0)
 
     def _fill(self, slot: _Slot, columns: Columns, widths: Sequence[int]) -> None:
         """Write a chunk's rows to pinned memory; the slot's last chunk has been collected."""

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import os
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -77,7 +78,8 @@ class Shapes:
         return chosen
 
     def _save(self) -> None:
-        temporary = self._path.with_name(f"{self._path.name}.tmp")
+        # The workers of several cards keep theirs in the same file; the last one to measure wins.
+        temporary = self._path.with_name(f"{self._path.name}.{os.getpid()}.tmp")
         with contextlib.suppress(OSError):  # it is measured again next time
             temporary.write_text(json.dumps({key: asdict(shape) for key, shape in self._known.items()}))
             temporary.replace(self._path)

@@ -224,7 +224,7 @@ class Engine:
             for note in notes:
                 job_store.warn(connection, job, active.session_name, note, now)
             return job_store.commit_partition(
-                connection, job, active.session_name, partition.index, file, done.lane, now, ended
+                connection, job, active.session_name, partition.index, file, device, done.lane, now, ended
             )
 
         active.committing += 1

@@ -195,6 +195,7 @@ def commit_partition(
     session_name: str,
     index: int,
     file: PartitionFile,
+    device: str,
     lane: int,
     time: float,
     ended: Job | None,
@@ -211,9 +212,7 @@ def commit_partition(
     done = connection.execute(_COMMIT, values)
     if done.rowcount == 0:
         return False
-    event = events.of_job(
-        EventType.PARTITION_COMMITTED, job, session_name, time, device=job.device, lane=lane
-    )
+    event = events.of_job(EventType.PARTITION_COMMITTED, job, session_name, time, device=device, lane=lane)
     events.record(connection, event)
     # Another partition's commit may have failed a moment ago.
     if (

@@ -5,6 +5,7 @@ The server reads and writes without blocking (asyncio streams); a worker blocks.
 
 import asyncio
 import contextlib
+import select
 import socket
 import struct
 import threading
@@ -62,6 +63,12 @@ class WorkerEnd:
         body = _encode(report)
         with self._sending, contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self._socket.sendall(_LENGTH.pack(len(body)) + body)
+
+    def wait_until_closed(self, seconds: float) -> None:
+        """Wait, at most so long, until the server has let go of its end; on any thread."""
+        poll = select.poll()
+        poll.register(self._socket, 0)  # that the other end is closed is told in any case
+        poll.poll(seconds * 1000)
 
     def receive(self) -> Command | None:
         """Return the next command, or None when the server is gone."""

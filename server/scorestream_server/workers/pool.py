@@ -96,6 +96,7 @@ class _Worker:
     """A worker process, from its start to its death."""
 
     info: WorkerInfo
+    place: int
     process: asyncio.subprocess.Process
     end: ServerEnd
     ready: bool = False
@@ -149,12 +150,12 @@ class LocalPool:
         self._keepers: list[asyncio.Task[None]] = []
         self._stopping = asyncio.Event()
         self._changed = asyncio.Event()
-        self._failed_starts = 0
+        self._failed_starts = [0] * len(devices)
         self._why = ""
 
     def start(self) -> None:
         """Begin to start the workers; they come up by themselves."""
-        self._keepers = [asyncio.create_task(self._keep(device)) for device in self._devices]
+        self._keepers = [asyncio.create_task(self._keep(place)) for place in range(len(self._devices))]
 
     async def any_ready(self) -> WorkerInfo:
         """Return the worker with the least to do; wait for one to come up where none takes tasks.
@@ -163,11 +164,12 @@ class LocalPool:
             ScorestreamError: UNAVAILABLE, where workers keep dying before they are ready.
         """
         while not self.workers():
-            if self._failed_starts >= MAX_ATTEMPTS:
+            # One device that cannot be used must not fail what another one's worker will do in a second.
+            if min(self._failed_starts) >= MAX_ATTEMPTS:
                 raise ScorestreamError(
                     ErrorCode.UNAVAILABLE,
                     "NO_WORKER",
-                    f"No worker process comes up: {self._failed_starts} died before they were ready. "
+                    f"No worker process comes up: {sum(self._failed_starts)} died before they were ready. "
                     + (f"The last one {self._why}. " if self._why else "The server's log says why; ")
                     + "it goes on trying.",
                 )
@@ -219,12 +221,12 @@ class LocalPool:
         # Not cancelled: each keeper sees its worker to its end.
         await asyncio.gather(*self._keepers)
 
-    async def _keep(self, device: str) -> None:
-        """Keep one worker alive: start it, serve it until it dies, start the next."""
+    async def _keep(self, place: int) -> None:
+        """Keep the worker of one of the devices alive: start it, serve it until it dies, start the next."""
         pause = RESTART_SECONDS
         while not self._stopping.is_set():
             try:
-                worker = await self._spawn(device)
+                worker = await self._spawn(place)
             except OSError:
                 logger.exception("a worker could not be started")
             else:
@@ -234,15 +236,15 @@ class LocalPool:
                 if worker.ready:
                     pause = RESTART_SECONDS
                     continue
-            self._failed_starts += 1
+            self._failed_starts[place] += 1
             self._changed.set()
             logger.error("a worker ended before it was ready; next try in %.1f s", pause)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), pause)
             pause = min(2 * pause, LONGEST_RESTART_SECONDS)
 
-    async def _spawn(self, device: str) -> _Worker:
-        worker_id = next(self._ids)
+    async def _spawn(self, place: int) -> _Worker:
+        worker_id, device = next(self._ids), self._devices[place]
         ours, theirs = socket.socketpair()
         try:
             with theirs:
@@ -253,7 +255,7 @@ class LocalPool:
             ours.close()
             raise
         info = WorkerInfo(worker_id, process.pid, device, self._lanes)
-        worker = _Worker(info, process, ServerEnd(reader, writer))
+        worker = _Worker(info, place, process, ServerEnd(reader, writer))
         self._workers[worker_id] = worker
         return worker
 
@@ -284,11 +286,12 @@ class LocalPool:
                 case Ready(device=device, lanes=lanes):
                     worker.info = WorkerInfo(worker.info.worker_id, worker.info.pid, device, lanes)
                     worker.ready = True
-                    self._failed_starts = 0
+                    self._failed_starts[worker.place] = 0
                     self._changed.set()
                     self.on_change()
                 case DeviceLost(reason=reason):
-                    worker.last_words = self._why = f"has no device any more ({reason})"
+                    worker.last_words = self._why = f"has no device ({reason})"
+                    return
                 case TaskFailed():
                     self._settle(worker, report.task_id, _error(report))
                 case _:

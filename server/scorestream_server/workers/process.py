@@ -49,6 +49,8 @@ logger = logging.getLogger(__name__)
 NICENESS = 10
 LOST_DEVICE = 70
 """What this process exits with when its device is of no use to it any more."""
+LAST_WORDS_SECONDS = 5.0
+"""How long such a process waits for the server to hear of it."""
 SIDE_THREADS = 2
 """For models, tables and outputs; scoring goes on beside them in the lanes."""
 
@@ -68,12 +70,15 @@ class Worker:
         self._partitions: queue.SimpleQueue[RunPartition] = queue.SimpleQueue()
         self._side = ThreadPoolExecutor(SIDE_THREADS, "side")
         self._cancelled: dict[int, threading.Event] = {}
+        self._opened: queue.SimpleQueue[int] = queue.SimpleQueue()
 
     def serve(self) -> None:
         """Take commands until the server is gone."""
         self._device.warm_up()
         for number in range(self._lanes):
             threading.Thread(target=self._lane, args=(number,), name=f"lane-{number}", daemon=True).start()
+        for _ in range(self._lanes):
+            self._opened.get()
         self._end.send(Ready(self._device.name, self._lanes))
         while (command := self._end.receive()) is not None:
             self._take(command)
@@ -96,7 +101,11 @@ class Worker:
                 self._side.submit(self._answer, command.task_id, lambda: self._do(command))
 
     def _lane(self, number: int) -> None:
-        lane = self._device.open_lane()
+        try:
+            lane = self._device.open_lane()
+        except DeviceFault as lost:
+            _end_without_device(self._end, f"{self._device.name}: {lost}")
+        self._opened.put(number)
         while True:
             task = self._partitions.get()
             cancelled = self._cancelled[task.task_id].is_set
@@ -169,7 +178,9 @@ def _fault(error: Exception) -> ScorestreamError:
 def _end_without_device(end: WorkerEnd, reason: str) -> NoReturn:
     """End this process: nothing that it does with its device, if it has one, can be trusted."""
     end.send(DeviceLost(reason))
-    logger.critical("no device any more, %s", reason)
+    logger.critical("no device: %s", reason)
+    # Were this process to end at once, what the server may be writing to it would fail, and the report be lost with it.
+    end.wait_until_closed(LAST_WORDS_SECONDS)
     os._exit(LOST_DEVICE)
 
 
@@ -193,7 +204,7 @@ def main() -> None:
     end = WorkerEnd(socket.socket(fileno=arguments.socket))
     try:
         Worker(end, arguments.device, arguments.lanes, arguments.gpu_memory).serve()
-    except (DeviceFault, ValueError, ImportError) as error:
+    except (DeviceFault, OSError, ValueError, ImportError) as error:
         _end_without_device(end, f"{arguments.device}: {error}")
     # Lanes may be in the middle of a partition that nobody waits for any more.
     os._exit(0)

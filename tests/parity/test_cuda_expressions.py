@@ -1,0 +1,152 @@
+"""The kernels of score code, run on the host, give what the NumPy evaluation gives for any program and value."""
+
+import dataclasses
+
+import numpy as np
+import pyarrow as pa
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from cuda_host.expressions import Case, HostExpressions
+from cuda_host.harness import compiler
+from cuda_host.log import KernelLog
+from parity.random_programs import every_operation, nasty_columns, program_of, random_program
+from scorestream_server.device.cuda_expression import BLOCK, supports
+from scorestream_server.device.program import Node, Program, Vector
+from scorestream_server.device.program_types import Op, Type
+from scorestream_server.scoring.columns import to_vector
+from scorestream_server.scoring.expression import compile_score_code, where_program
+from unit.expression_cases import (
+    DATE_CONDITIONS,
+    EDGES,
+    NUMBER_CONDITIONS,
+    SCHEMA,
+    numbers,
+    predicates,
+    tables,
+)
+
+pytestmark = pytest.mark.skipif(compiler() is None, reason="needs a C++ compiler (g++ or clang++)")
+
+WHOLE_DTYPES = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32")
+
+
+@pytest.fixture(scope="module")
+def host(tmp_path_factory: pytest.TempPathFactory, kernel_log: KernelLog) -> HostExpressions:
+    return HostExpressions(tmp_path_factory.mktemp("cuda_host"), kernel_log)
+
+
+def case_of(program: Program, table: pa.Table) -> Case:
+    """Return a program with the columns of a table."""
+    return program, [to_vector(table[column.name].combine_chunks(), column.type) for column in program.inputs]
+
+
+def test_every_operation_is_numpys_on_any_value(host: HostExpressions) -> None:
+    program = every_operation()
+    assert supports(program)
+    cases = [
+        (program, nasty_columns(program, 4001, seed, nulls=nulls)) for seed, nulls in ((1, 0.2), (2, 0.0))
+    ]
+    # The same program twice is the same kernel twice: with masks, and without any.
+    host.check(cases)
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck))
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    size=st.sampled_from([1, 10, 80]),
+    rows=st.sampled_from([1, BLOCK - 1, BLOCK, BLOCK + 1, 777]),
+    nulls=st.sampled_from([0.0, 0.3, 1.0]),
+)
+def test_any_program_is_numpys_node_by_node(
+    host: HostExpressions, seed: int, size: int, rows: int, nulls: float
+) -> None:
+    program = random_program(seed, size)
+    assert supports(program)
+    host.check([(program, nasty_columns(program, rows, seed, nulls=nulls))])
+
+
+@settings(max_examples=4, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(st.one_of(numbers(), predicates()), min_size=30, max_size=40), tables(nan=True))
+def test_any_expression_without_text_is_numpys(
+    host: HostExpressions, expressions: list[str], table: pa.Table
+) -> None:
+    cases = []
+    for text in expressions:
+        # Logarithms and powers differ in the last bits, which a comparison may show.
+        exact = text.replace("LN(", "FLOOR(").replace("POWER(", "MOD(").replace("LENGTH(s)", "j")
+        case = case_of(compile_score_code(f"{exact} AS score, i AS uses_i").bind(SCHEMA), table)
+        if supports(case[0]):
+            cases.append(case)
+    host.check(cases)
+
+
+def test_the_cases_of_the_language_are_numpys(host: HostExpressions) -> None:
+    """The very cases for which `test_expression_semantics` says what the language means."""
+    cases = []
+    for expression, a, _ in EDGES:
+        table = pa.table({"a": [pa.scalar(a, pa.bool_()) if a is None else a]})
+        cases.append(
+            case_of(compile_score_code(f"{expression} AS score, a AS uses_a").bind(table.schema), table)
+        )
+    days = pa.array([19723, 19724, 19725, None], pa.int32()).cast(pa.date32())
+    for kind in (pa.date32(), pa.date64(), pa.timestamp("s"), pa.timestamp("ns")):
+        table = pa.table({"d": days.cast(pa.timestamp("us")).cast(kind)})
+        cases += [case_of(where_program(where, table.schema), table) for where, _ in DATE_CONDITIONS]
+    for kind in (pa.int8(), pa.uint16(), pa.int64(), pa.uint64(), pa.float32(), pa.decimal128(22, 2)):
+        table = pa.table({"n": pa.array([1, 2, 3, None]).cast(kind)})
+        cases += [case_of(where_program(where, table.schema), table) for where, _ in NUMBER_CONDITIONS]
+    assert all(supports(program) for program, _ in cases)
+    host.check(cases)
+
+
+def test_columns_of_every_width_are_read_exactly(host: HostExpressions) -> None:
+    rng = np.random.default_rng(1)
+    dtypes = [(Type.BOOL, "bool"), (Type.FLOAT, "float32"), (Type.FLOAT, "float64")]
+    dtypes += [(kind, dtype) for kind in (Type.INT, Type.DATE, Type.TIMESTAMP) for dtype in WHOLE_DTYPES]
+    vectors = []
+    for number, (_, dtype) in enumerate(dtypes):
+        # Any bits at all, and of every second column no mask.
+        noise = rng.integers(0, 256, 300 * np.dtype(dtype).itemsize, np.uint8)
+        values = noise % 2 > 0 if dtype == "bool" else noise.view(dtype)
+        vectors.append(Vector(values, rng.random(300) < 0.5 if number % 2 else None))
+    kinds = [kind for kind, _ in dtypes]
+    program = program_of(kinds, [Node(Op.COLUMN, kind, (), place) for place, kind in enumerate(kinds)])
+    host.check([(program, vectors)])
+
+
+@pytest.mark.parametrize("terms", [1, 2, 250])
+def test_a_linear_model_has_numpys_bits(host: HostExpressions, terms: int) -> None:
+    """Terms are added in the order of the text."""
+    rng = np.random.default_rng(terms)
+    arrays = [rng.standard_normal(BLOCK + 1).astype(rng.choice(["float32", "float64"])) for _ in range(terms)]
+    table = pa.table({f"c{place}": array for place, array in enumerate(arrays)})
+    text = " + ".join(
+        f"{weight!r} * c{place}" for place, weight in enumerate(rng.standard_normal(terms).tolist())
+    )
+    program = compile_score_code(f"0.25 + {text} AS score").bind(table.schema)
+    assert supports(program)
+    host.check([case_of(program, table)])
+
+
+def test_a_case_of_many_branches_and_a_maximum_of_many_columns_are_numpys(host: HostExpressions) -> None:
+    rng = np.random.default_rng(3)
+    table = pa.table({f"c{place}": rng.integers(-3, 4, BLOCK + 7) for place in range(60)})
+    branches = " ".join(f"WHEN c{n % 60} + c{n * 7 % 59} = {n % 5} THEN {n} * c{n % 31}" for n in range(300))
+    most = ", ".join(f"c{n}" for n in range(60))
+    text = f"CASE {branches} END AS chosen, GREATEST({most}) AS most, chosen * most AS product"
+    host.check([case_of(compile_score_code(text).bind(table.schema), table)])
+
+
+def test_what_lies_under_a_null_changes_nothing(host: HostExpressions) -> None:
+    program = random_program(5, 120)
+    vectors = nasty_columns(program, 500, 6, nulls=0.5)
+    others = [
+        dataclasses.replace(vector, values=np.where(vector.null, fresh.values, vector.values))
+        for vector, fresh in zip(vectors, nasty_columns(program, 500, 7), strict=True)
+    ]
+    one, other = host.run([(program, vectors), (program, others)])
+    for first, second in zip(one, other, strict=True):
+        np.testing.assert_array_equal(first.null, second.null)
+        np.testing.assert_array_equal(first.values[~first.null], second.values[~first.null])
