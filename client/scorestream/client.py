@@ -294,7 +294,8 @@ def local(data_dir: str | Path | None = None, device: str = "auto", workers: int
         workers: number of worker processes; None: the server decides.
 
     Raises:
-        FailedPreconditionError: the server's dependencies are not installed.
+        FailedPreconditionError: the server's dependencies are not installed, or `data_dir` is another server's
+            or cannot be trusted.
         InvalidArgumentError: the server refused `device` or `workers`.
         UnavailableError: the server did not start; the message ends with its last words.
     """

@@ -119,9 +119,9 @@ class InProcessPool:
                 if self.publish_error is not None:
                     raise self.publish_error
                 schema = pa.ipc.read_schema(pa.py_buffer(task.schema))
-                return OutputPublished(
-                    task.task_id, publish(task.files, schema, task.destination, replace=task.replace)
-                )
+                journal = Path(task.journal)
+                output = publish(task.files, schema, task.destination, journal, replace=task.replace)
+                return OutputPublished(task.task_id, output)
             case LoadTable():
                 paths = [Path(path) for path in task.paths]
                 return TableLoaded(task.task_id, load_table(paths, Path(task.cache_dir)))

@@ -131,14 +131,23 @@ async def run_anywhere(pool: WorkerPool, task: Task, answer: type[R]) -> R:
 class LocalPool:
     """Worker processes on this machine."""
 
-    def __init__(self, *, devices: Sequence[str], lanes: int, gpu_memory: str = DEFAULT_GPU_MEMORY) -> None:
+    def __init__(
+        self,
+        *,
+        devices: Sequence[str],
+        lanes: int,
+        gpu_memory: str = DEFAULT_GPU_MEMORY,
+        inherited: Sequence[int] = (),
+    ) -> None:
         """Prepare a pool; `on_change`, which may be set, is called when a worker comes or goes.
 
         Args:
             devices: the device of each worker by name, ``cpu`` or ``cuda:N``.
             lanes: lanes of each worker.
             gpu_memory: how much of its card's memory a worker may use; see `config.memory_budget`.
+            inherited: file descriptors that each worker holds open as long as it lives.
         """
+        self._inherited = inherited
         self._devices = devices
         self._lanes = lanes
         self._gpu_memory = gpu_memory
@@ -262,7 +271,7 @@ class LocalPool:
             *(sys.executable, "-m", "scorestream_server.workers.process"),
             *("--socket", str(descriptor), "--device", device, "--lanes", str(self._lanes)),
             *("--gpu-memory", self._gpu_memory),
-            pass_fds=(descriptor,),
+            pass_fds=(descriptor, *self._inherited),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             # Ctrl-C at the terminal is for the server, which then ends its workers in good order.

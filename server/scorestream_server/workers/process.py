@@ -125,8 +125,9 @@ class Worker:
                 return TableLoaded(task.task_id, table)
             case Publish():
                 schema = pa.ipc.read_schema(pa.py_buffer(task.schema))
+                journal = Path(task.journal)
                 output = publish(
-                    task.files, schema, task.destination, replace=task.replace, cancelled=cancelled
+                    task.files, schema, task.destination, journal, replace=task.replace, cancelled=cancelled
                 )
                 return OutputPublished(task.task_id, output)
 
