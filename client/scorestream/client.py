@@ -177,7 +177,9 @@ class Client:
         if file is not None and not file.is_file():
             raise FileNotFoundError(f"There is no model file {file}.")
         header = model_service_pb2.RegisterModelHeader(
-            model_id=name, file_name="model.sql" if file is None else file.name
+            model_id=name,
+            file_name="model.sql" if file is None else file.name,
+            request_id=uuid.uuid4().hex,
         )
 
         def messages() -> Iterator[model_service_pb2.RegisterModelRequest]:

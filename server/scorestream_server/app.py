@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from scorestream_server.api.devices import DeviceService
 from scorestream_server.api.jobs import JobService
@@ -23,6 +24,7 @@ from scorestream_server.domain.data_directory import DataDirectory
 from scorestream_server.domain.event import Event
 from scorestream_server.domain.session import SessionState
 from scorestream_server.engine.engine import Engine
+from scorestream_server.engine.housekeeping import keep_house
 from scorestream_server.engine.leftovers import remove_leftovers
 from scorestream_server.engine.sessions import SessionEnder
 from scorestream_server.engine.submit import Submitter
@@ -54,9 +56,7 @@ class Running:
         await self.server.close_gate()
         steps = [asyncio.create_task(self.engine.drain()), asyncio.create_task(hurry.wait())]
         done, late = await asyncio.wait(steps, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
-        for step in late:
-            step.cancel()
-        await asyncio.gather(*late, return_exceptions=True)
+        await _cancelled(*late)
         if steps[0] not in done:
             logger.warning("partitions in flight were not waited for; the next start runs them again")
 
@@ -88,6 +88,7 @@ async def running(config: Config, pool: LocalPool) -> AsyncIterator[Running]:
 
         database = Database(directory.database_url, publish)
         stack.push_async_callback(database.close)
+        stack.push_async_callback(_cancelled, asyncio.create_task(keep_house(database)))
 
         async def backlog(selection: Selection, after: int, up_to: int, limit: int) -> list[Event]:
             return await database.read(
@@ -143,8 +144,12 @@ async def serve(config: Config, pool: LocalPool, ownership: Ownership) -> None:
     """
     stop, hurry = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
+
+    def stop_or_hurry() -> None:
+        (hurry if stop.is_set() else stop).set()
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, lambda: (hurry if stop.is_set() else stop).set())
+        loop.add_signal_handler(number, stop_or_hurry)
     if config.private:
         loop.add_reader(sys.stdin.fileno(), _end_at_eof, stop)
     async with running(config, pool) as server:
@@ -179,9 +184,11 @@ async def _go_on_ending(database: Database, ender: SessionEnder, stack: contextl
         for session in ending
     ]
 
-    async def stop() -> None:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    stack.push_async_callback(_cancelled, *tasks)
 
-    stack.push_async_callback(stop)
+
+async def _cancelled(*tasks: asyncio.Task[Any]) -> None:
+    """Cancel tasks, and return when they have ended."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

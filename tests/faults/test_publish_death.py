@@ -23,7 +23,9 @@ OLD = pa.table({"score": [9.0]})
 
 def partition(folder: Path, table: pa.Table) -> list[PartitionFile]:
     final = folder / f"{table.num_rows}.arrow"
-    return [commit_partition(write_partition(attempt_path(final, 1), table.to_batches(), table.schema), final)]
+    return [
+        commit_partition(write_partition(attempt_path(final, 1), table.to_batches(), table.schema), final)
+    ]
 
 
 def names(folder: Path) -> list[str]:
@@ -95,7 +97,8 @@ def test_what_took_the_place_meanwhile_is_not_touched(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "{", "[]", "null", '{"final": "/a", "token": "../../etc", "identity": null, "published": null}']
+    "text",
+    ["", "{", "[]", "null", '{"final": "/a", "token": "../../etc", "identity": null, "published": null}'],
 )
 def test_a_note_that_says_nothing_removes_nothing(tmp_path: Path, text: str) -> None:
     """One that is damaged, or that somebody made up, names no file."""

@@ -62,7 +62,9 @@ def test_a_path_lies_on_its_deepest_and_latest_mount(path: str, kind: str, netwo
     assert (found.type, found.network) == (kind, network)
 
 
-@pytest.mark.parametrize("kind", ["nfs", "cifs", "smb3", "9p", "lustre", "ceph", "fuse.glusterfs", "fuse.s3fs"])
+@pytest.mark.parametrize(
+    "kind", ["nfs", "cifs", "smb3", "9p", "lustre", "ceph", "fuse.glusterfs", "fuse.s3fs"]
+)
 def test_network_file_systems_are_known(kind: str) -> None:
     assert Mount("/", kind, "there").network
 
@@ -93,7 +95,9 @@ def test_a_second_owner_is_told_who_the_first_is(directory: DataDirectory) -> No
     with pytest.raises(UnusableDirectoryError, match=rf"in use by the server of process {os.getpid()}\. "):
         Ownership(directory)
     first.tell("127.0.0.1:8500")
-    with pytest.raises(UnusableDirectoryError, match=rf"process {os.getpid()} at 127\.0\.0\.1:8500\. .*--data-dir"):
+    with pytest.raises(
+        UnusableDirectoryError, match=rf"process {os.getpid()} at 127\.0\.0\.1:8500\. .*--data-dir"
+    ):
         Ownership(directory)
     first.release()
     Ownership(directory).release()
@@ -188,7 +192,9 @@ def test_a_newer_store_is_refused_with_both_versions_and_not_touched(directory: 
         connection.execute(sa.text("UPDATE alembic_version SET version_num = '0999'"))
     engine.dispose()
     before = directory.database.read_bytes()
-    with pytest.raises(UnusableDirectoryError, match=rf"is of version 0999; .* up to {head()}\. Nothing was changed"):
+    with pytest.raises(
+        UnusableDirectoryError, match=rf"is of version 0999; .* up to {head()}\. Nothing was changed"
+    ):
         open_store(directory)
     assert directory.database.read_bytes() == before
 

@@ -68,9 +68,7 @@ def destination(path: Path | str) -> Destination:
     return DataRoots(None).output(str(path))
 
 
-def publish(
-    files: list[PartitionFile], schema: pa.Schema, target: Destination, **options: Any
-) -> Published:
+def publish(files: list[PartitionFile], schema: pa.Schema, target: Destination, **options: Any) -> Published:
     """Publish as a job of its own does, which leaves a note only where it succeeds."""
     journal = Path(target.path).parent.parent / "notes" / f"{uuid.uuid4()}.json"
     try:

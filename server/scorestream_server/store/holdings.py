@@ -1,6 +1,7 @@
 """Which files of the data directory the store knows."""
 
-from collections.abc import Mapping, Set
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,12 +31,12 @@ class Holdings:
         files: every file in the directory that the store says is there.
     """
 
-    models: Set[str]
-    sessions: Set[str]
-    tables: Set[Path]
-    jobs: Mapping[Path, Set[str]]
-    unfinished: Set[str]
-    files: Set[Path]
+    models: AbstractSet[str]
+    sessions: AbstractSet[str]
+    tables: AbstractSet[Path]
+    jobs: Mapping[Path, AbstractSet[str]]
+    unfinished: AbstractSet[str]
+    files: AbstractSet[Path]
 
 
 def read_holdings(connection: sa.Connection, directory: DataDirectory) -> Holdings:
@@ -45,9 +46,9 @@ def read_holdings(connection: sa.Connection, directory: DataDirectory) -> Holdin
     tables = set()
     # Columns by name: a backup reads stores of older versions, too.
     found = sa.select(TABLES.c.session_id, TABLES.c.uid, TABLES.c.data)
-    for row in connection.execute(found.where(TABLES.c.session_id.in_(_OPEN))):
-        tables.add(directory.table(row.session_id, row.uid))
-        data = msgspec.json.decode(row.data, type=TableData)
+    for table in connection.execute(found.where(TABLES.c.session_id.in_(_OPEN))):
+        tables.add(directory.table(table.session_id, table.uid))
+        data = msgspec.json.decode(table.data, type=TableData)
         paths = (Path(file.path) for file in data.files)
         files |= {path for path in paths if path.is_relative_to(directory.sessions)}
     jobs: dict[Path, set[str]] = {}
@@ -63,9 +64,9 @@ def read_holdings(connection: sa.Connection, directory: DataDirectory) -> Holdin
         .join(JOBS, JOBS.c.id == PARTITIONS.c.job_id)
         .where(JOBS.c.session_id.in_(_OPEN), PARTITIONS.c.file.is_not(None))
     )
-    for row in connection.execute(committed):
-        path = Path(msgspec.json.decode(row.file, type=PartitionFile).path)
-        folders[row.job_id].add(path.name)
+    for part in connection.execute(committed):
+        path = Path(msgspec.json.decode(part.file, type=PartitionFile).path)
+        folders[part.job_id].add(path.name)
         files.add(path)
     sessions = set(connection.execute(_OPEN).scalars())
     return Holdings(models, sessions, tables, jobs, unfinished, files)

@@ -3,14 +3,25 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path, PurePath
 
 _NETWORK = {
     *("nfs", "nfs4", "cifs", "smb3", "smbfs", "9p", "afs", "ncpfs", "coda", "davfs"),
     *("lustre", "ceph", "glusterfs", "beegfs", "gpfs", "gfs2", "ocfs2", "orangefs", "pvfs2", "panfs"),
 }
 _NETWORK_FUSE = {
-    *("sshfs", "s3fs", "goofys", "rclone", "gcsfuse", "blobfuse", "blobfuse2", "juicefs", "curlftpfs", "davfs"),
+    *(
+        "sshfs",
+        "s3fs",
+        "goofys",
+        "rclone",
+        "gcsfuse",
+        "blobfuse",
+        "blobfuse2",
+        "juicefs",
+        "curlftpfs",
+        "davfs",
+    ),
     *("glusterfs", "ceph", "ceph-fuse", "mfs", "lizardfs", "hdfs", "smbnetfs", "grpcfuse"),
 }
 _ESCAPED = re.compile(r"\\([0-7]{3})")
@@ -41,7 +52,7 @@ def parse_mounts(lines: Iterable[str]) -> list[Mount]:
     return found
 
 
-def mount_of(path: PurePosixPath, mounts: Iterable[Mount]) -> Mount | None:
+def mount_of(path: PurePath, mounts: Iterable[Mount]) -> Mount | None:
     """Return the mount that an absolute path lies on: the deepest, and of several at one point the last."""
     best: Mount | None = None
     for mount in mounts:

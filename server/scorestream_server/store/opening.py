@@ -13,9 +13,7 @@ from scorestream_server.store.relocation import relocate
 
 logger = logging.getLogger(__name__)
 
-_RESTORE = (
-    "Nothing was changed. Keep a copy of the data directory, then put a backup in its place (README, Operations)."
-)
+_RESTORE = "Nothing was changed. Keep a copy of the data directory, then put a backup in its place (README, Operations)."
 
 
 def open_store(directory: DataDirectory) -> None:
@@ -29,13 +27,17 @@ def open_store(directory: DataDirectory) -> None:
         check_store(path)
     elif any(folder.is_dir() and any(folder.iterdir()) for folder in (directory.models, directory.sessions)):
         # A new, empty store would know none of these files, and what no store knows is removed.
-        raise UnusableDirectoryError(f"The store {path} is missing, and files that belong to it are there. {_RESTORE}")
+        raise UnusableDirectoryError(
+            f"The store {path} is missing, and files that belong to it are there. {_RESTORE}"
+        )
     engine = open_engine(directory.database_url)
     try:
         migrate(engine)
         with engine.execution_options(writes=True).begin() as connection:
             if moved := relocate(connection, directory.root):
-                logger.warning("the data directory was moved to %s: %d paths were made right", directory.root, moved)
+                logger.warning(
+                    "the data directory was moved to %s: %d paths were made right", directory.root, moved
+                )
     finally:
         engine.dispose()
 
@@ -43,7 +45,9 @@ def open_store(directory: DataDirectory) -> None:
 def check_store(path: Path) -> None:
     """Change nothing, and raise UnusableDirectoryError where a file is no whole store that this program knows."""
     try:
-        with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as connection:
+        with contextlib.closing(
+            sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+        ) as connection:
             _check_whole(connection, path)
             _check_version(connection, path)
     except sqlite3.DatabaseError as error:

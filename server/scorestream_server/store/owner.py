@@ -89,7 +89,9 @@ def _lock(descriptor: int, directory: DataDirectory) -> None:
         if alive or time.monotonic() > until:
             who = "another server" if pid is None else f"the server of process {pid}"
             where = f" at {address}" if address else ""
-            gone = "" if alive else ", or by a worker that it left behind (the process itself is not to be seen)"
+            gone = (
+                "" if alive else ", or by a worker that it left behind (the process itself is not to be seen)"
+            )
             raise UnusableDirectoryError(
                 f"The data directory {directory.root} is in use by {who}{where}{gone}. Stop that one first, or "
                 "give another --data-dir."

@@ -38,9 +38,9 @@ def relocate(connection: sa.Connection, root: Path) -> int:
     first = connection.execute(_PARTITIONS.limit(1)).first()
     if first is None or _moved(first.file, first.session_id, root) == first.file:
         return changed
-    for row in connection.execute(_PARTITIONS).all():
-        this = sa.and_(PARTITIONS.c.job_id == row.job_id, PARTITIONS.c.idx == row.idx)
-        file = _moved(row.file, row.session_id, root)
+    for part in connection.execute(_PARTITIONS).all():
+        this = sa.and_(PARTITIONS.c.job_id == part.job_id, PARTITIONS.c.idx == part.idx)
+        file = _moved(part.file, part.session_id, root)
         connection.execute(sa.update(PARTITIONS).where(this).values(file=file))
         changed += 1
     return changed

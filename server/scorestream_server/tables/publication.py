@@ -101,7 +101,9 @@ def read_note(journal: Path) -> Note | None:
             Path(told["final"]),
             str(told["token"]),
             Identity(**identity) if identity else None,
-            Published(tuple(published["paths"]), published["rows"], published["bytes"]) if published else None,
+            Published(tuple(published["paths"]), published["rows"], published["bytes"])
+            if published
+            else None,
         )
     except FileNotFoundError:
         return None
@@ -131,7 +133,9 @@ def settle(journal: Path) -> Published | None:
         elif there is None:
             note.aside.rename(note.final)
         else:
-            logger.warning("%s was replaced by something else; what it was before is %s", note.final, note.aside)
+            logger.warning(
+                "%s was replaced by something else; what it was before is %s", note.final, note.aside
+            )
     _remove(note.temporary)
     if arrived:
         return note.published

@@ -28,7 +28,7 @@ from scorestream_server.domain.messages import (
     Task,
     TaskFailed,
 )
-from scorestream_server.workers.channel import ServerEnd
+from scorestream_server.workers.channel import MessageTooLargeError, ServerEnd
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +66,11 @@ class WorkerPool(Protocol):
         ...
 
     def send(self, worker_id: int, command: Command) -> None:
-        """Send a command that has no answer; nothing happens where the worker is gone."""
+        """Send a command that has no answer; nothing happens where the worker is gone.
+
+        Raises:
+            ScorestreamError: RESOURCE_EXHAUSTED, where it is larger than a worker takes.
+        """
         ...
 
     def next_task_id(self) -> int:
@@ -205,8 +209,8 @@ class LocalPool:
         if worker is None:
             raise WorkerLost(worker_id, "is gone")
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        worker.tasks[task.task_id] = future
         worker.end.send(task)
+        worker.tasks[task.task_id] = future
         try:
             return await future
         except asyncio.CancelledError:
@@ -284,10 +288,11 @@ class LocalPool:
                 report = await worker.end.receive()
             except EOFError:
                 return
-            except msgspec.DecodeError:
-                logger.exception(
-                    "worker %d sent something that is no message; it is stopped", worker.info.worker_id
-                )
+            except MessageTooLargeError as error:
+                self._stop(worker, str(error))
+                return
+            except msgspec.DecodeError as error:
+                self._stop(worker, f"sent something that is no message ({error})")
                 return
             match report:
                 case Ready(device=device, lanes=lanes):
@@ -302,6 +307,12 @@ class LocalPool:
                     self._settle(worker, report.task_id, _error(report))
                 case _:
                     self._settle(worker, report.task_id, report)
+
+    def _stop(self, worker: _Worker, what_it_did: str) -> None:
+        """Stop a worker that is not to be trusted any more, and remember why."""
+        worker.last_words = self._why = f"was stopped because it {what_it_did}"
+        with contextlib.suppress(ProcessLookupError):
+            worker.process.kill()
 
     def _settle(self, worker: _Worker, task_id: int, outcome: Result | ScorestreamError) -> None:
         future = worker.tasks.pop(task_id, None)
