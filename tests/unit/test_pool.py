@@ -87,6 +87,8 @@ async def test_a_worker_that_talks_too_much_is_stopped_with_the_reason() -> None
     """Its message is not read, and whoever waits for a worker is told why there is none."""
     pool = TalkativePool(devices=["cpu"], lanes=1)
     pool.start()
-    with pytest.raises(ScorestreamError, match=r"was stopped because it announced a message of 2,139,062,143 bytes"):
+    with pytest.raises(
+        ScorestreamError, match=r"was stopped because it announced a message of 2,139,062,143 bytes"
+    ):
         await pool.any_ready()
     await pool.close()

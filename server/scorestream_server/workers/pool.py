@@ -244,6 +244,8 @@ class LocalPool:
                 if not self._stopping.is_set():
                     await self._serve(worker)
                 await self._lose(worker)
+                if self._stopping.is_set():
+                    return
                 if worker.ready:
                     pause = RESTART_SECONDS
                     continue
