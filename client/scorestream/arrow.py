@@ -38,6 +38,15 @@ def reader_of(source: Any) -> pa.RecordBatchReader:
     )
 
 
+def reads_again(source: Any) -> bool:
+    """Whether `reader_of` gives all rows of this source again when it is asked a second time.
+
+    A stream gives them once. Of other libraries' objects only those are counted that are known to hold rows.
+    """
+    library = type(source).__module__.split(".")[0]
+    return isinstance(source, pa.Table | pa.RecordBatch) or library in {"pandas", "polars"}
+
+
 def plain_type(kind: pa.DataType) -> pa.DataType:
     """Return the type without its encoding: no dictionaries, views, run ends, or 64-bit offsets."""
     if isinstance(kind, pa.BaseExtensionType):

@@ -30,6 +30,7 @@ SERVER_NEEDS = (
 )
 LOG_TAIL_LINES = 20
 WRONG_USAGE = 2
+UNUSABLE_DIRECTORY = 3
 
 
 def require_server() -> None:
@@ -58,7 +59,7 @@ class PrivateServer:
         data_dir: where its state and its log (``server.log``) are.
 
     Raises:
-        FailedPreconditionError: its dependencies are not installed.
+        FailedPreconditionError: its dependencies are not installed, or it cannot serve from `data_dir`.
         InvalidArgumentError: it refused `device` or `workers`.
         UnavailableError: it did not start; the message ends with its last words.
     """
@@ -125,6 +126,11 @@ def _address(process: subprocess.Popen[bytes], log: Path) -> str:
                 "The private server did not start: "
                 + log.read_text(errors="replace").rpartition("error: ")[2].strip(),
                 reason="SERVER_REFUSED",
+            ) from None
+        if process.returncode == UNUSABLE_DIRECTORY:
+            raise FailedPreconditionError(
+                log.read_text(errors="replace").rpartition("scorestream serve: ")[2].strip(),
+                reason="DATA_DIRECTORY_UNUSABLE",
             ) from None
         tail = "\n".join(log.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:])
         how = (

@@ -12,6 +12,7 @@ from pathlib import Path
 import platformdirs
 
 from scorestream_server.config import (
+    DEFAULT_DRAIN_SECONDS,
     DEFAULT_GPU_MEMORY,
     DEFAULT_PORT,
     Config,
@@ -20,10 +21,15 @@ from scorestream_server.config import (
     memory_budget,
 )
 from scorestream_server.device.choose import Cards, NoSuchDevice, choose_devices, passed_over
+from scorestream_server.domain.data_directory import DataDirectory, UnusableDirectoryError
 from scorestream_server.domain.device import CPU
+from scorestream_server.store.owner import Ownership, owned
 from scorestream_server.workers.pool import LocalPool
 
 logger = logging.getLogger(__name__)
+
+UNUSABLE_DIRECTORY = 3
+"""What this process exits with when it cannot serve from its data directory."""
 
 
 def parse(arguments: list[str] | None = None) -> Config:
@@ -68,12 +74,22 @@ def parse(arguments: list[str] | None = None) -> Config:
         help="how much of a card's memory its worker may take: a fraction, or an amount such as 8GiB "
         "(default: %(default)s)",
     )
+    parser.add_argument(
+        "--drain-seconds",
+        type=float,
+        default=DEFAULT_DRAIN_SECONDS,
+        metavar="S",
+        help="how long partitions in flight may take to be finished when the server is told to stop "
+        "(default: %(default)s)",
+    )
     parser.add_argument("--private", action="store_true", help=argparse.SUPPRESS)
     flags = parser.parse_args(arguments)
     if flags.workers < 1:
         parser.error("--workers must be at least 1")
     if not 0 <= flags.port <= 65535:
         parser.error("--port must be from 0 to 65535")
+    if not 0 <= flags.drain_seconds <= 86400:
+        parser.error("--drain-seconds must be from 0 to 86400")
     try:
         memory_budget(flags.gpu_memory, 1 << 60)
     except ValueError as error:
@@ -93,6 +109,7 @@ def parse(arguments: list[str] | None = None) -> Config:
         devices=devices,
         lanes=lanes_of_worker(devices[0], available_cores(), len(devices)),
         gpu_memory=flags.gpu_memory,
+        drain_seconds=0.0 if flags.private else flags.drain_seconds,
         private=flags.private,
     )
 
@@ -122,19 +139,28 @@ def main() -> None:
     logging.getLogger("alembic").setLevel(logging.WARNING)
     config = parse()
     try:
-        asyncio.run(_serve(config))
+        with owned(DataDirectory(config.data_dir)) as ownership:
+            asyncio.run(_serve(config, ownership))
+    except UnusableDirectoryError as error:
+        sys.stderr.write(f"scorestream serve: {error}\n")
+        sys.exit(UNUSABLE_DIRECTORY)
     except OSError as error:
         sys.exit(f"scorestream serve: {error}")
     except KeyboardInterrupt:  # before the server has taken over the signals
         sys.exit(130)
 
 
-async def _serve(config: Config) -> None:
+async def _serve(config: Config, ownership: Ownership) -> None:
     """Start the workers, and import the rest of the server while they come up: each takes a second."""
-    pool = LocalPool(devices=config.devices, lanes=config.lanes, gpu_memory=config.gpu_memory)
+    pool = LocalPool(
+        devices=config.devices,
+        lanes=config.lanes,
+        gpu_memory=config.gpu_memory,
+        inherited=(ownership.descriptor,),
+    )
     pool.start()
     app = await asyncio.to_thread(importlib.import_module, "scorestream_server.app")
-    await app.serve(config, pool)
+    await app.serve(config, pool, ownership)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 from scorestream_server.api.devices import DeviceService
 from scorestream_server.api.jobs import JobService
@@ -23,12 +25,17 @@ from scorestream_server.domain.event import Event
 from scorestream_server.domain.session import SessionState
 from scorestream_server.engine.engine import Engine
 from scorestream_server.engine.expiry import SessionExpiry
+from scorestream_server.engine.housekeeping import keep_house
+from scorestream_server.engine.leftovers import remove_leftovers
 from scorestream_server.engine.sessions import SessionEnder
 from scorestream_server.engine.submit import Submitter
 from scorestream_server.feed import Feed, Selection
 from scorestream_server.store import events as event_store
 from scorestream_server.store import sessions as session_store
-from scorestream_server.store.database import Database, migrate, open_engine
+from scorestream_server.store.database import Database
+from scorestream_server.store.holdings import read_holdings
+from scorestream_server.store.opening import open_store
+from scorestream_server.store.owner import Ownership
 from scorestream_server.tables.paths import DataRoots
 from scorestream_server.workers.pool import LocalPool
 
@@ -37,9 +44,27 @@ logger = logging.getLogger(__name__)
 GRACE_SECONDS = 1.0
 
 
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A server that runs, and the two parts of it that have to be told when it is to stop."""
+
+    address: str
+    server: GrpcServer
+    engine: Engine
+
+    async def drain(self, seconds: float, hurry: asyncio.Event) -> None:
+        """Take nothing new, and have what is in flight committed: until `seconds` are over, or `hurry` is set."""
+        await self.server.close_gate()
+        steps = [asyncio.create_task(self.engine.drain()), asyncio.create_task(hurry.wait())]
+        done, late = await asyncio.wait(steps, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        await _cancelled(*late)
+        if steps[0] not in done:
+            logger.warning("partitions in flight were not waited for; the next start runs them again")
+
+
 @contextlib.asynccontextmanager
-async def running(config: Config, pool: LocalPool) -> AsyncIterator[str]:
-    """Run a server while the block runs; gives its address.
+async def running(config: Config, pool: LocalPool) -> AsyncIterator[Running]:
+    """Run a server while the block runs.
 
     Args:
         config: how.
@@ -47,14 +72,14 @@ async def running(config: Config, pool: LocalPool) -> AsyncIterator[str]:
 
     Raises:
         OSError: the data directory or the address cannot be used.
+        UnusableDirectoryError: the store in the data directory cannot be trusted.
     """
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(pool.close)
         directory = DataDirectory(config.data_dir)
-        for folder in (directory.root, directory.models, directory.sessions):
-            folder.mkdir(parents=True, exist_ok=True)
-
-        await asyncio.to_thread(_migrate, directory.database_url)
+        await asyncio.to_thread(open_store, directory)
+        for folder in (directory.models, directory.sessions, directory.publishing):
+            folder.mkdir(exist_ok=True)
 
         feed: Feed | None = None
 
@@ -64,6 +89,7 @@ async def running(config: Config, pool: LocalPool) -> AsyncIterator[str]:
 
         database = Database(directory.database_url, publish)
         stack.push_async_callback(database.close)
+        stack.push_async_callback(_cancelled, asyncio.create_task(keep_house(database)))
 
         async def backlog(selection: Selection, after: int, up_to: int, limit: int) -> list[Event]:
             return await database.read(
@@ -78,6 +104,10 @@ async def running(config: Config, pool: LocalPool) -> AsyncIterator[str]:
                     job_id=selection.job_id,
                 )
             )
+
+        holdings = await database.read(lambda connection: read_holdings(connection, directory))
+        if removed := await asyncio.to_thread(remove_leftovers, directory, holdings):
+            logger.warning("removed %d leftovers of the last run", removed)
 
         feed = Feed(await database.read(event_store.last_number), backlog)
         roots = DataRoots(config.data_roots)
@@ -108,24 +138,33 @@ async def running(config: Config, pool: LocalPool) -> AsyncIterator[str]:
         server = GrpcServer(config, servicers)
         address = await server.start()
         stack.push_async_callback(server.stop, GRACE_SECONDS)
-        yield address
+        yield Running(address, server, engine)
 
 
-async def serve(config: Config, pool: LocalPool) -> None:
-    """Run a server until it is told to stop, or, where it is private, until its parent is gone."""
-    stop = asyncio.Event()
+async def serve(config: Config, pool: LocalPool, ownership: Ownership) -> None:
+    """Run a server until it is told to stop, or, where it is private, until its parent is gone.
+
+    The first signal drains it, the second ends it.
+    """
+    stop, hurry = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
+
+    def stop_or_hurry() -> None:
+        (hurry if stop.is_set() else stop).set()
+
     for number in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(number, stop_or_hurry)
     if config.private:
         loop.add_reader(sys.stdin.fileno(), _end_at_eof, stop)
-    async with running(config, pool) as address:
+    async with running(config, pool) as server:
+        ownership.tell(server.address)
         # The one line on standard output is for programs that started this one.
-        ready = {"address": address, "data_dir": str(config.data_dir), "pid": os.getpid()}
+        ready = {"address": server.address, "data_dir": str(config.data_dir), "pid": os.getpid()}
         print(json.dumps(ready), flush=True)  # noqa: T201
-        logger.info("serving on %s, data in %s", address, config.data_dir)
+        logger.info("serving on %s, data in %s", server.address, config.data_dir)
         await stop.wait()
         logger.info("stopping")
+        await server.drain(config.drain_seconds, hurry)
 
 
 def _end_at_eof(stop: asyncio.Event) -> None:
@@ -141,14 +180,6 @@ def _open_facts() -> Reader:
     return FactReader()
 
 
-def _migrate(url: str) -> None:
-    engine = open_engine(url)
-    try:
-        migrate(engine)
-    finally:
-        engine.dispose()
-
-
 async def _go_on_ending(database: Database, ender: SessionEnder, stack: contextlib.AsyncExitStack) -> None:
     """Take up the ends of sessions that the last run did not finish."""
     ending = await database.read(lambda connection: session_store.in_state(connection, [SessionState.ENDING]))
@@ -157,9 +188,11 @@ async def _go_on_ending(database: Database, ender: SessionEnder, stack: contextl
         for session in ending
     ]
 
-    async def stop() -> None:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+    stack.push_async_callback(_cancelled, *tasks)
 
-    stack.push_async_callback(stop)
+
+async def _cancelled(*tasks: asyncio.Task[Any]) -> None:
+    """Cancel tasks, and return when they have ended."""
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)

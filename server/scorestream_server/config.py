@@ -8,6 +8,7 @@ from pathlib import Path
 DEFAULT_PORT = 8500
 MIB = 1 << 20
 DEFAULT_GPU_MEMORY = "0.8"
+DEFAULT_DRAIN_SECONDS = 30.0
 _MEMORY = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(MiB|GiB)?")
 _UNITS = {"MiB": MIB, "GiB": 1024 * MIB}
 
@@ -25,6 +26,7 @@ class Config:
         devices: the device of each worker by name, ``cpu`` or ``cuda:N``.
         lanes: lanes of each worker.
         gpu_memory: how much of its card's memory a worker may use; see `memory_budget`.
+        drain_seconds: how long the partitions in flight may take when the server is told to stop.
         private: end when standard input ends, because the process that started this one is gone.
         max_message_bytes: largest gRPC message that is taken.
         max_model_bytes: largest model file that is taken.
@@ -38,6 +40,7 @@ class Config:
     devices: tuple[str, ...] = ("cpu",)
     lanes: int = 1
     gpu_memory: str = DEFAULT_GPU_MEMORY
+    drain_seconds: float = DEFAULT_DRAIN_SECONDS
     private: bool = False
     max_message_bytes: int = 8 * MIB
     max_model_bytes: int = 2048 * MIB

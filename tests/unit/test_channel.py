@@ -5,10 +5,12 @@ import contextlib
 import socket
 import threading
 from collections.abc import AsyncIterator
+from dataclasses import replace
 
 import msgspec
 import pytest
 
+from scorestream_server.domain.errors import ScorestreamError
 from scorestream_server.domain.job import Priority
 from scorestream_server.domain.messages import (
     CancelTask,
@@ -19,6 +21,7 @@ from scorestream_server.domain.messages import (
     PartitionDone,
     Ready,
     RunPartition,
+    TableLoaded,
     TaskFailed,
 )
 from scorestream_server.domain.model import ColumnType, Feature, ModelKind, ModelSchema, OutputColumn
@@ -31,7 +34,14 @@ from scorestream_server.domain.table import (
     SourceFile,
     TableData,
 )
-from scorestream_server.workers.channel import ServerEnd, WorkerEnd
+from scorestream_server.workers import channel
+from scorestream_server.workers.channel import (
+    LARGEST_COMMAND,
+    LARGEST_REPORT,
+    MessageTooLargeError,
+    ServerEnd,
+    WorkerEnd,
+)
 
 SOURCE = SourceFile("/data/rows.arrow", 100, 123456789)
 TABLE = TableData(
@@ -125,3 +135,42 @@ async def test_nonsense_is_refused() -> None:
         theirs.sendall((6).to_bytes(4, "big") + b"\x80\x04nons")
         with pytest.raises(msgspec.DecodeError):
             await server.receive()
+
+
+async def test_a_worker_that_announces_too_much_is_not_listened_to() -> None:
+    """The length alone is enough: nothing is read, and nothing is kept in memory."""
+    async with ends() as (server, _, theirs):
+        theirs.sendall((LARGEST_REPORT + 1).to_bytes(4, "big"))
+        with pytest.raises(MessageTooLargeError, match=r"announced a message of 67,108,865 bytes"):
+            await server.receive()
+
+
+async def test_a_worker_takes_no_command_beyond_the_limit() -> None:
+    async with ends() as (server, worker, _):
+        server._writer.write((LARGEST_COMMAND + 1).to_bytes(4, "big"))
+        with pytest.raises(MessageTooLargeError):
+            await asyncio.to_thread(worker.receive)
+
+
+async def test_a_report_that_is_too_large_becomes_a_failed_task(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client hears what to do, and the worker lives on."""
+    monkeypatch.setattr(channel, "LARGEST_REPORT", 10_000)
+    parts = tuple(Fragment("/data/rows.arrow", FileFormat.ARROW, part, 10, 80) for part in range(1000))
+    async with ends() as (server, worker, _):
+        await asyncio.to_thread(worker.send, TableLoaded(7, replace(TABLE, fragments=parts)))
+        answer = await server.receive()
+        assert isinstance(answer, TaskFailed)
+        assert (answer.task_id, answer.code, answer.reason) == (7, "RESOURCE_EXHAUSTED", "MESSAGE_TOO_LARGE")
+        assert "TableLoaded would have" in answer.message
+        assert "fewer and larger files" in answer.message
+        await asyncio.to_thread(worker.send, REPORTS[1])
+        assert isinstance(await server.receive(), PartitionDone)
+
+
+async def test_a_command_that_is_too_large_is_not_sent(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(channel, "LARGEST_COMMAND", 100)
+    async with ends() as (server, worker, _):
+        with pytest.raises(ScorestreamError, match="OpenJob would have"):
+            server.send(COMMANDS[0])
+        server.send(CancelTask(2))
+        assert await asyncio.to_thread(worker.receive) == CancelTask(2)

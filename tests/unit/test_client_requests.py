@@ -20,7 +20,7 @@ def fake() -> Iterator[FakeServer]:
 
 def test_a_create_is_repeated_under_the_same_request_id(fake: FakeServer) -> None:
     """Where the answer was lost, the second request is recognisably the first one."""
-    answers = iter(["lost", "lost", "there"] * 2)
+    answers = iter(["lost", "lost", "there"] * 3)
 
     def create(made: Any) -> Any:
         return lambda _request, context: (
@@ -29,10 +29,12 @@ def test_a_create_is_repeated_under_the_same_request_id(fake: FakeServer) -> Non
 
     fake.on["CreateSession"] = create(session_pb2.Session(name="sessions/s1", display_name="S"))
     fake.on["CreateJob"] = create(job("PENDING"))
+    fake.on["LoadTable"] = create(table_pb2.Table(name="sessions/s1/tables/a", table_id="a"))
     with scorestream.connect(fake.address) as client:
         session = client.create_session("S")
         session.score("m@3", "t", where="a > 1", out="o", keep=["k"], replace=True, name="n", priority="high")
-    for method in ("CreateSession", "CreateJob"):
+        session.load_table("a.csv")
+    for method in ("CreateSession", "CreateJob", "LoadTable"):
         ids = [request.request_id for request in fake.requests[method]]
         assert len(ids) == 3
         assert len(set(ids)) == 1
@@ -51,22 +53,18 @@ def test_a_create_is_repeated_under_the_same_request_id(fake: FakeServer) -> Non
 
 
 def test_what_must_not_happen_twice_is_not_repeated(fake: FakeServer) -> None:
-    """Dropping, removing and loading without `replace` are asked for once."""
+    """Dropping and removing are asked for once."""
     fake.on["GetSession"] = lambda *_: session_pb2.Session(name="sessions/s1")
     fake.on["GetModel"] = lambda *_: model_pb2.Model(name="models/m/versions/1", model_id="m", version=1)
     fake.on["GetTable"] = lambda *_: table_pb2.Table(name="sessions/s1/tables/t", table_id="t")
-    for method in ("LoadTable", "DropTable", "DeleteModel"):
+    for method in ("DropTable", "DeleteModel"):
         fake.on[method] = lambda _request, context: abort(context, "UNAVAILABLE", "gone")
     with scorestream.connect(fake.address) as client:
         session = client.get_session("s1")
-        for attempt in (
-            lambda: session.load_table("a.csv"),
-            session.table("t").drop,
-            client.get_model("m").remove,
-        ):
+        for attempt in (session.table("t").drop, client.get_model("m").remove):
             with pytest.raises(scorestream.UnavailableError):
                 attempt()
-    assert [len(fake.requests[method]) for method in ("LoadTable", "DropTable", "DeleteModel")] == [1, 1, 1]
+    assert [len(fake.requests[method]) for method in ("DropTable", "DeleteModel")] == [1, 1]
 
 
 def test_patience_is_bounded_and_begins_again() -> None:

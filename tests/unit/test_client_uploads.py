@@ -13,7 +13,7 @@ import scorestream
 import scorestream.aio
 from fake_answers import SCHEMA
 from fake_server import FakeServer, abort, fake_server
-from scorestream.v1 import session_pb2, table_pb2
+from scorestream.v1 import model_pb2, session_pb2, table_pb2
 
 
 @pytest.fixture
@@ -94,3 +94,45 @@ def test_an_upload_that_is_refused_says_why(fake: FakeServer) -> None:
         pytest.raises(scorestream.AlreadyExistsError, match="table t is there"),
     ):
         client.get_session("s1").load_table(pa.table({"n": range(3_000_000)}), name="t")
+
+
+def test_an_upload_is_repeated_where_its_rows_can_be_had_again(fake: FakeServer) -> None:
+    """A table is sent again as a whole, under the same request id; a stream, which is used up, is not."""
+    attempts: list[list[Any]] = []
+
+    def upload(requests: Any, context: Any) -> Any:
+        attempts.append(list(requests))
+        if len(attempts) != 2:
+            abort(context, "UNAVAILABLE", "gone")
+        return table_pb2.Table(name="sessions/s1/tables/t", table_id="t", rows=3)
+
+    fake.on["GetSession"] = lambda *_: session_pb2.Session(name="sessions/s1")
+    fake.on["UploadTable"] = upload
+    rows = pa.table({"n": [1, 2, 3]})
+    with scorestream.connect(fake.address) as client:
+        session = client.get_session("s1")
+        assert session.load_table(rows, name="t").rows == 3
+        with pytest.raises(scorestream.UnavailableError):
+            session.load_table(rows.to_reader(), name="t")
+    first, second, third = attempts
+    assert first == second
+    assert len(first) == 4
+    assert first[0].header.request_id
+    assert first[0].header.request_id != third[0].header.request_id
+
+
+def test_a_registration_is_repeated_under_the_same_request_id(fake: FakeServer) -> None:
+    """Where the answer was lost, the second registration is recognisably the first one."""
+    attempts: list[list[Any]] = []
+
+    def register(requests: Any, context: Any) -> Any:
+        attempts.append(list(requests))
+        if len(attempts) == 1:
+            abort(context, "UNAVAILABLE", "gone")
+        return model_pb2.Model(name="models/m/versions/1", model_id="m", version=1)
+
+    fake.on["RegisterModel"] = register
+    with scorestream.connect(fake.address) as client:
+        assert client.register_model("m", source="a AS b").id == "m@1"
+    assert attempts[0] == attempts[1]
+    assert attempts[0][0].header.request_id

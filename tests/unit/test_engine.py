@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pytest
 import pytest_asyncio
 
 from scorestream_server.device.cpu import CpuDevice
@@ -120,9 +121,9 @@ class InProcessPool:
                 if self.publish_error is not None:
                     raise self.publish_error
                 schema = pa.ipc.read_schema(pa.py_buffer(task.schema))
-                return OutputPublished(
-                    task.task_id, publish(task.files, schema, task.destination, replace=task.replace)
-                )
+                journal = Path(task.journal)
+                output = publish(task.files, schema, task.destination, journal, replace=task.replace)
+                return OutputPublished(task.task_id, output)
             case LoadTable():
                 paths = [Path(path) for path in task.paths]
                 return TableLoaded(task.task_id, load_table(paths, Path(task.cache_dir)))
@@ -150,6 +151,12 @@ class InProcessPool:
             self._flights.pop(task.task_id, None)
             if fate.done() and not fate.cancelled():
                 fate.exception()
+
+    def release(self) -> None:
+        """Let everything that is held go on, and hold nothing more."""
+        self.hold.clear()
+        for _, fate in self._flights.values():
+            fate.set_result(None)
 
     def _die(self) -> None:
         for _, fate in self._flights.values():
@@ -242,7 +249,7 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     model = Model("twice", 0, digest, 1, code.name, inspect_model(code), "me", 1.0)
     table = Table("table-uid", "session", "rows", data, (), 1, 1.0)
     await database.write(lambda connection: sessions.create(connection, session, ""))
-    await database.write(lambda connection: models.register(connection, model))
+    await database.write(lambda connection: models.register(connection, model, ""))
     await database.write(lambda connection: tables.put(connection, table, replace=False))
     engine.start()
     yield Bench(pool, database, engine, submitter, directory, published, values, tmp_path)
@@ -399,3 +406,65 @@ async def test_a_cancel_just_before_the_output_is_published_is_no_hang(bench: Be
     job = await bench.finished(job)
     assert job.state is State.CANCELLED
     assert not (bench.folder / "out.parquet").exists()
+
+
+async def test_a_drain_commits_what_is_in_flight_and_begins_nothing(bench: Bench) -> None:
+    """Partitions that a worker has are waited for and kept; the job stays as it is for the next start."""
+    bench.pool.hold.update(range(3, ROWS // PARTITION_ROWS))
+    job = await bench.submit()
+    await bench.pool.held.wait()
+    draining = asyncio.create_task(bench.engine.drain())
+    await bench.database.read(lambda _: None)
+    assert not draining.done()
+    in_flight = dict(bench.engine.jobs[job.id].in_flight)
+    assert len(in_flight) >= 2
+    bench.pool.release()
+    await asyncio.wait_for(draining, 20)
+    committed = await bench.database.read(lambda connection: jobs.committed(connection, job.id))
+    assert committed.keys() >= in_flight.keys()
+    assert len(committed) < ROWS // PARTITION_ROWS
+    stored = await bench.database.read(lambda connection: jobs.get(connection, job.id, "me"))
+    assert stored.state is State.RUNNING
+    assert stored.partitions_done == len(committed)
+
+
+async def test_a_drain_begins_no_output(bench: Bench) -> None:
+    """Where the last partition comes in during a drain, the next server writes the output."""
+    last = ROWS // PARTITION_ROWS - 1
+    bench.pool.hold.add(last)
+    job = await bench.submit(out_path=str(bench.folder / "out.parquet"))
+    await bench.pool.held.wait()
+    draining = asyncio.create_task(bench.engine.drain())
+    await bench.database.read(lambda _: None)
+    bench.pool.release()
+    await asyncio.wait_for(draining, 20)
+    committed = await bench.database.read(lambda connection: jobs.committed(connection, job.id))
+    assert last in committed
+    assert not (bench.folder / "out.parquet").exists()
+
+
+async def test_an_output_that_is_the_jobs_leaves_no_note(bench: Bench) -> None:
+    """Once the store has it, nothing has to be remembered of how it came about."""
+    job = await bench.finished(await bench.submit(out_path=str(bench.folder / "out.parquet")))
+    assert job.state is State.SUCCEEDED
+    assert (bench.folder / "out.parquet").exists()
+    assert list(bench.directory.publishing.iterdir()) == []
+
+
+async def test_a_job_that_cannot_be_told_to_a_worker_fails_and_says_why(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The engine goes on with the others."""
+    error = ScorestreamError(ErrorCode.RESOURCE_EXHAUSTED, "MESSAGE_TOO_LARGE", "too many parts")
+    send = bench.pool.send
+
+    def refuse(worker_id: int, command: Command) -> None:
+        if isinstance(command, OpenJob) and command.job_id == "large":
+            raise error
+        send(worker_id, command)
+
+    monkeypatch.setattr(bench.pool, "send", refuse)
+    large = await bench.finished(await bench.submit(job_id="large"))
+    assert large.failure is not None
+    assert (large.state, large.failure.reason) == (State.FAILED, "MESSAGE_TOO_LARGE")
+    assert (await bench.finished(await bench.submit(job_id="small"))).state is State.SUCCEEDED

@@ -1,7 +1,9 @@
 """The worker pool with real processes: what is promised to whoever hands them tasks."""
 
+import asyncio
 import os
 import signal
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -70,4 +72,29 @@ async def test_each_worker_has_the_device_it_was_given() -> None:
     with pytest.raises(WorkerLost):
         await pool.run(first.worker_id, InspectModel(pool.next_task_id(), "never read"))
     assert (await pool.any_ready()).device == "cpu"
+    await pool.close()
+
+
+class TalkativePool(LocalPool):
+    """A pool whose workers announce 2 GiB and never send them."""
+
+    async def _start_process(self, device: str, descriptor: int) -> asyncio.subprocess.Process:
+        del device
+        code = "import socket, sys; s = socket.socket(fileno=int(sys.argv[1])); s.sendall(b'\\x7f' * 4); s.recv(1)"
+        return await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", code, str(descriptor)),
+            pass_fds=(descriptor,),
+            stdin=asyncio.subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+
+async def test_a_worker_that_talks_too_much_is_stopped_with_the_reason() -> None:
+    """Its message is not read, and whoever waits for a worker is told why there is none."""
+    pool = TalkativePool(devices=["cpu"], lanes=1)
+    pool.start()
+    with pytest.raises(
+        ScorestreamError, match=r"was stopped because it announced a message of 2,139,062,143 bytes"
+    ):
+        await pool.any_ready()
     await pool.close()

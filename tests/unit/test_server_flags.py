@@ -63,6 +63,17 @@ def test_auto_without_cupy_is_the_cpu_and_says_so(
     assert fake.open == 0
 
 
+def test_the_time_for_a_drain_is_a_number_of_seconds(capsys: pytest.CaptureFixture[str]) -> None:
+    """30 by default, none for a private server, whose client is gone by then."""
+    assert parse(["--device", "cpu"]).drain_seconds == 30
+    assert parse(["--device", "cpu", "--drain-seconds", "2.5"]).drain_seconds == 2.5
+    assert parse(["--device", "cpu", "--private"]).drain_seconds == 0
+    for wrong in ("-1", "nan", "1e9"):
+        with pytest.raises(SystemExit):
+            parse(["--device", "cpu", "--drain-seconds", wrong])
+        assert "--drain-seconds must be from 0 to 86400" in capsys.readouterr().err
+
+
 def test_a_device_that_cannot_be_had_is_wrong_usage(
     fake: FakeNvml, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

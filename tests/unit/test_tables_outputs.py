@@ -1,9 +1,11 @@
 """Results of partitions, and outputs: complete and right under their final names, or not there."""
 
 import json
+import uuid
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -12,10 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from scorestream_server.domain.errors import ScorestreamError
-from scorestream_server.domain.table import Destination, PartitionFile
+from scorestream_server.domain.table import Destination, PartitionFile, Published
 from scorestream_server.tables import publish as publish_module
 from scorestream_server.tables.paths import DataRoots
-from scorestream_server.tables.publish import check_output, publish
+from scorestream_server.tables.publish import check_output
 from scorestream_server.tables.results import (
     attempt_path,
     commit_partition,
@@ -64,6 +66,16 @@ def out(tmp_path: Path) -> Path:
 
 def destination(path: Path | str) -> Destination:
     return DataRoots(None).output(str(path))
+
+
+def publish(files: list[PartitionFile], schema: pa.Schema, target: Destination, **options: Any) -> Published:
+    """Publish as a job of its own does, which leaves a note only where it succeeds."""
+    journal = Path(target.path).parent.parent / "notes" / f"{uuid.uuid4()}.json"
+    try:
+        return publish_module.publish(files, schema, target, journal, **options)
+    except BaseException:
+        assert not journal.exists()
+        raise
 
 
 def reason(call: Callable[..., object], *args: object, **options: object) -> str:

@@ -183,7 +183,9 @@ class AsyncClient:
         if file is not None and not file.is_file():
             raise FileNotFoundError(f"There is no model file {file}.")
         header = model_service_pb2.RegisterModelHeader(
-            model_id=name, file_name="model.sql" if file is None else file.name
+            model_id=name,
+            file_name="model.sql" if file is None else file.name,
+            request_id=uuid.uuid4().hex,
         )
 
         def messages() -> Iterator[model_service_pb2.RegisterModelRequest]:
@@ -304,7 +306,8 @@ async def local(
         workers: number of worker processes; None: the server decides.
 
     Raises:
-        FailedPreconditionError: the server's dependencies are not installed.
+        FailedPreconditionError: the server's dependencies are not installed, or `data_dir` is another server's
+            or cannot be trusted.
         InvalidArgumentError: the server refused `device` or `workers`.
         UnavailableError: the server did not start; the message ends with its last words.
     """

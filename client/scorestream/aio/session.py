@@ -107,8 +107,9 @@ class AsyncSession:
             table_id=table_id_of(Path(paths[0]).name) if name is None else name,
             paths=[self._connection.server_path(path) for path in paths],
             replace=replace,
+            request_id=uuid.uuid4().hex,
         )
-        answer = await self._connection.call(self._connection.tables.LoadTable, request, repeat=replace)
+        answer = await self._connection.call(self._connection.tables.LoadTable, request)
         return AsyncTable(self._connection, table_info(answer))
 
     async def tables(self) -> list[AsyncTable]:
@@ -228,16 +229,20 @@ class AsyncSession:
 
     async def _upload(self, source: Any, name: str, *, replace: bool) -> AsyncTable:
         """Send rows and make a table of them."""
-        from scorestream.arrow import reader_of, upload_messages  # noqa: PLC0415 - pyarrow loads slowly
+        from scorestream.arrow import (  # noqa: PLC0415 - pyarrow loads slowly
+            reader_of,
+            reads_again,
+            upload_messages,
+        )
 
-        reader = reader_of(source)
+        readers = [reader_of(source)]
         header = table_service_pb2.UploadTableHeader(
-            session=session_name(self.id), table_id=name, replace=replace
+            session=session_name(self.id), table_id=name, replace=replace, request_id=uuid.uuid4().hex
         )
 
         def messages() -> Iterator[table_service_pb2.UploadTableRequest]:
             yield table_service_pb2.UploadTableRequest(header=header)
-            encoded = upload_messages(reader)
+            encoded = upload_messages(readers.pop() if readers else reader_of(source))
             yield table_service_pb2.UploadTableRequest(arrow_schema=next(encoded))
             batches = 0
             for message in encoded:
@@ -246,8 +251,8 @@ class AsyncSession:
             footer = table_service_pb2.UploadTableFooter(batches=batches)
             yield table_service_pb2.UploadTableRequest(footer=footer)
 
-        # Not tried again: a reader's rows can be had once only.
-        answer = await self._connection.send(self._connection.tables.UploadTable, messages, repeat=False)
+        repeat = reads_again(source)
+        answer = await self._connection.send(self._connection.tables.UploadTable, messages, repeat=repeat)
         return AsyncTable(self._connection, table_info(answer))
 
 

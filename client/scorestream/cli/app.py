@@ -17,6 +17,7 @@ app = typer.Typer(
 )
 app.command("score")(score.score)
 app.command("serve")(serve.serve)
+app.command("backup")(serve.backup)
 app.add_typer(session.app, name="session")
 app.add_typer(job.app, name="job")
 app.add_typer(model.app, name="model")

@@ -1,4 +1,4 @@
-"""`scorestream serve`."""
+"""`scorestream serve`, and `backup` of what it keeps."""
 
 import os
 import sys
@@ -21,6 +21,10 @@ def serve(
     gpu_memory: Annotated[
         str | None,
         typer.Option(help="How much of a card's memory its worker may take: a fraction, or 8GiB, or 512MiB."),
+    ] = None,
+    drain_seconds: Annotated[
+        float | None,
+        typer.Option(help="How long partitions in flight may take when the server is told to stop."),
     ] = None,
 ) -> None:
     """Run a server until it is interrupted.
@@ -49,5 +53,24 @@ def serve(
         command += ["--workers", str(workers)]
     if gpu_memory is not None:
         command += ["--gpu-memory", gpu_memory]
+    if drain_seconds is not None:
+        command += ["--drain-seconds", str(drain_seconds)]
     # This process becomes the server, so that signals and exit codes are its own.
+    os.execv(command[0], command)  # noqa: S606 - our own module, run by this very interpreter
+
+
+def backup(
+    to: Annotated[Path, typer.Option(help="New folder for the copy.")],
+    data_dir: Annotated[Path | None, typer.Option(help="The server's data directory.")] = None,
+) -> None:
+    """Copy a server's data directory, also while the server runs.
+
+    Example: scorestream backup --data-dir /var/lib/scorestream --to /backup/scorestream-monday
+    """
+    from scorestream.private_server import require_server  # noqa: PLC0415 - keeps --help quick
+
+    require_server()
+    command = [sys.executable, "-m", "scorestream_server.backup", "--to", str(to)]
+    if data_dir is not None:
+        command += ["--data-dir", str(data_dir)]
     os.execv(command[0], command)  # noqa: S606 - our own module, run by this very interpreter

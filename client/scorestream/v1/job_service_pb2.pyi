@@ -35,8 +35,8 @@ class CreateJobRequest(_message.Message):
     display_name: _builtins.str
     """Name for people, same rules as a session's; empty: the server makes one up."""
     request_id: _builtins.str
-    """A random id of this request (up to 64 characters); a second request with the same id creates nothing
-    and returns what the first one created. Empty: no such protection.
+    """A random id of this request (up to 64 characters); a second request with the same id within 24 hours creates
+    nothing and returns what the first one created. Empty: no such protection.
     """
     @_builtins.property
     def spec(self) -> _job_pb2.JobSpec:

@@ -65,19 +65,25 @@ class RegisterModelHeader(_message.Message):
 
     MODEL_ID_FIELD_NUMBER: _builtins.int
     FILE_NAME_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     model_id: _builtins.str
     """The model's own name, see Model.model_id."""
     file_name: _builtins.str
     """Name of the file that it comes from; its ending helps to tell the kind. For score code: `model.sql`."""
+    request_id: _builtins.str
+    """A random id of this request (up to 64 characters); a second request with the same id within 24 hours creates
+    nothing and returns what the first one created. Empty: no such protection.
+    """
     def __init__(
         self,
         *,
         model_id: _builtins.str = ...,
         file_name: _builtins.str = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["file_name", b"file_name", "model_id", b"model_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["file_name", b"file_name", "model_id", b"model_id", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -39,8 +39,8 @@ class CreateSessionRequest(_message.Message):
     weight: _builtins.int
     """Share of the server, see Session.weight; 0 means 100."""
     request_id: _builtins.str
-    """A random id of this request (up to 64 characters); a second request with the same id creates nothing
-    and returns what the first one created. Empty: no such protection.
+    """A random id of this request (up to 64 characters); a second request with the same id within 24 hours creates
+    nothing and returns what the first one created. Empty: no such protection.
     """
     @_builtins.property
     def inactive_timeout(self) -> _duration_pb2.Duration:

@@ -29,12 +29,17 @@ class LoadTableRequest(_message.Message):
     TABLE_ID_FIELD_NUMBER: _builtins.int
     PATHS_FIELD_NUMBER: _builtins.int
     REPLACE_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     session: _builtins.str
     """Resource name of the session, `sessions/{session}`."""
     table_id: _builtins.str
     """The table's own name, see Table.table_id."""
     replace: _builtins.bool
     """Whether a table of that name is replaced. False: the request is refused with ALREADY_EXISTS."""
+    request_id: _builtins.str
+    """A random id of this request (up to 64 characters); a second request with the same id within 24 hours creates
+    nothing and returns what the first one created. Empty: no such protection.
+    """
     @_builtins.property
     def paths(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Paths of files or directories on the server; a relative one is looked for under the data roots."""
@@ -46,10 +51,11 @@ class LoadTableRequest(_message.Message):
         table_id: _builtins.str = ...,
         paths: _abc.Iterable[_builtins.str] | None = ...,
         replace: _builtins.bool = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["paths", b"paths", "replace", b"replace", "session", b"session", "table_id", b"table_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["paths", b"paths", "replace", b"replace", "request_id", b"request_id", "session", b"session", "table_id", b"table_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -106,22 +112,28 @@ class UploadTableHeader(_message.Message):
     SESSION_FIELD_NUMBER: _builtins.int
     TABLE_ID_FIELD_NUMBER: _builtins.int
     REPLACE_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
     session: _builtins.str
     """Resource name of the session, `sessions/{session}`."""
     table_id: _builtins.str
     """The table's own name, see Table.table_id."""
     replace: _builtins.bool
     """Whether a table of that name is replaced. False: the request is refused with ALREADY_EXISTS."""
+    request_id: _builtins.str
+    """A random id of this request (up to 64 characters); a second request with the same id within 24 hours creates
+    nothing and returns what the first one created. Empty: no such protection.
+    """
     def __init__(
         self,
         *,
         session: _builtins.str = ...,
         table_id: _builtins.str = ...,
         replace: _builtins.bool = ...,
+        request_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["replace", b"replace", "session", b"session", "table_id", b"table_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["replace", b"replace", "request_id", b"request_id", "session", b"session", "table_id", b"table_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -11,6 +11,7 @@ import grpc
 from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
 
+from scorestream_server.api.interceptor import rewrapped
 from scorestream_server.domain.errors import ErrorCode, FieldFault, ScorestreamError
 
 logger = logging.getLogger(__name__)
@@ -28,7 +29,7 @@ _PLAIN = "".join(map(chr, range(0x20, 0x7F))).replace("%", "")
 
 
 def to_status(error: ScorestreamError) -> status_pb2.Status:
-    """Return the `google.rpc.Status` of an error: ErrorInfo always, BadRequest where there are faults.
+    """Return the `google.rpc.Status` of an error: ErrorInfo always, BadRequest and RetryInfo where they say something.
 
     It is as large as every client takes: long texts are cut, and of many faults the last says how many more
     there are.
@@ -44,6 +45,10 @@ def to_status(error: ScorestreamError) -> status_pb2.Status:
             description=_cut(message, MESSAGE_BYTES // 4),
         )
         _add(status, error_details_pb2.PreconditionFailure(violations=[violation]))
+    if error.retry_seconds:
+        retry = error_details_pb2.RetryInfo()
+        retry.retry_delay.FromMilliseconds(round(error.retry_seconds * 1000))
+        _add(status, retry)
     if error.faults:
         most_bytes = (TRAILER_BYTES - len(quote(message, _PLAIN))) * 3 // 4
         _add(status, _violations(error.faults, most_bytes - status.ByteSize()))
@@ -118,20 +123,9 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grp
         handler = await continuation(handler_call_details)
         if handler is None:
             return None
-        make = {
-            (False, False): grpc.unary_unary_rpc_method_handler,
-            (False, True): grpc.unary_stream_rpc_method_handler,
-            (True, False): grpc.stream_unary_rpc_method_handler,
-            (True, True): grpc.stream_stream_rpc_method_handler,
-        }[handler.request_streaming, handler.response_streaming]
-        inner = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
         checked = self._checked_stream if handler.request_streaming else self._checked
         wrap = _wrap_stream if handler.response_streaming else _wrap_unary
-        return make(
-            wrap(inner, checked),
-            request_deserializer=handler.request_deserializer,
-            response_serializer=handler.response_serializer,
-        )
+        return rewrapped(handler, lambda inner: wrap(inner, checked))
 
     def _checked(self, request: Any) -> Any:
         size = request.ByteSize()

@@ -46,6 +46,12 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
         if first is None or first.WhichOneof("content") != "header":
             raise invalid("REGISTRATION_ORDER", "The first message of a registration must be its header.")
         model_id = names.check_model_id("header.model_id", first.header.model_id)
+        request_id, owner = names.check_request_id(first.header.request_id), owner_of(context)
+        earlier = await self._database.read(
+            lambda connection: model_store.find_request(connection, owner, request_id)
+        )
+        if earlier is not None:
+            return convert.model(earlier)
         # The client's file name is in what is said about the file, so it is kept meanwhile, made harmless.
         file_name = _HARMFUL.sub("_", Path(first.header.file_name).name)[-LONGEST_NAME:] or "model"
         ending = Path(file_name).suffix.lower()
@@ -61,8 +67,10 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
             await asyncio.to_thread(os.replace, incoming, self._directory.models / name)
         finally:
             await asyncio.shield(asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True))
-        model = Model(model_id, 0, digest, size, name, schema, owner_of(context), time.time())
-        made, _ = await self._database.write(lambda connection: model_store.register(connection, model))
+        model = Model(model_id, 0, digest, size, name, schema, owner, time.time())
+        made = await self._database.write(
+            lambda connection: model_store.register(connection, model, request_id)
+        )
         return convert.model(made)
 
     async def GetModel(self, request: model_service_pb2.GetModelRequest, context: Context) -> model_pb2.Model:

@@ -22,6 +22,7 @@ from scorestream.v1 import (
 )
 from scorestream_server.api.devices import DeviceService
 from scorestream_server.api.errors import ErrorInterceptor
+from scorestream_server.api.gate import Gate
 from scorestream_server.api.jobs import JobService
 from scorestream_server.api.models import ModelService
 from scorestream_server.api.sessions import SessionService
@@ -59,8 +60,9 @@ class GrpcServer:
 
     def __init__(self, config: Config, servicers: Servicers) -> None:
         self._config = config
+        self._gate = Gate()
         self._server = grpc.aio.server(
-            interceptors=[ErrorInterceptor(config.max_message_bytes)],
+            interceptors=[ErrorInterceptor(config.max_message_bytes), self._gate],
             options=[
                 ("grpc.max_receive_message_length", HARD_LIMIT * config.max_message_bytes),
                 ("grpc.max_send_message_length", -1),
@@ -96,9 +98,15 @@ class GrpcServer:
         await self._say(health_pb2.HealthCheckResponse.SERVING)
         return f"{self._config.host}:{port}"
 
-    async def stop(self, grace_seconds: float) -> None:
-        """Take no new calls, let those that run end within the time given, then break them off."""
+    async def close_gate(self) -> None:
+        """Take no new calls and end streams, so that clients come back to the next server; go on listening."""
         await self._say(health_pb2.HealthCheckResponse.NOT_SERVING)
+        self._gate.close()
+
+    async def stop(self, grace_seconds: float) -> None:
+        """Let go of whoever still waits, and end, within the time given."""
+        await self.close_gate()
+        self._gate.let_go()
         await self._server.stop(grace_seconds)
 
     async def _say(self, status: Any) -> None:

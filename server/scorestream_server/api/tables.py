@@ -4,8 +4,10 @@ import asyncio
 import shutil
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 
@@ -32,6 +34,17 @@ LARGEST_HEAD = 1000
 MOST_ROWS = 1 << 40
 
 
+@dataclass(frozen=True, slots=True)
+class _Wanted:
+    """A table that is to be made."""
+
+    session_id: str
+    table_id: str
+    replace: bool
+    owner: str
+    request_id: str
+
+
 class TableService(table_service_pb2_grpc.TableServiceServicer):
     """Tables of a session: loaded, uploaded, looked at, dropped."""
 
@@ -56,20 +69,16 @@ class TableService(table_service_pb2_grpc.TableServiceServicer):
         self, request: table_service_pb2.LoadTableRequest, context: Context
     ) -> table_pb2.Table:
         """Make a table of files."""
-        session_id = await self._session(request.session, context)
-        table_id = names.check_table_id("table_id", request.table_id)
-        await self._check_free(session_id, table_id, replace=request.replace)
-        paths = await asyncio.to_thread(self._roots.inputs, tuple(request.paths))
-        uid = str(uuid.uuid4())
-        cache = self._directory.table(session_id, uid)
-        try:
-            await asyncio.to_thread(cache.mkdir, parents=True)
-            task = LoadTable(self._pool.next_task_id(), tuple(map(str, paths)), str(cache))
-            data = (await run_anywhere(self._pool, task, TableLoaded)).table
-            return await self._put(session_id, table_id, uid, data, tuple(request.paths), request.replace)
-        except BaseException:
-            await asyncio.shield(asyncio.to_thread(shutil.rmtree, cache, ignore_errors=True))
-            raise
+        wanted = await self._wanted(request, "", context)
+        if isinstance(wanted, Table):
+            return convert.table(wanted)
+
+        async def load(folder: Path) -> TableData:
+            paths = await asyncio.to_thread(self._roots.inputs, tuple(request.paths))
+            task = LoadTable(self._pool.next_task_id(), tuple(map(str, paths)), str(folder))
+            return (await run_anywhere(self._pool, task, TableLoaded)).table
+
+        return await self._make(wanted, load, tuple(request.paths))
 
     async def UploadTable(
         self, request_iterator: AsyncIterator[table_service_pb2.UploadTableRequest], context: Context
@@ -78,19 +87,14 @@ class TableService(table_service_pb2_grpc.TableServiceServicer):
         first = await anext(aiter(request_iterator), None)
         if first is None or first.WhichOneof("content") != "header":
             raise invalid("UPLOAD_ORDER", "The first message of an upload must be its header.")
-        header = first.header
-        session_id = await self._session(header.session, context)
-        table_id = names.check_table_id("header.table_id", header.table_id)
-        await self._check_free(session_id, table_id, replace=header.replace)
-        uid = str(uuid.uuid4())
-        folder = self._directory.table(session_id, uid)
-        try:
-            await asyncio.to_thread(folder.mkdir, parents=True)
-            data = await self._receive(request_iterator, folder / "upload.arrow", session_id)
-            return await self._put(session_id, table_id, uid, data, (), header.replace)
-        except BaseException:
-            await asyncio.shield(asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True))
-            raise
+        wanted = await self._wanted(first.header, "header.", context)
+        if isinstance(wanted, Table):
+            return convert.table(wanted)
+        return await self._make(
+            wanted,
+            lambda folder: self._receive(request_iterator, folder / "upload.arrow", wanted.session_id),
+            (),
+        )
 
     async def GetTable(self, request: table_service_pb2.GetTableRequest, context: Context) -> table_pb2.Table:
         """Return one table."""
@@ -150,13 +154,52 @@ class TableService(table_service_pb2_grpc.TableServiceServicer):
             "off or is out of order. Send it again.",
         )
 
-    async def _put(
-        self, session_id: str, table_id: str, uid: str, data: TableData, paths: tuple[str, ...], replace: bool
+    async def _wanted(self, request: Any, prefix: str, context: Context) -> _Wanted | Table:
+        """Return what a request asks for, or what the same request made before.
+
+        Args:
+            request: a message with session, table_id, replace and request_id.
+            prefix: where it is in what the client sent, for the names of faulty fields.
+            context: of the call.
+        """
+        owner = owner_of(context)
+        request_id = names.check_request_id(request.request_id)
+        earlier = await self._database.read(
+            lambda connection: table_store.find_request(connection, owner, request_id)
+        )
+        if earlier is not None:
+            return earlier
+        session_id = await self._session(request.session, context)
+        table_id = names.check_table_id(f"{prefix}table_id", request.table_id)
+        if not request.replace:
+            # Before any work is done for it; the store decides in the end.
+            await self._database.read(
+                lambda connection: table_store.check_absent(connection, session_id, table_id)
+            )
+        return _Wanted(session_id, table_id, request.replace, owner, request_id)
+
+    async def _make(
+        self, wanted: _Wanted, fill: Callable[[Path], Awaitable[TableData]], paths: tuple[str, ...]
     ) -> table_pb2.Table:
-        size = sum(file.size for file in data.files)
-        table = Table(uid, session_id, table_id, data, paths, size, time.time())
-        await self._database.write(lambda connection: table_store.put(connection, table, replace=replace))
-        return convert.table(table)
+        """Have a new folder filled and make a table of it; without one, nothing is left of the folder."""
+        uid = str(uuid.uuid4())
+        folder = self._directory.table(wanted.session_id, uid)
+        made: Table | None = None
+        try:
+            await asyncio.to_thread(folder.mkdir, parents=True)
+            data = await fill(folder)
+            size = sum(file.size for file in data.files)
+            table = Table(uid, wanted.session_id, wanted.table_id, data, paths, size, time.time())
+            made = await self._database.write(
+                lambda connection: table_store.create(
+                    connection, table, wanted.owner, wanted.request_id, replace=wanted.replace
+                )
+            )
+            return convert.table(made)
+        finally:
+            # Also where the same request, sent twice, was quicker the other time.
+            if made is None or made.uid != uid:
+                await asyncio.shield(asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True))
 
     async def _session(self, name: str, context: Context) -> str:
         session_id, owner = names.session_id("session", name), owner_of(context)
@@ -166,13 +209,6 @@ class TableService(table_service_pb2_grpc.TableServiceServicer):
         require_active(session)
         self._expiry.seen(session_id)
         return session_id
-
-    async def _check_free(self, session_id: str, table_id: str, *, replace: bool) -> None:
-        """Refuse a name that is taken before any work is done for it; `put` decides in the end."""
-        if not replace:
-            await self._database.read(
-                lambda connection: table_store.check_absent(connection, session_id, table_id)
-            )
 
     async def _get(self, name: str, context: Context) -> Table:
         session_id, table_id = names.table_ids("name", name)

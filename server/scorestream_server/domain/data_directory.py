@@ -4,13 +4,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 
+class UnusableDirectoryError(Exception):
+    """The data directory cannot be served from; the message says why, and what to do. Nothing was changed."""
+
+
 @dataclass(frozen=True, slots=True)
 class DataDirectory:
     """The folders below the server's data directory.
 
     ::
 
+        server.lock                                     held by the server that owns the directory
         scorestream.db                                  the store
+        publishing/<job>.json                           what an output is becoming, outside of here
         models/<digest>                                 model files
         sessions/<session>/jobs/<job>/part-00000.arrow  committed partitions
         sessions/<session>/tables/<table uid>/          converted and uploaded tables
@@ -21,7 +27,22 @@ class DataDirectory:
     @property
     def database_url(self) -> str:
         """URL of the store."""
-        return f"sqlite:///{self.root / 'scorestream.db'}"
+        return f"sqlite:///{self.database}"
+
+    @property
+    def database(self) -> Path:
+        """File of the store."""
+        return self.root / "scorestream.db"
+
+    @property
+    def lock(self) -> Path:
+        """File whose lock says that a server owns the directory."""
+        return self.root / "server.lock"
+
+    @property
+    def publishing(self) -> Path:
+        """Folder of the notes on outputs that are being written."""
+        return self.root / "publishing"
 
     @property
     def models(self) -> Path:
@@ -40,6 +61,10 @@ class DataDirectory:
     def job(self, session_id: str, job_id: str) -> Path:
         """A job's committed partitions."""
         return self.session(session_id) / "jobs" / job_id
+
+    def journal(self, job_id: str) -> Path:
+        """The note on the output that a job is writing."""
+        return self.publishing / f"{job_id}.json"
 
     def partition(self, session_id: str, job_id: str, index: int) -> Path:
         """The committed result of one partition."""

@@ -45,6 +45,7 @@ class ScorestreamError(Exception):
         message: one or two sentences for a person: what was wrong, where, and what to do.
         faults: every fault found, not only the first one (``BadRequest.field_violations``).
         metadata: details for programs (``ErrorInfo.metadata``), for example ``{"column": "age"}``.
+        retry_seconds: when to try again, where that may help (``RetryInfo``); 0: nothing is known of that.
 
     Not frozen: the interpreter and contextlib set ``__traceback__`` on it.
     """
@@ -54,6 +55,7 @@ class ScorestreamError(Exception):
     message: str
     faults: Sequence[FieldFault] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
+    retry_seconds: float = 0.0
 
     def __str__(self) -> str:
         return self.message

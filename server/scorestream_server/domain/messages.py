@@ -70,12 +70,13 @@ class LoadTable(ToWorker, frozen=True, tag=True):
 
 
 class Publish(ToWorker, frozen=True, tag=True):
-    """Write committed partitions to their destination, atomically."""
+    """Write committed partitions to their destination, atomically; `journal` is the file for notes on that."""
 
     task_id: int
     files: Sequence[PartitionFile]
     schema: bytes
     destination: Destination
+    journal: str
     replace: bool
 
 

@@ -50,6 +50,8 @@ class Engine:
         self._shares: Mapping[str, float] = {}
         self._wake = asyncio.Event()
         self._background: set[asyncio.Task[None]] = set()
+        self._loop: asyncio.Task[None] | None = None
+        self._draining = False
 
     @property
     def jobs(self) -> Mapping[str, ActiveJob]:
@@ -72,7 +74,15 @@ class Engine:
 
     def start(self) -> None:
         """Begin to hand out partitions."""
-        self._spawn(self._run())
+        self._loop = self._spawn(self._run())
+
+    async def drain(self) -> None:
+        """Hand out nothing more, begin no output, and return when all that was begun is in the store."""
+        self._draining = True
+        if self._loop is not None:
+            self._loop.cancel()
+        while self._background:
+            await asyncio.wait(self._background)
 
     async def close(self) -> None:
         """Stop; what is in flight is lost and will be run again by the next server."""
@@ -163,8 +173,14 @@ class Engine:
 
     def _dispatch(self, assignment: Assignment) -> None:
         active, worker_id = self._jobs[assignment.job_id], assignment.worker_id
+        if active.ending is not None:  # since the step before this one
+            return
         if worker_id not in active.opened:
-            self._pool.send(worker_id, active.opening)
+            try:
+                self._pool.send(worker_id, active.opening)
+            except ScorestreamError as error:
+                self._end(active, State.FAILED, error)
+                return
             active.opened.add(worker_id)
         task_id = self._pool.next_task_id()
         partition = active.take(worker_id, task_id, time.monotonic(), alone=assignment.alone)
@@ -276,7 +292,7 @@ class Engine:
     def _finish_if_done(self, active: ActiveJob) -> None:
         """Go on to the end of a job when nothing of it is pending, in flight or on its way to the store."""
         busy = active.in_flight or active.committing or active.publishing is not None
-        if busy or active.finished.is_set() or (active.ending is None and active.pending):
+        if busy or active.finished.is_set() or (active.ending is None and (active.pending or self._draining)):
             return
         if active.ending is None:
             active.publishing = self._spawn(self._publish(active))
@@ -320,6 +336,7 @@ class Engine:
             active.failure = _failure(error)
             await self._finish(active, State.FAILED)
             return
+        await self._output.written_down(active)
         self._retire(active)
 
     def _retire(self, active: ActiveJob) -> None:

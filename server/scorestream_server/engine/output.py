@@ -1,14 +1,17 @@
 """The last step of a job: its committed partitions become a table or files, at once or not at all."""
 
+import asyncio
 import time
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
 from scorestream_server.domain.data_directory import DataDirectory
+from scorestream_server.domain.errors import ScorestreamError
 from scorestream_server.domain.messages import LoadTable, OutputPublished, Publish, TableLoaded
-from scorestream_server.domain.table import FileFormat, Table, TableData
+from scorestream_server.domain.table import Destination, FileFormat, Published, Table, TableData
 from scorestream_server.engine.active import ActiveJob
+from scorestream_server.tables.publication import settle
 from scorestream_server.workers.pool import WorkerPool, run_anywhere
 
 
@@ -35,18 +38,35 @@ class OutputWriter:
         """
         spec = active.job.spec
         if spec.destination is not None:
-            task = Publish(
-                self._pool.next_task_id(),
-                tuple(active.files()),
-                active.job.result_schema,
-                spec.destination,
-                spec.replace,
-            )
-            done = await run_anywhere(self._pool, task, OutputPublished)
-            return JobOutput(done.output.paths)
+            return JobOutput((await self._files(active, spec.destination)).paths)
         if spec.out_table:
             return JobOutput((spec.out_table,), await self._table(active))
         return JobOutput()
+
+    async def written_down(self, active: ActiveJob) -> None:
+        """Forget how a job's output came about, once the store has it as the job's."""
+        if active.job.outputs and active.job.spec.destination is not None:
+            await asyncio.to_thread(self._directory.journal(active.job.id).unlink, missing_ok=True)
+
+    async def _files(self, active: ActiveJob, destination: Destination) -> Published:
+        """Have the output written beside its name and moved there."""
+        journal = self._directory.journal(active.job.id)
+        task = Publish(
+            self._pool.next_task_id(),
+            tuple(active.files()),
+            active.job.result_schema,
+            destination,
+            str(journal),
+            active.job.spec.replace,
+        )
+        try:
+            return (await run_anywhere(self._pool, task, OutputPublished)).output
+        except ScorestreamError as error:
+            # Who lost its worker could not tidy up; who has one did.
+            arrived = await asyncio.to_thread(settle, journal) if error.reason == "WORKER_LOST" else None
+            if arrived is None:
+                raise
+            return arrived
 
     async def _table(self, active: ActiveJob) -> Table:
         """Return a table that is made of the committed partitions as they lie there."""

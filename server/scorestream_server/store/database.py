@@ -48,10 +48,16 @@ def open_engine(url: str) -> sa.Engine:
     return engine
 
 
-def migrate(engine: sa.Engine) -> None:
-    """Bring the database's tables to this version's."""
+def migration_settings() -> AlembicConfig:
+    """Return what Alembic needs to know to find the migrations."""
     settings = AlembicConfig()
     settings.set_main_option("script_location", str(MIGRATIONS))
+    return settings
+
+
+def migrate(engine: sa.Engine) -> None:
+    """Bring the database's tables to this version's, in one transaction."""
+    settings = migration_settings()
     with engine.execution_options(writes=True).begin() as connection:
         settings.attributes["connection"] = connection
         command.upgrade(settings, "head")

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from scorestream_server.domain.errors import not_found, precondition
 from scorestream_server.domain.job import FINAL_STATES
 from scorestream_server.domain.model import Model, ModelSchema
-from scorestream_server.store import jobs
+from scorestream_server.store import jobs, requests
 from scorestream_server.store.schema import JOBS, MODELS
 
 _NEWEST = (
@@ -21,17 +21,43 @@ _NEWEST = (
 _VERSION = _NEWEST.where(MODELS.c.version == sa.bindparam("version_"))
 
 
-def register(connection: sa.Connection, model: Model) -> tuple[Model, bool]:
-    """Insert a model as its name's next version and return it, and whether it is new.
+def find_request(connection: sa.Connection, owner: str, request_id: str) -> Model | None:
+    """Return the model that a request with this id registered, if one did.
+
+    Raises:
+        ScorestreamError: NOT_FOUND, where it was removed since.
+    """
+    earlier = requests.find(connection, owner, request_id, "model") if request_id else None
+    if earlier is None:
+        return None
+    model_id, _, version = earlier.rpartition("@")
+    return get(connection, model_id, int(version))
+
+
+def register(connection: sa.Connection, model: Model, request_id: str) -> Model:
+    """Insert a model as its name's next version and return it; a request id seen before gives the model of then.
 
     The same content registered again under the same name is the version that it was.
     """
+    earlier = find_request(connection, model.owner, request_id)
+    if earlier is not None:
+        return earlier
+    made = _same(connection, model) or _insert(connection, model)
+    if request_id:
+        resource = f"{made.model_id}@{made.version}"
+        requests.record(connection, model.owner, request_id, "model", resource, model.create_time)
+    return made
+
+
+def _same(connection: sa.Connection, model: Model) -> Model | None:
     same = sa.select(MODELS).where(
         MODELS.c.model_id == model.model_id, MODELS.c.digest == model.digest, ~MODELS.c.removed
     )
     row = connection.execute(same).first()
-    if row is not None:
-        return _model(row), False
+    return None if row is None else _model(row)
+
+
+def _insert(connection: sa.Connection, model: Model) -> Model:
     newest = sa.select(sa.func.max(MODELS.c.version)).where(MODELS.c.model_id == model.model_id)
     version = int(connection.execute(newest).scalar() or 0) + 1
     made = dataclasses.replace(model, version=version)
@@ -48,7 +74,7 @@ def register(connection: sa.Connection, model: Model) -> tuple[Model, bool]:
             removed=False,
         )
     )
-    return made, True
+    return made
 
 
 def get(connection: sa.Connection, model_id: str, version: int) -> Model:

@@ -1,4 +1,7 @@
-"""Request ids in the store: what a create has already made, so that a retry makes nothing twice."""
+"""Request ids in the store: what a create has already made, so that a retry makes nothing twice.
+
+They are kept for `KEPT_SECONDS`; who tries again for longer than that is told so by nobody.
+"""
 
 import sqlalchemy as sa
 
@@ -9,6 +12,7 @@ _FIND = sa.select(REQUESTS).where(
     REQUESTS.c.owner == sa.bindparam("owner_"), REQUESTS.c.request_id == sa.bindparam("request_id_")
 )
 _INSERT = sa.insert(REQUESTS)
+KEPT_SECONDS = 24 * 3600.0
 
 
 def find(connection: sa.Connection, owner: str, request_id: str, kind: str) -> str | None:
@@ -40,3 +44,8 @@ def record(
         "time": time,
     }
     connection.execute(_INSERT, values)
+
+
+def forget_old(connection: sa.Connection, now: float) -> int:
+    """Forget the ids that were kept for long enough, and return how many they were."""
+    return connection.execute(sa.delete(REQUESTS).where(REQUESTS.c.time <= now - KEPT_SECONDS)).rowcount

@@ -127,7 +127,7 @@ REQUESTS = sa.Table(
     METADATA,
     sa.Column("owner", sa.Text, primary_key=True),
     sa.Column("request_id", sa.Text, primary_key=True),
-    sa.Column("kind", sa.Text, nullable=False, comment="what it created: session or job"),
+    sa.Column("kind", sa.Text, nullable=False, comment="what it created: session, job, table or model"),
     sa.Column("resource_id", sa.Text, nullable=False),
     sa.Column("time", sa.Float, nullable=False),
 )

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 
 from scorestream_server.domain.errors import ErrorCode, ScorestreamError, not_found
 from scorestream_server.domain.table import Table, TableData
+from scorestream_server.store import requests
 from scorestream_server.store.schema import TABLES
 
 _BY_NAME = sa.select(TABLES).where(
@@ -15,6 +16,27 @@ _BY_NAME = sa.select(TABLES).where(
     TABLES.c.table_id == sa.bindparam("table_id_"),
     ~TABLES.c.dropped,
 )
+
+
+def find_request(connection: sa.Connection, owner: str, request_id: str) -> Table | None:
+    """Return the table that a request with this id created, if one did; it may have been dropped since."""
+    earlier = requests.find(connection, owner, request_id, "table") if request_id else None
+    return by_uid(connection, earlier) if earlier else None
+
+
+def create(connection: sa.Connection, table: Table, owner: str, request_id: str, *, replace: bool) -> Table:
+    """Insert a table as `put` does; a request id seen before gives the table of then.
+
+    Raises:
+        ScorestreamError: as `put`.
+    """
+    earlier = find_request(connection, owner, request_id)
+    if earlier is not None:
+        return earlier
+    put(connection, table, replace=replace)
+    if request_id:
+        requests.record(connection, owner, request_id, "table", table.uid, table.create_time)
+    return table
 
 
 def put(connection: sa.Connection, table: Table, *, replace: bool) -> None:

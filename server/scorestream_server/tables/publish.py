@@ -3,14 +3,17 @@
 A file is written beside its destination under a temporary name, synced, and then renamed; without ``replace``
 it is linked instead, so that a file that appears at the last moment is never overwritten. A directory is
 built the same way. Replacing a directory takes two renames (the standard library has no exchange): between
-them, for microseconds, the destination is absent; a crash there leaves the old directory under a hidden name
-beside it (``.<name>.<random>.old``).
+them, for microseconds, the destination is absent, and the old directory has a hidden name beside it
+(``.<name>.<random>.old``). A note (`publication.py`) says what an attempt does, so that the next one, or the next
+server, puts right what a dead one left.
 """
 
+import contextlib
 import json
 import os
 import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace as changed
 from pathlib import Path
 
 import pyarrow as pa
@@ -19,7 +22,8 @@ import pyarrow.parquet as pq
 
 from scorestream_server.domain.errors import ErrorCode, ScorestreamError, precondition
 from scorestream_server.domain.table import Destination, OutputFormat, PartitionFile, Published
-from scorestream_server.tables.files import cancelled_error, disk_errors, sync, temporary_name
+from scorestream_server.tables.files import cancelled_error, disk_errors, sync
+from scorestream_server.tables.publication import Identity, Note, settle, write_note
 from scorestream_server.tables.results import file_checksum, read_partition
 
 PART_ROWS = 4 << 20
@@ -67,6 +71,7 @@ def publish(
     files: Sequence[PartitionFile],
     schema: pa.Schema,
     destination: Destination,
+    journal: Path,
     *,
     replace: bool = False,
     cancelled: Callable[[], bool] = lambda: False,
@@ -78,6 +83,8 @@ def publish(
         files: the partitions, in row order.
         schema: of all of them.
         destination: from `DataRoots.output`.
+        journal: file for the note on this output, of its job alone. It stays where the output was published, until
+            whoever asked for that has written it down.
         replace: whether an output that is there may be replaced.
         cancelled: asked between batches; True ends it.
         report: called with the rows written so far.
@@ -86,24 +93,41 @@ def publish(
         ScorestreamError: what `check_output` raises, also when something appears meanwhile; DISK_FULL;
             RESULT_DAMAGED; CANCELLED. Nothing is left behind then.
     """
-    check_output(destination, replace=replace)
     final = Path(destination.path)
-    temporary = temporary_name(final)
+    with disk_errors(final):
+        arrived = settle(journal)
+    if arrived is not None:
+        return arrived
+    check_output(destination, replace=replace)
+    note = Note.begun(final)
     batches = _followed(files, cancelled, report)
     try:
+        with disk_errors(journal):
+            write_note(journal, note)
         with disk_errors(final):
             if destination.format is OutputFormat.DATASET:
-                published = _write_dataset(temporary, final, batches, schema)
-                _move_directory(temporary, final, destination, replace=replace)
+                published = _write_dataset(note.temporary, final, batches, schema)
             else:
-                rows = _WRITERS[destination.format](temporary, batches, schema)
-                sync(temporary)
-                published = Published((str(final),), rows, temporary.stat().st_size)
-                _move_file(temporary, final, replace=replace)
+                rows = _WRITERS[destination.format](note.temporary, batches, schema)
+                sync(note.temporary)
+                published = Published((str(final),), rows, note.temporary.stat().st_size)
+        note = changed(note, identity=Identity.of(note.temporary), published=published)
+        with disk_errors(journal):
+            write_note(journal, note)
+        with disk_errors(final):
+            if destination.format is OutputFormat.DATASET:
+                _move_directory(note, destination, replace=replace)
+            else:
+                _move_file(note.temporary, final, replace=replace)
             sync(final.parent)
-            return published
-    finally:
-        _remove(temporary)
+    except BaseException:
+        # A note that cannot be followed now stays, for the next attempt or the next start.
+        with contextlib.suppress(OSError):
+            settle(journal)
+        raise
+    note.temporary.unlink(missing_ok=True)
+    shutil.rmtree(note.aside, ignore_errors=True)
+    return published
 
 
 def _followed(
@@ -241,22 +265,16 @@ def _move_file(temporary: Path, final: Path, *, replace: bool) -> None:
         raise _exists(final) from None
 
 
-def _move_directory(temporary: Path, final: Path, destination: Destination, *, replace: bool) -> None:
+def _move_directory(note: Note, destination: Destination, *, replace: bool) -> None:
     check_output(destination, replace=replace)
-    aside: Path | None = None
-    if os.path.lexists(final):
-        aside = temporary.with_suffix(".old")
-        final.rename(aside)
+    if os.path.lexists(note.final):
+        note.final.rename(note.aside)
     try:
-        temporary.rename(final)
+        note.temporary.rename(note.final)
     except OSError as error:
-        if aside is not None:
-            aside.rename(final)
-        if os.path.lexists(final):
-            raise _exists(final) from error
+        if os.path.lexists(note.final):
+            raise _exists(note.final) from error
         raise
-    if aside is not None:
-        shutil.rmtree(aside, ignore_errors=True)
 
 
 def _new(path: Path) -> pa.NativeFile:
@@ -269,13 +287,6 @@ def _write_text(path: Path, text: str) -> None:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
-
-
-def _remove(path: Path) -> None:
-    if path.is_dir():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def _is_ours(path: Path) -> bool:

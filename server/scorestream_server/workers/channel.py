@@ -12,12 +12,25 @@ import threading
 
 import msgspec
 
-from scorestream_server.domain.messages import Command, Report
+from scorestream_server.domain.errors import ErrorCode, ScorestreamError
+from scorestream_server.domain.messages import Command, DeviceLost, Ready, Report, TaskFailed
+
+LARGEST_REPORT = 64 << 20
+LARGEST_COMMAND = 128 << 20
+"""Bytes of a message. What grows is the list of a table's parts, some 200 bytes each; it comes from a worker and
+goes back to one with what a job adds."""
 
 _LENGTH = struct.Struct("!I")
 _encode = msgspec.msgpack.Encoder().encode
 _commands: msgspec.msgpack.Decoder[Command] = msgspec.msgpack.Decoder(Command)
 _reports: msgspec.msgpack.Decoder[Report] = msgspec.msgpack.Decoder(Report)
+
+
+class MessageTooLargeError(Exception):
+    """The other end announced a message that is larger than any that it may send."""
+
+    def __init__(self, length: int, largest: int) -> None:
+        super().__init__(f"announced a message of {length:,} bytes, where at most {largest:,} are taken")
 
 
 class ServerEnd:
@@ -28,8 +41,14 @@ class ServerEnd:
         self._writer = writer
 
     def send(self, command: Command) -> None:
-        """Queue a command; a worker that is gone is noticed by `receive`."""
+        """Queue a command; a worker that is gone is noticed by `receive`.
+
+        Raises:
+            ScorestreamError: RESOURCE_EXHAUSTED, where it is larger than a worker takes.
+        """
         body = _encode(command)
+        if len(body) > LARGEST_COMMAND:
+            raise _too_large(type(command).__name__, len(body), LARGEST_COMMAND)
         self._writer.write(_LENGTH.pack(len(body)) + body)
 
     async def receive(self) -> Report:
@@ -38,9 +57,12 @@ class ServerEnd:
         Raises:
             EOFError: the worker is gone.
             msgspec.DecodeError: the worker talks nonsense.
+            MessageTooLargeError: the worker talks too much.
         """
         try:
             (length,) = _LENGTH.unpack(await self._reader.readexactly(_LENGTH.size))
+            if length > LARGEST_REPORT:
+                raise MessageTooLargeError(length, LARGEST_REPORT)
             return _reports.decode(await self._reader.readexactly(length))
         except (asyncio.IncompleteReadError, ConnectionError) as error:
             raise EOFError from error
@@ -59,8 +81,11 @@ class WorkerEnd:
         self._sending = threading.Lock()
 
     def send(self, report: Report) -> None:
-        """Send a report; where the server is gone, `receive` tells."""
+        """Send a report; where the server is gone, `receive` tells. One that is too large becomes a failed task."""
         body = _encode(report)
+        if len(body) > LARGEST_REPORT and not isinstance(report, Ready | DeviceLost):
+            error = _too_large(type(report).__name__, len(body), LARGEST_REPORT)
+            body = _encode(TaskFailed(report.task_id, error.code.value, error.reason, error.message, (), {}))
         with self._sending, contextlib.suppress(BrokenPipeError, ConnectionResetError):
             self._socket.sendall(_LENGTH.pack(len(body)) + body)
 
@@ -71,10 +96,25 @@ class WorkerEnd:
         poll.poll(seconds * 1000)
 
     def receive(self) -> Command | None:
-        """Return the next command, or None when the server is gone."""
+        """Return the next command, or None when the server is gone.
+
+        Raises:
+            MessageTooLargeError: what came is no command of this server.
+        """
         header = self._input.read(_LENGTH.size)
         if len(header) < _LENGTH.size:
             return None
         (length,) = _LENGTH.unpack(header)
+        if length > LARGEST_COMMAND:
+            raise MessageTooLargeError(length, LARGEST_COMMAND)
         body = self._input.read(length)
         return _commands.decode(body) if len(body) == length else None
+
+
+def _too_large(name: str, length: int, largest: int) -> ScorestreamError:
+    return ScorestreamError(
+        ErrorCode.RESOURCE_EXHAUSTED,
+        "MESSAGE_TOO_LARGE",
+        f"Server and workers cannot tell each other of this: {name} would have {length:,} bytes, at most "
+        f"{largest:,} can be sent. The table has too many parts; write it to fewer and larger files or batches.",
+    )

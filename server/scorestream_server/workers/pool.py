@@ -28,7 +28,7 @@ from scorestream_server.domain.messages import (
     Task,
     TaskFailed,
 )
-from scorestream_server.workers.channel import ServerEnd
+from scorestream_server.workers.channel import MessageTooLargeError, ServerEnd
 
 logger = logging.getLogger(__name__)
 
@@ -66,7 +66,11 @@ class WorkerPool(Protocol):
         ...
 
     def send(self, worker_id: int, command: Command) -> None:
-        """Send a command that has no answer; nothing happens where the worker is gone."""
+        """Send a command that has no answer; nothing happens where the worker is gone.
+
+        Raises:
+            ScorestreamError: RESOURCE_EXHAUSTED, where it is larger than a worker takes.
+        """
         ...
 
     def next_task_id(self) -> int:
@@ -132,14 +136,23 @@ async def run_anywhere(pool: WorkerPool, task: Task, answer: type[R]) -> R:
 class LocalPool:
     """Worker processes on this machine."""
 
-    def __init__(self, *, devices: Sequence[str], lanes: int, gpu_memory: str = DEFAULT_GPU_MEMORY) -> None:
+    def __init__(
+        self,
+        *,
+        devices: Sequence[str],
+        lanes: int,
+        gpu_memory: str = DEFAULT_GPU_MEMORY,
+        inherited: Sequence[int] = (),
+    ) -> None:
         """Prepare a pool; `on_change`, which may be set, is called when a worker comes or goes.
 
         Args:
             devices: the device of each worker by name, ``cpu`` or ``cuda:N``.
             lanes: lanes of each worker.
             gpu_memory: how much of its card's memory a worker may use; see `config.memory_budget`.
+            inherited: file descriptors that each worker holds open as long as it lives.
         """
+        self._inherited = inherited
         self._devices = devices
         self._lanes = lanes
         self._gpu_memory = gpu_memory
@@ -198,8 +211,8 @@ class LocalPool:
         if worker is None:
             raise WorkerLost(worker_id, "is gone")
         future: asyncio.Future[Result] = asyncio.get_running_loop().create_future()
-        worker.tasks[task.task_id] = future
         worker.end.send(task)
+        worker.tasks[task.task_id] = future
         try:
             return await future
         except asyncio.CancelledError:
@@ -233,6 +246,8 @@ class LocalPool:
                 if not self._stopping.is_set():
                     await self._serve(worker)
                 await self._lose(worker)
+                if self._stopping.is_set():
+                    return
                 if worker.ready:
                     pause = RESTART_SECONDS
                     continue
@@ -264,7 +279,7 @@ class LocalPool:
             *(sys.executable, "-m", "scorestream_server.workers.process"),
             *("--socket", str(descriptor), "--device", device, "--lanes", str(self._lanes)),
             *("--gpu-memory", self._gpu_memory),
-            pass_fds=(descriptor,),
+            pass_fds=(descriptor, *self._inherited),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             # Ctrl-C at the terminal is for the server, which then ends its workers in good order.
@@ -277,10 +292,11 @@ class LocalPool:
                 report = await worker.end.receive()
             except EOFError:
                 return
-            except msgspec.DecodeError:
-                logger.exception(
-                    "worker %d sent something that is no message; it is stopped", worker.info.worker_id
-                )
+            except MessageTooLargeError as error:
+                self._stop(worker, str(error))
+                return
+            except msgspec.DecodeError as error:
+                self._stop(worker, f"sent something that is no message ({error})")
                 return
             match report:
                 case Ready(device=device, lanes=lanes):
@@ -296,6 +312,12 @@ class LocalPool:
                     self._settle(worker, report.task_id, _error(report))
                 case _:
                     self._settle(worker, report.task_id, report)
+
+    def _stop(self, worker: _Worker, what_it_did: str) -> None:
+        """Stop a worker that is not to be trusted any more, and remember why."""
+        worker.last_words = self._why = f"was stopped because it {what_it_did}"
+        with contextlib.suppress(ProcessLookupError):
+            worker.process.kill()
 
     def _settle(self, worker: _Worker, task_id: int, outcome: Result | ScorestreamError) -> None:
         future = worker.tasks.pop(task_id, None)

@@ -42,7 +42,7 @@ from scorestream_server.domain.messages import (
     TableLoaded,
     TaskFailed,
 )
-from scorestream_server.workers.channel import WorkerEnd
+from scorestream_server.workers.channel import MessageTooLargeError, WorkerEnd
 
 logger = logging.getLogger(__name__)
 
@@ -134,8 +134,9 @@ class Worker:
                 return TableLoaded(task.task_id, table)
             case Publish():
                 schema = pa.ipc.read_schema(pa.py_buffer(task.schema))
+                journal = Path(task.journal)
                 output = publish(
-                    task.files, schema, task.destination, replace=task.replace, cancelled=cancelled
+                    task.files, schema, task.destination, journal, replace=task.replace, cancelled=cancelled
                 )
                 return OutputPublished(task.task_id, output)
 
@@ -206,6 +207,9 @@ def main() -> None:
         Worker(end, arguments.device, arguments.lanes, arguments.gpu_memory).serve()
     except (DeviceFault, OSError, ValueError, ImportError) as error:
         _end_without_device(end, f"{arguments.device}: {error}")
+    except MessageTooLargeError as error:
+        logger.critical("the server %s; this worker ends", error)
+        os._exit(1)
     # Lanes may be in the middle of a partition that nobody waits for any more.
     os._exit(0)
 

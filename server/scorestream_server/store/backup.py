@@ -1,0 +1,98 @@
+"""A copy of a data directory that is whole, also while a server works in it.
+
+Files here never change once they have their name, so they can be copied at leisure; only the store has to be
+caught at one moment. It is copied after the files, those that came meanwhile follow, and what it names must then
+be in the copy. Where a file went away in between (a session ended), the store is copied once more.
+"""
+
+import contextlib
+import os
+import shutil
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from scorestream_server.domain.data_directory import DataDirectory, UnusableDirectoryError
+from scorestream_server.store.database import open_engine
+from scorestream_server.store.holdings import read_holdings
+from scorestream_server.store.opening import check_store
+from scorestream_server.store.relocation import relocate
+
+ROUNDS = 10
+
+
+def back_up(directory: DataDirectory, to: Path) -> int:
+    """Copy a data directory, and return how many files the copy has.
+
+    Args:
+        directory: with or without a server that works in it.
+        to: folder to make; it may be there if it is empty.
+
+    Raises:
+        UnusableDirectoryError: there is no store, it is damaged, or `to` holds something.
+        OSError: it cannot be read or written.
+    """
+    if not directory.database.is_file():
+        raise UnusableDirectoryError(f"There is no data directory of scorestream at {directory.root}.")
+    check_store(directory.database)
+    copy = replace(directory, root=to.resolve())
+    if copy.root.is_relative_to(directory.root):
+        raise UnusableDirectoryError(f"{to} lies in the data directory itself. Name a folder outside of it.")
+    copy.root.mkdir(parents=True, exist_ok=True)
+    if any(copy.root.iterdir()):
+        raise UnusableDirectoryError(f"{to} is not empty. Name a new folder for each backup.")
+    unfinished = copy.database.with_suffix(".unfinished")
+    for _ in range(ROUNDS):
+        _copy_files(directory, copy)
+        _copy_store(directory.database, unfinished)
+        _copy_files(directory, copy)
+        if _whole(copy, unfinished):
+            break
+    else:
+        raise UnusableDirectoryError(
+            f"Files that the store names are missing in {directory.root}, {ROUNDS} times in a row; the copy in {to} "
+            "is not whole. If sessions end all the time, try again later; otherwise the directory is damaged."
+        )
+    # Under its name last: a server refuses to start on files without a store.
+    unfinished.rename(copy.database)
+    os.sync()
+    return sum(1 for _ in _files(copy))
+
+
+def _files(directory: DataDirectory) -> Iterator[Path]:
+    """Yield the files that are complete; what is being made has a hidden or a temporary name."""
+    if directory.models.is_dir():
+        yield from (path for path in directory.models.iterdir() if path.is_file())
+    for folder, _, names in os.walk(directory.sessions):
+        yield from (Path(folder, name) for name in names if not name.endswith(".tmp"))
+
+
+def _copy_files(directory: DataDirectory, copy: DataDirectory) -> None:
+    for path in _files(directory):
+        target = copy.root / path.relative_to(directory.root)
+        if target.exists():
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileNotFoundError):  # it went away with its session
+            shutil.copy2(path, target)
+
+
+def _copy_store(source: Path, target: Path) -> None:
+    with (
+        contextlib.closing(sqlite3.connect(f"{source.as_uri()}?mode=ro", uri=True)) as live,
+        contextlib.closing(sqlite3.connect(target)) as copied,
+    ):
+        live.backup(copied)
+
+
+def _whole(copy: DataDirectory, store: Path) -> bool:
+    """Have a copied store name the copied files, and return whether they are all there."""
+    engine = open_engine(f"sqlite:///{store}")
+    try:
+        with engine.execution_options(writes=True).begin() as connection:
+            relocate(connection, copy.root)
+            named = read_holdings(connection, copy).files
+    finally:
+        engine.dispose()
+    return all(path.is_file() for path in named)

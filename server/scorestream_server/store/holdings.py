@@ -1,0 +1,72 @@
+"""Which files of the data directory the store knows."""
+
+from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from pathlib import Path
+
+import msgspec
+import sqlalchemy as sa
+
+from scorestream_server.domain.data_directory import DataDirectory
+from scorestream_server.domain.job import FINAL_STATES
+from scorestream_server.domain.session import SessionState
+from scorestream_server.domain.table import PartitionFile, TableData
+from scorestream_server.store.schema import JOBS, MODELS, PARTITIONS, SESSIONS, TABLES
+
+_OPEN = sa.select(SESSIONS.c.id).where(SESSIONS.c.state != SessionState.ENDED.value)
+_FINAL = [state.value for state in FINAL_STATES]
+
+
+@dataclass(frozen=True, slots=True)
+class Holdings:
+    """What there is for the store, of sessions that have not ended.
+
+    Attributes:
+        models: names of model files.
+        sessions: ids.
+        tables: folders, whether the table was dropped or not: a job may still need it.
+        jobs: the names of the committed partitions by folder.
+        unfinished: ids of jobs that are not final.
+        files: every file in the directory that the store says is there.
+    """
+
+    models: AbstractSet[str]
+    sessions: AbstractSet[str]
+    tables: AbstractSet[Path]
+    jobs: Mapping[Path, AbstractSet[str]]
+    unfinished: AbstractSet[str]
+    files: AbstractSet[Path]
+
+
+def read_holdings(connection: sa.Connection, directory: DataDirectory) -> Holdings:
+    """Return what the store knows."""
+    models = set(connection.execute(sa.select(MODELS.c.file_name).where(~MODELS.c.removed)).scalars())
+    files = {directory.models / name for name in models}
+    tables = set()
+    # Columns by name: a backup reads stores of older versions, too.
+    found = sa.select(TABLES.c.session_id, TABLES.c.uid, TABLES.c.data)
+    for table in connection.execute(found.where(TABLES.c.session_id.in_(_OPEN))):
+        tables.add(directory.table(table.session_id, table.uid))
+        data = msgspec.json.decode(table.data, type=TableData)
+        paths = (Path(file.path) for file in data.files)
+        files |= {path for path in paths if path.is_relative_to(directory.sessions)}
+    jobs: dict[Path, set[str]] = {}
+    folders: dict[str, set[str]] = {}
+    unfinished = set()
+    known = sa.select(JOBS.c.id, JOBS.c.session_id, JOBS.c.state)
+    for row in connection.execute(known.where(JOBS.c.session_id.in_(_OPEN))):
+        if row.state not in _FINAL:
+            unfinished.add(row.id)
+        folders[row.id] = jobs[directory.job(row.session_id, row.id)] = set()
+    committed = (
+        sa.select(PARTITIONS.c.job_id, PARTITIONS.c.file)
+        .join(JOBS, JOBS.c.id == PARTITIONS.c.job_id)
+        .where(JOBS.c.session_id.in_(_OPEN), PARTITIONS.c.file.is_not(None))
+    )
+    for part in connection.execute(committed):
+        path = Path(msgspec.json.decode(part.file, type=PartitionFile).path)
+        folders[part.job_id].add(path.name)
+        files.add(path)
+    sessions = set(connection.execute(_OPEN).scalars())
+    return Holdings(models, sessions, tables, jobs, unfinished, files)

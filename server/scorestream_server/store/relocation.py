@@ -1,0 +1,67 @@
+"""A data directory that was moved: the store names files in it by their full paths, which are made right again."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import sqlalchemy as sa
+
+from scorestream_server.domain.session import SessionState
+from scorestream_server.store.schema import JOBS, PARTITIONS, SESSIONS, TABLES
+
+_OPEN = SESSIONS.c.state != SessionState.ENDED.value
+_PARTITIONS = (
+    sa.select(PARTITIONS.c.job_id, PARTITIONS.c.idx, PARTITIONS.c.file, JOBS.c.session_id)
+    .join(JOBS, JOBS.c.id == PARTITIONS.c.job_id)
+    .join(SESSIONS, SESSIONS.c.id == JOBS.c.session_id)
+    .where(_OPEN, PARTITIONS.c.file.is_not(None))
+)
+_TABLES = (
+    sa.select(TABLES.c.uid, TABLES.c.data, TABLES.c.session_id)
+    .join(SESSIONS, SESSIONS.c.id == TABLES.c.session_id)
+    .where(_OPEN)
+)
+
+
+def relocate(connection: sa.Connection, root: Path) -> int:
+    """Have every path into the data directory begin with `root`; return how many rows were changed.
+
+    Such a path is told by the folder of its session in it. A directory moves as a whole, so that the
+    partitions are gone through only where the first of them is not right.
+    """
+    changed = 0
+    for row in connection.execute(_TABLES).all():
+        if (data := _moved(row.data, row.session_id, root)) != row.data:
+            connection.execute(sa.update(TABLES).where(TABLES.c.uid == row.uid).values(data=data))
+            changed += 1
+    first = connection.execute(_PARTITIONS.limit(1)).first()
+    if first is None or _moved(first.file, first.session_id, root) == first.file:
+        return changed
+    for part in connection.execute(_PARTITIONS).all():
+        this = sa.and_(PARTITIONS.c.job_id == part.job_id, PARTITIONS.c.idx == part.idx)
+        file = _moved(part.file, part.session_id, root)
+        connection.execute(sa.update(PARTITIONS).where(this).values(file=file))
+        changed += 1
+    return changed
+
+
+def _moved(data: bytes, session_id: str, root: Path) -> bytes:
+    """Return a record's JSON with its paths into the session's folder below `root`."""
+    folder = f"/sessions/{session_id}/"
+    found = re.search(rb'"([^"]*)' + re.escape(folder).encode(), data)
+    if found is None or found[1] == str(root).encode():
+        return data
+
+    def walk(value: Any) -> Any:
+        match value:
+            case str() if folder in value:
+                return f"{root}{folder}{value.partition(folder)[2]}"
+            case list():
+                return [walk(one) for one in value]
+            case dict():
+                return {key: walk(one) for key, one in value.items()}
+            case _:
+                return value
+
+    return msgspec.json.encode(walk(msgspec.json.decode(data)))

@@ -1,0 +1,232 @@
+"""A data directory has one owner, lies on a local disk, and holds a whole store that this program knows."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path, PurePosixPath
+
+import pytest
+import sqlalchemy as sa
+from alembic.script import ScriptDirectory
+from hypothesis import given
+from hypothesis import strategies as st
+
+from scorestream_server.domain.data_directory import DataDirectory, UnusableDirectoryError
+from scorestream_server.store.database import migration_settings, open_engine
+from scorestream_server.store.mounts import Mount, current_mounts, mount_of, parse_mounts
+from scorestream_server.store.opening import open_store
+from scorestream_server.store.owner import Ownership
+
+MOUNTINFO = r"""
+22 27 0:21 / /proc rw,relatime - proc proc rw
+27 1 254:0 / / rw,relatime - ext4 /dev/vda rw,discard
+30 27 0:40 / /mnt/bank rw,relatime shared:7 master:1 - nfs4 filer:/export/bank rw,vers=4.2
+31 30 0:41 / /mnt/bank/local rw - xfs /dev/vdb rw
+32 27 0:42 / /mnt/two\040words rw - cifs //host/a\040share rw
+33 27 0:43 / /home/me/far rw,nosuid - fuse.sshfs me@host:/ rw
+34 27 0:44 / /vault rw - fuse.gocryptfs /cipher rw
+35 27 0:45 / /over rw - nfs a:/b rw
+36 35 0:46 / /over rw - tmpfs tmpfs rw
+this line says nothing
+"""
+
+
+@pytest.fixture
+def directory(tmp_path: Path) -> DataDirectory:
+    made = DataDirectory(tmp_path / "data")
+    made.root.mkdir()
+    return made
+
+
+# -- file systems ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("path", "kind", "network"),
+    [
+        ("/var/lib/scorestream", "ext4", False),
+        ("/mnt/bank", "nfs4", True),
+        ("/mnt/bank/scores/data", "nfs4", True),
+        ("/mnt/bankers", "ext4", False),
+        ("/mnt/bank/local/data", "xfs", False),
+        ("/mnt/two words/data", "cifs", True),
+        ("/home/me/far/away", "fuse.sshfs", True),
+        ("/vault/data", "fuse.gocryptfs", False),
+        ("/over/data", "tmpfs", False),
+    ],
+)
+def test_a_path_lies_on_its_deepest_and_latest_mount(path: str, kind: str, network: bool) -> None:
+    found = mount_of(PurePosixPath(path), parse_mounts(MOUNTINFO.splitlines()))
+    assert found is not None
+    assert (found.type, found.network) == (kind, network)
+
+
+@pytest.mark.parametrize(
+    "kind", ["nfs", "cifs", "smb3", "9p", "lustre", "ceph", "fuse.glusterfs", "fuse.s3fs"]
+)
+def test_network_file_systems_are_known(kind: str) -> None:
+    assert Mount("/", kind, "there").network
+
+
+@given(st.lists(st.text()))
+def test_lines_of_another_form_are_passed_over(lines: list[str]) -> None:
+    """Whatever the kernel may write one day, a server starts."""
+    mount_of(PurePosixPath("/data"), parse_mounts(lines))
+
+
+def test_this_machine_tells_its_mounts() -> None:
+    assert mount_of(PurePosixPath("/proc/self"), current_mounts()) == Mount("/proc", "proc", "proc")
+
+
+def test_a_data_directory_on_a_network_file_system_is_refused(tmp_path: Path) -> None:
+    """The reason and the way out are told, and nothing is made there."""
+    mounts = [Mount("/", "ext4", "/dev/vda"), Mount(str(tmp_path), "nfs4", "filer:/export")]
+    with pytest.raises(UnusableDirectoryError, match=r"\(nfs4, filer:/export on .*not safe.*local disk"):
+        Ownership(DataDirectory(tmp_path / "data"), mounts)
+    assert list(tmp_path.iterdir()) == []
+
+
+# -- the owner ------------------------------------------------------------------------------------------
+
+
+def test_a_second_owner_is_told_who_the_first_is(directory: DataDirectory) -> None:
+    first = Ownership(directory)
+    with pytest.raises(UnusableDirectoryError, match=rf"in use by the server of process {os.getpid()}\. "):
+        Ownership(directory)
+    first.tell("127.0.0.1:8500")
+    with pytest.raises(
+        UnusableDirectoryError, match=rf"process {os.getpid()} at 127\.0\.0\.1:8500\. .*--data-dir"
+    ):
+        Ownership(directory)
+    first.release()
+    Ownership(directory).release()
+
+
+HOLDER = """
+import subprocess, sys
+from pathlib import Path
+from scorestream_server.domain.data_directory import DataDirectory
+from scorestream_server.store.owner import Ownership
+owner = Ownership(DataDirectory(Path(sys.argv[1])))
+worker = subprocess.Popen(["sleep", sys.argv[2]], pass_fds=[owner.descriptor], stdout=subprocess.DEVNULL)
+print(worker.pid, flush=True)
+sys.stdin.read()
+"""
+
+
+def holder(directory: DataDirectory, worker_seconds: float) -> tuple[subprocess.Popen[str], int]:
+    """Start an owner that has a worker; return it and the worker's pid."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(directory.root), str(worker_seconds)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None
+    return process, int(process.stdout.readline())
+
+
+def test_the_lock_goes_with_the_process(directory: DataDirectory) -> None:
+    """After a kill -9 the next owner begins, once the workers that were left behind have ended."""
+    with holder(directory, 1)[0] as process:
+        with pytest.raises(UnusableDirectoryError, match=f"process {process.pid}"):
+            Ownership(directory)
+        process.kill()
+        process.wait()
+    Ownership(directory).release()
+
+
+def test_a_worker_that_stays_keeps_the_directory(
+    directory: DataDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two may not write there at once, even if one of them should be gone long since."""
+    monkeypatch.setattr("scorestream_server.store.owner.ORPHAN_SECONDS", 0.2)
+    process, worker = holder(directory, 600)
+    with process:
+        process.kill()
+        process.wait()
+        with pytest.raises(UnusableDirectoryError, match="or by a worker that it left behind"):
+            Ownership(directory)
+        os.kill(worker, signal.SIGKILL)
+    Ownership(directory).release()
+
+
+# -- the store ------------------------------------------------------------------------------------------
+
+
+def head() -> str:
+    found = ScriptDirectory.from_config(migration_settings()).get_current_head()
+    assert found is not None
+    return found
+
+
+def version(directory: DataDirectory) -> str:
+    engine = open_engine(directory.database_url)
+    with engine.connect() as connection:
+        found = str(connection.execute(sa.text("SELECT version_num FROM alembic_version")).scalar())
+    engine.dispose()
+    return found
+
+
+def test_a_new_store_is_of_this_version_and_opens_again(directory: DataDirectory) -> None:
+    open_store(directory)
+    assert version(directory) == head()
+    open_store(directory)
+
+
+def test_an_older_store_is_brought_forward(directory: DataDirectory) -> None:
+    """One that was begun and not yet filled, as a kill in the middle of the first start leaves it, is too."""
+    engine = open_engine(directory.database_url)
+    with engine.connect():
+        pass
+    engine.dispose()
+    open_store(directory)
+    assert version(directory) == head()
+
+
+def test_a_newer_store_is_refused_with_both_versions_and_not_touched(directory: DataDirectory) -> None:
+    open_store(directory)
+    engine = open_engine(directory.database_url)
+    with engine.begin() as connection:
+        connection.execute(sa.text("UPDATE alembic_version SET version_num = '0999'"))
+    engine.dispose()
+    before = directory.database.read_bytes()
+    with pytest.raises(
+        UnusableDirectoryError, match=rf"is of version 0999; .* up to {head()}\. Nothing was changed"
+    ):
+        open_store(directory)
+    assert directory.database.read_bytes() == before
+
+
+@pytest.mark.parametrize("damage", ["page", "text", "cut", "other"])
+def test_a_damaged_store_is_refused_and_not_touched(directory: DataDirectory, damage: str) -> None:
+    """A page of noise, a file of text, a file cut short, somebody else's database: said, and what to do."""
+    expected = "put a backup in its place"
+    if damage == "text":
+        directory.database.write_text("These are the accounts of the bank. " * 500)
+    elif damage == "other":
+        engine = open_engine(directory.database_url)
+        with engine.begin() as connection:
+            connection.execute(sa.text("CREATE TABLE accounts (id INTEGER)"))
+        engine.dispose()
+        expected = "none of scorestream's"
+    else:
+        open_store(directory)
+        data = bytearray(directory.database.read_bytes())
+        # Every page but the first, which holds the list of tables and would hide the rest.
+        data[4096:] = b"" if damage == "cut" else b"\x5a" * (len(data) - 4096)
+        directory.database.write_bytes(data)
+    before = directory.database.read_bytes()
+    with pytest.raises(UnusableDirectoryError, match=expected):
+        open_store(directory)
+    assert directory.database.read_bytes() == before
+
+
+def test_files_without_their_store_are_not_taken_for_leftovers(directory: DataDirectory) -> None:
+    """Where the store was lost, a server does not begin a new one that would know none of the files."""
+    directory.models.mkdir()
+    (directory.models / "digest.ubj").write_bytes(b"model")
+    with pytest.raises(UnusableDirectoryError, match=r"is missing, and files that belong to it"):
+        open_store(directory)
+    assert not directory.database.exists()
