@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import scorestream
-from scorestream import State
+from scorestream import EventType, State
 from scorestream.arrow import reader_of, upload_messages
 from scorestream.v1 import (
     model_service_pb2,
@@ -248,3 +248,19 @@ def test_the_same_upload_twice_at_once_makes_one_table(
         first, second = [call.result(30) for call in calls]
     assert first == second
     assert [table.name for table in session.tables()] == ["t"]
+
+
+def test_a_backup_in_the_middle_of_a_job_goes_on_from_there(tmp_path: Path) -> None:
+    """What was committed when the copy was made is in it; the copy's server scores the rest."""
+    rows = 300
+    with served(tmp_path / "data", "--device", "cpu") as (client, _):
+        session = client.create_session("kept")
+        session.load_table(pa.table({"a": pa.array(range(rows), pa.float64())}), name="rows")
+        model = client.register_model("twice", source="a * 2 AS b")
+        job = session.score(model, "rows", partition_rows=1)
+        assert any(event.type is EventType.PARTITION_COMMITTED for event in job.watch())
+        back_up(tmp_path / "data", tmp_path / "backup")
+    with served(tmp_path / "backup", "--device", "cpu") as (client, _):
+        again = client.get_job(job.id).wait()
+        assert again.state is State.SUCCEEDED
+        assert pa.Table.from_batches(again.results())["b"].to_pylist() == [2.0 * row for row in range(rows)]
