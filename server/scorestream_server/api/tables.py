@@ -8,13 +8,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pyarrow as pa
+import sqlalchemy as sa
 
 from scorestream.v1 import table_pb2, table_service_pb2, table_service_pb2_grpc
 from scorestream_server.api import convert, names
 from scorestream_server.api.auth import Context, owner_of
 from scorestream_server.config import Config
 from scorestream_server.domain.data_directory import DataDirectory
-from scorestream_server.domain.errors import FieldFault, invalid
+from scorestream_server.domain.errors import ErrorCode, FieldFault, ScorestreamError, invalid
 from scorestream_server.domain.messages import LoadTable, TableLoaded
 from scorestream_server.domain.table import Table, TableData
 from scorestream_server.engine.expiry import SessionExpiry
@@ -66,9 +67,12 @@ class TableService(table_service_pb2_grpc.TableServiceServicer):
             await asyncio.to_thread(cache.mkdir, parents=True)
             task = LoadTable(self._pool.next_task_id(), tuple(map(str, paths)), str(cache))
             data = (await run_anywhere(self._pool, task, TableLoaded)).table
-            return await self._put(session_id, table_id, uid, data, tuple(request.paths), request.replace)
-        except BaseException:
-            await asyncio.shield(asyncio.to_thread(shutil.rmtree, cache, ignore_errors=True))
+            sources = tuple(request.paths)
+            return await self._put(
+                session_id, owner_of(context), table_id, uid, data, sources, request.replace
+            )
+        except BaseException as error:
+            await self._undo(cache, error, request.session, context)
             raise
 
     async def UploadTable(
@@ -87,9 +91,9 @@ class TableService(table_service_pb2_grpc.TableServiceServicer):
         try:
             await asyncio.to_thread(folder.mkdir, parents=True)
             data = await self._receive(request_iterator, folder / "upload.arrow", session_id)
-            return await self._put(session_id, table_id, uid, data, (), header.replace)
-        except BaseException:
-            await asyncio.shield(asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True))
+            return await self._put(session_id, owner_of(context), table_id, uid, data, (), header.replace)
+        except BaseException as error:
+            await self._undo(folder, error, header.session, context)
             raise
 
     async def GetTable(self, request: table_service_pb2.GetTableRequest, context: Context) -> table_pb2.Table:
@@ -151,12 +155,34 @@ class TableService(table_service_pb2_grpc.TableServiceServicer):
         )
 
     async def _put(
-        self, session_id: str, table_id: str, uid: str, data: TableData, paths: tuple[str, ...], replace: bool
+        self,
+        session_id: str,
+        owner: str,
+        table_id: str,
+        uid: str,
+        data: TableData,
+        paths: tuple[str, ...],
+        replace: bool,
     ) -> table_pb2.Table:
         size = sum(file.size for file in data.files)
         table = Table(uid, session_id, table_id, data, paths, size, time.time())
-        await self._database.write(lambda connection: table_store.put(connection, table, replace=replace))
+
+        def put(connection: sa.Connection) -> None:
+            require_active(
+                session_store.get(connection, session_id, owner)
+            )  # as long as it took, it may be over
+            table_store.put(connection, table, replace=replace)
+
+        await self._database.write(put)
         return convert.table(table)
+
+    async def _undo(self, folder: Path, error: BaseException, session: str, context: Context) -> None:
+        """Remove what was made of a table that does not come about; say so where that is because its session ended."""
+        await asyncio.shield(asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True))
+        if isinstance(error, OSError) or (
+            isinstance(error, ScorestreamError) and error.code is ErrorCode.INTERNAL
+        ):
+            await self._session(session, context)  # a session's end takes the folder along
 
     async def _session(self, name: str, context: Context) -> str:
         session_id, owner = names.session_id("session", name), owner_of(context)
