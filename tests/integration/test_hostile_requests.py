@@ -9,7 +9,13 @@ from google.protobuf.duration_pb2 import Duration
 from google.rpc import error_details_pb2, status_pb2
 
 import scorestream
-from scorestream.v1 import job_pb2, job_service_pb2, job_service_pb2_grpc, session_service_pb2, session_service_pb2_grpc
+from scorestream.v1 import (
+    job_pb2,
+    job_service_pb2,
+    job_service_pb2_grpc,
+    session_service_pb2,
+    session_service_pb2_grpc,
+)
 
 
 def reason_of(error: grpc.RpcError) -> str:

@@ -153,9 +153,7 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grp
             ) from None
 
 
-async def _parsed_stream(
-    parse: Callable[[bytes], Any], messages: AsyncIterator[bytes]
-) -> AsyncIterator[Any]:
+async def _parsed_stream(parse: Callable[[bytes], Any], messages: AsyncIterator[bytes]) -> AsyncIterator[Any]:
     async for data in messages:
         yield parse(data)
 
