@@ -236,3 +236,19 @@ def test_xgboosts_old_binary_format_is_read(tmp_path: Path) -> None:
     columns = [pa.array([0.0, 0.0, 0.0]), pa.array([0.4, 0.5, 0.6]), pa.array([0, 0, 0])]
     assert scorer.schema.kind is ModelKind.XGBOOST_LEGACY
     assert scorer.score(columns, device.open_lane())[0].to_pylist() == [1.25, 2.25, 2.25]
+
+
+@pytest.mark.parametrize("place", [22, 30, 54, 96, 240, 249])
+@pytest.mark.parametrize("length", [b"\xff" * 8, b"\xff" * 7 + b"\x7f", b"\x01" + b"\0" * 7])
+def test_a_checkpoint_with_a_wrong_length_is_refused(tmp_path: Path, place: int, length: bytes) -> None:
+    """Treelite believes lengths: it crashes, or never ends. Wherever one is written over, the file is refused."""
+    rng = np.random.default_rng(0)
+    features = rng.normal(size=(100, 4))
+    forest = RandomForestRegressor(2, max_depth=3, random_state=1).fit(features, features[:, 0])
+    content = bytearray(treelite.sklearn.import_model(forest).serialize_bytes())
+    content[place : place + 8] = length
+    path = tmp_path / "damaged.tl"
+    path.write_bytes(content)
+    with pytest.raises(ScorestreamError) as caught:
+        load_forest(path, ModelKind.TREELITE)
+    assert caught.value.reason in {"MODEL_CORRUPT", "MODEL_TOO_LARGE"}

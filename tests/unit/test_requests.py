@@ -33,7 +33,9 @@ async def database(tmp_path: Path) -> AsyncIterator[Database]:
     migrate(engine)
     engine.dispose()
     opened = Database(url, lambda _: None)
-    session = Session("session", "s", "me", SessionState.ACTIVE, 100, 1.0, 1.0, None, running_jobs=0, inactive_timeout=0.0)
+    session = Session(
+        "session", "s", "me", SessionState.ACTIVE, 100, 1.0, 1.0, None, running_jobs=0, inactive_timeout=0.0
+    )
     await opened.write(lambda connection: sessions.create(connection, session, "of-session"))
     yield opened
     await opened.close()

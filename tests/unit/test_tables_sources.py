@@ -1,5 +1,6 @@
 """Arrow and Parquet files: in place where possible, refused by name where damaged."""
 
+import gc
 import random
 from pathlib import Path
 
@@ -243,3 +244,24 @@ def test_a_full_disk_and_a_closed_directory_are_errors_a_person_can_act_on(tmp_p
     ):
         sink.write(b"x" * (1 << 20))
     assert caught.value.reason == "DISK_FULL"
+
+
+def test_garbage_of_refused_files_is_collected_in_peace(tmp_path: Path) -> None:
+    """Errors about damaged files that end up in reference cycles do not crash the process that collects them."""
+    path = tmp_path / "t.arrow"
+    with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, TABLE.schema) as writer:
+        writer.write_table(TABLE)
+    content = path.read_bytes()
+    source = random.Random(1)
+    refused = 0
+    for _ in range(300):
+        damaged = bytearray(content)
+        for _ in range(2):
+            damaged[-source.randrange(1, 400)] = source.randrange(256)
+        try:
+            file_claims(bytes(damaged))
+        except MalformedMessageError as error:
+            error.cycle = error  # type: ignore[attr-defined]
+            refused += 1
+    gc.collect()
+    assert refused > 20

@@ -1,6 +1,7 @@
 """The door's other side: what went wrong inside becomes a gRPC status with details, in one place."""
 
 import asyncio
+import functools
 import logging
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -9,10 +10,11 @@ from urllib.parse import quote
 
 import grpc
 from google.protobuf import any_pb2
+from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
 from scorestream_server.api.interceptor import rewrapped
-from scorestream_server.domain.errors import ErrorCode, FieldFault, ScorestreamError
+from scorestream_server.domain.errors import ErrorCode, FieldFault, ScorestreamError, invalid
 
 logger = logging.getLogger(__name__)
 
@@ -107,8 +109,8 @@ async def _abort(context: grpc.aio.ServicerContext[Any, Any], error: Exception) 
 class ErrorInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc ships no types
     """Turns every exception of every handler into a status. `CancelledError` passes: grpc.aio needs it.
 
-    It also refuses messages over the limit, with a status that says so; gRPC's own limit, which answers
-    without details, lies higher.
+    It also parses messages, because gRPC answers UNKNOWN to one that is damaged, and refuses those over the limit
+    before, with a status that says so; gRPC's own limit, which answers without details, lies higher.
     """
 
     def __init__(self, max_message_bytes: int) -> None:
@@ -123,12 +125,13 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grp
         handler = await continuation(handler_call_details)
         if handler is None:
             return None
-        checked = self._checked_stream if handler.request_streaming else self._checked
+        parse = functools.partial(self._parsed, handler.request_deserializer)
+        parsed = functools.partial(_parsed_stream, parse) if handler.request_streaming else parse
         wrap = _wrap_stream if handler.response_streaming else _wrap_unary
-        return rewrapped(handler, lambda inner: wrap(inner, checked))
+        return rewrapped(handler, lambda inner: wrap(inner, parsed), parses=True)
 
-    def _checked(self, request: Any) -> Any:
-        size = request.ByteSize()
+    def _parsed(self, parse: Callable[[bytes], Any], data: bytes) -> Any:
+        size = len(data)
         if size > self._limit:
             raise ScorestreamError(
                 ErrorCode.RESOURCE_EXHAUSTED,
@@ -137,19 +140,26 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grp
                 "pieces of 1 to 2 MiB.",
                 metadata={"limit": str(self._limit)},
             )
-        return request
+        try:
+            return parse(data)
+        except DecodeError as error:
+            raise invalid(
+                "MALFORMED_MESSAGE",
+                f"The message is not one of this method's ({error}). Make clients from the server's own .proto files.",
+            ) from None
 
-    async def _checked_stream(self, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
-        async for request in requests:
-            yield self._checked(request)
+
+async def _parsed_stream(parse: Callable[[bytes], Any], messages: AsyncIterator[bytes]) -> AsyncIterator[Any]:
+    async for data in messages:
+        yield parse(data)
 
 
 def _wrap_unary(
-    inner: Callable[[Any, Any], Awaitable[Any]], checked: Callable[[Any], Any]
+    inner: Callable[[Any, Any], Awaitable[Any]], parsed: Callable[[Any], Any]
 ) -> Callable[[Any, Any], Awaitable[Any]]:
     async def call(request: Any, context: Any) -> Any:
         try:
-            return await inner(checked(request), context)
+            return await inner(parsed(request), context)
         except (asyncio.CancelledError, grpc.aio.AbortError):
             raise
         except Exception as error:  # noqa: BLE001  # this is the one place where every fault becomes a status
@@ -159,11 +169,11 @@ def _wrap_unary(
 
 
 def _wrap_stream(
-    inner: Callable[[Any, Any], AsyncIterator[Any]], checked: Callable[[Any], Any]
+    inner: Callable[[Any, Any], AsyncIterator[Any]], parsed: Callable[[Any], Any]
 ) -> Callable[[Any, Any], AsyncIterator[Any]]:
     async def call(request: Any, context: Any) -> AsyncIterator[Any]:
         try:
-            async for response in inner(checked(request), context):
+            async for response in inner(parsed(request), context):
                 yield response
         except (asyncio.CancelledError, GeneratorExit, grpc.aio.AbortError):
             raise

@@ -13,11 +13,14 @@ _MAKE = {
 }
 
 
-def rewrapped(handler: Any, wrap: Callable[[Any], Any]) -> Any:
-    """Return a handler of the same kind whose behaviour is what `wrap` makes of the old one."""
+def rewrapped(handler: Any, wrap: Callable[[Any], Any], *, parses: bool = False) -> Any:
+    """Return a handler of the same kind whose behaviour is what `wrap` makes of the old one.
+
+    With `parses` the new behaviour gets messages as bytes, and parses them itself.
+    """
     inner = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
     return _MAKE[handler.request_streaming, handler.response_streaming](
         wrap(inner),
-        request_deserializer=handler.request_deserializer,
+        request_deserializer=None if parses else handler.request_deserializer,
         response_serializer=handler.response_serializer,
     )

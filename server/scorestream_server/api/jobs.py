@@ -167,11 +167,9 @@ def _submission(request: job_service_pb2.CreateJobRequest, owner: str) -> Submis
             fault = FieldFault("spec.partition_rows", "negative")
             raise invalid("INVALID_PARTITION_ROWS", "partition_rows must not be negative.", [fault])
     with faults.of("spec.timeout"):
-        timeout = names.check_seconds("spec.timeout", spec.timeout.ToTimedelta().total_seconds())
+        timeout = names.check_seconds("spec.timeout", spec.timeout)
     with faults.of("spec.queue_timeout"):
-        queue_timeout = names.check_seconds(
-            "spec.queue_timeout", spec.queue_timeout.ToTimedelta().total_seconds()
-        )
+        queue_timeout = names.check_seconds("spec.queue_timeout", spec.queue_timeout)
     with faults.of("display_name"):
         names.check_display_name("display_name", name)
     with faults.of("request_id"):

@@ -37,6 +37,8 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
         self._database = database
         self._pool = pool
         self._directory = directory
+        # Versions with the same content share a file: none may be registered while it is being removed.
+        self._files = asyncio.Lock()
 
     async def RegisterModel(
         self, request_iterator: AsyncIterator[model_service_pb2.RegisterModelRequest], context: Context
@@ -64,14 +66,10 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
             task = InspectModel(self._pool.next_task_id(), str(incoming))
             schema = (await run_anywhere(self._pool, task, ModelInspected)).schema
             name = f"{digest}{ending}"
-            await asyncio.to_thread(os.replace, incoming, self._directory.models / name)
+            model = Model(model_id, 0, digest, size, name, schema, owner, time.time())
+            return convert.model(await asyncio.shield(self._register(incoming, model, request_id)))
         finally:
             await asyncio.shield(asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True))
-        model = Model(model_id, 0, digest, size, name, schema, owner, time.time())
-        made = await self._database.write(
-            lambda connection: model_store.register(connection, model, request_id)
-        )
-        return convert.model(made)
 
     async def GetModel(self, request: model_service_pb2.GetModelRequest, context: Context) -> model_pb2.Model:
         """Return one version of a model."""
@@ -102,12 +100,23 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
         """Remove a model version, or all of a model's versions."""
         del context
         model_id, version = names.model_version("name", request.name)
-        unused = await self._database.write(
-            lambda connection: model_store.remove(connection, model_id, version)
-        )
-        for name in unused:
-            await asyncio.to_thread((self._directory.models / name).unlink, missing_ok=True)
+        await asyncio.shield(self._remove(model_id, version))
         return model_service_pb2.DeleteModelResponse()
+
+    async def _register(self, incoming: Path, model: Model, request_id: str) -> Model:
+        async with self._files:
+            await asyncio.to_thread(os.replace, incoming, self._directory.models / model.file_name)
+            return await self._database.write(
+                lambda connection: model_store.register(connection, model, request_id)
+            )
+
+    async def _remove(self, model_id: str, version: int) -> None:
+        async with self._files:
+            unused = await self._database.write(
+                lambda connection: model_store.remove(connection, model_id, version)
+            )
+            for name in unused:
+                await asyncio.to_thread((self._directory.models / name).unlink, missing_ok=True)
 
     async def _receive(
         self, messages: AsyncIterator[model_service_pb2.RegisterModelRequest], path: Path

@@ -2,6 +2,8 @@
 
 import re
 
+from google.protobuf.duration_pb2 import Duration
+
 from scorestream_server.domain.errors import FieldFault, invalid
 
 MOST_SECONDS = 366 * 24 * 3600
@@ -40,8 +42,9 @@ def check_request_id(request_id: str) -> str:
     return request_id
 
 
-def check_seconds(field: str, seconds: float) -> float:
-    """Return a time limit, if it is allowed; 0 is none."""
+def check_seconds(field: str, limit: Duration) -> float:
+    """Return a time limit in seconds, if it is allowed; 0 is none."""
+    seconds = limit.seconds + limit.nanos / 1e9  # not ToTimedelta, which takes fewer than a message can hold
     if not 0 <= seconds <= MOST_SECONDS:
         raise _bad(field, str(seconds), f"from 0 (no limit) to {MOST_SECONDS:,} seconds")
     return seconds

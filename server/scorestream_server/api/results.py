@@ -90,7 +90,7 @@ class ResultReader:
                 position = place.offset
                 for file, begin in place.advance(committed, gaps=state.final):
                     pieces = read_results([file], begin, MESSAGE_BYTES)
-                    while (message := await asyncio.to_thread(_next_message, pieces)) is not None:
+                    while (message := await self._next(job, pieces)) is not None:
                         body, rows = message
                         yield job_service_pb2.ReadResultsResponse(
                             arrow_batch=body, offset=position, rows=rows, state=convert.state(state)
@@ -105,6 +105,13 @@ class ResultReader:
                     )
                 if state.final or committed_only:
                     return
+
+    async def _next(self, job: Job, pieces: Iterator[pa.RecordBatch]) -> tuple[bytes, int] | None:
+        try:
+            return await asyncio.to_thread(_next_message, pieces)
+        except ScorestreamError:
+            await self._look(job, 0)  # says so where the session ended meanwhile, and took the file along
+            raise
 
     async def _look(self, job: Job, from_index: int) -> tuple[State, dict[int, PartitionFile]]:
         def read(connection: sa.Connection) -> tuple[State, dict[int, PartitionFile]]:

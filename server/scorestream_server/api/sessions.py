@@ -55,8 +55,9 @@ class SessionService(session_service_pb2_grpc.SessionServiceServicer):
             raise invalid("INVALID_WEIGHT", f"weight: {fault.description}.", [fault])
         timeout = DEFAULT_INACTIVE_TIMEOUT
         if request.HasField("inactive_timeout"):
-            asked = request.inactive_timeout.ToTimedelta().total_seconds()
-            timeout = names.check_seconds("inactive_timeout", asked) if asked >= 0 else timeout
+            asked = request.inactive_timeout
+            negative = asked.seconds < 0 or asked.nanos < 0
+            timeout = timeout if negative else names.check_seconds("inactive_timeout", asked)
         session = Session(
             session_id,
             name,

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import sqlalchemy as sa
 
 from scorestream.v1 import table_pb2, table_service_pb2, table_service_pb2_grpc
 from scorestream_server.api import convert, names
 from scorestream_server.api.auth import Context, owner_of
 from scorestream_server.config import Config
 from scorestream_server.domain.data_directory import DataDirectory
-from scorestream_server.domain.errors import FieldFault, invalid
+from scorestream_server.domain.errors import ErrorCode, FieldFault, ScorestreamError, invalid
 from scorestream_server.domain.messages import LoadTable, TableLoaded
 from scorestream_server.domain.table import Table, TableData
 from scorestream_server.engine.expiry import SessionExpiry
@@ -78,7 +79,7 @@ class TableService(table_service_pb2_grpc.TableServiceServicer):
             task = LoadTable(self._pool.next_task_id(), tuple(map(str, paths)), str(folder))
             return (await run_anywhere(self._pool, task, TableLoaded)).table
 
-        return await self._make(wanted, load, tuple(request.paths))
+        return await self._make(wanted, load, tuple(request.paths), context)
 
     async def UploadTable(
         self, request_iterator: AsyncIterator[table_service_pb2.UploadTableRequest], context: Context
@@ -94,6 +95,7 @@ class TableService(table_service_pb2_grpc.TableServiceServicer):
             wanted,
             lambda folder: self._receive(request_iterator, folder / "upload.arrow", wanted.session_id),
             (),
+            context,
         )
 
     async def GetTable(self, request: table_service_pb2.GetTableRequest, context: Context) -> table_pb2.Table:
@@ -179,7 +181,11 @@ class TableService(table_service_pb2_grpc.TableServiceServicer):
         return _Wanted(session_id, table_id, request.replace, owner, request_id)
 
     async def _make(
-        self, wanted: _Wanted, fill: Callable[[Path], Awaitable[TableData]], paths: tuple[str, ...]
+        self,
+        wanted: _Wanted,
+        fill: Callable[[Path], Awaitable[TableData]],
+        paths: tuple[str, ...],
+        context: Context,
     ) -> table_pb2.Table:
         """Have a new folder filled and make a table of it; without one, nothing is left of the folder."""
         uid = str(uuid.uuid4())
@@ -190,12 +196,21 @@ class TableService(table_service_pb2_grpc.TableServiceServicer):
             data = await fill(folder)
             size = sum(file.size for file in data.files)
             table = Table(uid, wanted.session_id, wanted.table_id, data, paths, size, time.time())
-            made = await self._database.write(
-                lambda connection: table_store.create(
+
+            def create(connection: sa.Connection) -> Table:
+                # As long as it took, the session may be over.
+                require_active(session_store.get(connection, wanted.session_id, wanted.owner))
+                return table_store.create(
                     connection, table, wanted.owner, wanted.request_id, replace=wanted.replace
                 )
-            )
+
+            made = await self._database.write(create)
             return convert.table(made)
+        except (OSError, ScorestreamError) as error:
+            if isinstance(error, OSError) or error.code is ErrorCode.INTERNAL:
+                # A session's end takes the folder along: then say that it has ended.
+                await self._session(f"sessions/{wanted.session_id}", context)
+            raise
         finally:
             # Also where the same request, sent twice, was quicker the other time.
             if made is None or made.uid != uid:

@@ -137,10 +137,14 @@ class ExpressionScorer:
         """Read score code from a ``.sql`` file in UTF-8.
 
         Raises:
-            ScorestreamError: EXPRESSION_SYNTAX where it is no text, or as `compile_score_code`.
+            ScorestreamError: EXPRESSION_SYNTAX where it is no text, MODEL_UNREADABLE, or as `compile_score_code`.
         """
-        with path.open("rb") as file:
-            data = file.read(MAX_BYTES + 1)
+        try:
+            with path.open("rb") as file:
+                data = file.read(MAX_BYTES + 1)
+        except OSError as error:  # for instance because the model is removed just now
+            message = f"The model file {path.name} cannot be read: {error.strerror}."
+            raise invalid("MODEL_UNREADABLE", message) from None
         if len(data) > MAX_BYTES:
             raise invalid("EXPRESSION_TOO_LARGE", f"{path.name} is longer than {MAX_BYTES // 1024} KiB.")
         try:

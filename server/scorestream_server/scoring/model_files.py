@@ -15,7 +15,7 @@ import treelite
 
 from scorestream_server.domain.errors import ScorestreamError, counted, invalid
 from scorestream_server.domain.model import ModelKind
-from scorestream_server.scoring import ubjson
+from scorestream_server.scoring import checkpoint, ubjson
 
 Category = str | float
 """A category as the training table had it: a string, or a number."""
@@ -26,7 +26,6 @@ _SAVE_NATIVE = (
 )
 _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"PK\x03\x04", b"\x04\x22\x4d\x18")
 _ZLIB_SECOND_BYTES = b"\x01\x5e\x9c\xda"
-_VERSION_BYTES = 12
 _ZERO_IS_MISSING = 1
 _LIGHTGBM_CATEGORICAL = 1
 
@@ -109,14 +108,11 @@ def _first_line(error: Exception) -> str:
 
 
 def _read_checkpoint(path: Path) -> ForestFile:
-    model = treelite.Model.deserialize(path)
-    # treelite does not notice that the last bytes are missing.
-    again = model.serialize_bytes()
     with path.open("rb") as opened:
-        version = opened.read(_VERSION_BYTES)
-    if again[:_VERSION_BYTES] == version and len(again) != path.stat().st_size:
-        raise _corrupt(path, f"it has {path.stat().st_size:,} of {len(again):,} bytes")
-    return ForestFile(model, (), {}, "treelite checkpoint")
+        fault = checkpoint.fault_of(opened, path.stat().st_size)
+    if fault:
+        raise _corrupt(path, fault)
+    return ForestFile(treelite.Model.deserialize(path), (), {}, "treelite checkpoint")
 
 
 def _read_xgboost(path: Path, kind: ModelKind) -> ForestFile:

@@ -18,6 +18,8 @@ _NUMERIC, _CATEGORICAL = 1, 2  # treelite's node types; 0 is a leaf
 _EQ, _LT, _LE, _GT, _GE = 1, 2, 3, 4, 5  # treelite's comparison operators; 0 is none
 
 _FLOAT32_MIDPOINT_BITS = 32
+MOST_FEATURES = 1 << 20
+"""A file of a few bytes may claim thousands of millions, and there are arrays of a value a feature."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +55,11 @@ def forest_from_treelite(
     if not trees:
         raise invalid(
             "MODEL_EMPTY", "The model holds no trees: train it for at least one round and save it again."
+        )
+    if not 0 < model.num_feature <= MOST_FEATURES:
+        raise invalid(
+            "MODEL_TOO_LARGE",
+            f"The model has {model.num_feature:,} features, at most {MOST_FEATURES:,} are taken.",
         )
     classes = tuple(int(count) for count in header.get_field("num_class"))
     vector_shape = [int(size) for size in header.get_field("leaf_vector_shape")]

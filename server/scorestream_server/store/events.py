@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from scorestream_server.domain.event import Event, EventType
 from scorestream_server.domain.job import Job, State
 from scorestream_server.domain.session import Session
-from scorestream_server.store.schema import EVENTS
+from scorestream_server.store.schema import EVENTS, begins_with
 
 # Statements are built once: building one costs SQLAlchemy several times what SQLite needs to run it.
 _INSERT = sa.insert(EVENTS)
@@ -86,7 +86,7 @@ def page(
     if session_ids:
         query = query.where(EVENTS.c.session_id.in_(session_ids))
     if session_name_prefix:
-        query = query.where(EVENTS.c.session_name.startswith(session_name_prefix, autoescape=True))
+        query = query.where(begins_with(EVENTS.c.session_name, session_name_prefix))
     if job_id:
         query = query.where(EVENTS.c.job_id == job_id)
     rows = connection.execute(query.order_by(EVENTS.c.number).limit(limit))

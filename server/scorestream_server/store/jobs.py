@@ -12,7 +12,7 @@ from scorestream_server.domain.event import EventType
 from scorestream_server.domain.job import FINAL_STATES, NEXT_STATES, Failure, Job, JobSpec, State
 from scorestream_server.domain.table import Partition, PartitionFile
 from scorestream_server.store import events, requests, sessions
-from scorestream_server.store.schema import JOBS, PARTITIONS, SESSIONS
+from scorestream_server.store.schema import JOBS, PARTITIONS, SESSIONS, begins_with
 
 _NOT_FINAL = JOBS.c.state.not_in([state.value for state in FINAL_STATES])
 _JSON = {"spec", "failure", "outputs", "warnings"}
@@ -153,7 +153,7 @@ def open_ids(
     if session_ids:
         query = query.where(JOBS.c.session_id.in_(session_ids))
     if session_name_prefix:
-        query = query.where(SESSIONS.c.name.startswith(session_name_prefix, autoescape=True))
+        query = query.where(begins_with(SESSIONS.c.name, session_name_prefix))
     return set(connection.execute(query).scalars())
 
 

@@ -10,7 +10,7 @@ from scorestream_server.domain.errors import not_found, precondition
 from scorestream_server.domain.job import FINAL_STATES
 from scorestream_server.domain.model import Model, ModelSchema
 from scorestream_server.store import jobs, requests
-from scorestream_server.store.schema import JOBS, MODELS
+from scorestream_server.store.schema import JOBS, MODELS, begins_with
 
 _NEWEST = (
     sa.select(MODELS)
@@ -104,7 +104,7 @@ def page(
         ~MODELS.c.removed, sa.tuple_(MODELS.c.model_id, MODELS.c.version) > sa.tuple_(*map(sa.literal, after))
     )
     if prefix:
-        query = query.where(MODELS.c.model_id.startswith(prefix, autoescape=True))
+        query = query.where(begins_with(MODELS.c.model_id, prefix))
     rows = connection.execute(query.order_by(MODELS.c.model_id, MODELS.c.version).limit(limit + 1)).all()
     return [_model(row) for row in rows[:limit]], len(rows) > limit
 

@@ -131,3 +131,8 @@ REQUESTS = sa.Table(
     sa.Column("resource_id", sa.Text, nullable=False),
     sa.Column("time", sa.Float, nullable=False),
 )
+
+
+def begins_with(column: sa.Column[str], prefix: str) -> sa.ColumnElement[bool]:
+    """Return the condition that a text begins so, upper and lower case told apart; LIKE does not, and bounds patterns."""
+    return sa.func.substr(column, 1, len(prefix)) == prefix

@@ -10,7 +10,7 @@ from scorestream_server.domain.event import EventType
 from scorestream_server.domain.job import FINAL_STATES
 from scorestream_server.domain.session import Session, SessionState
 from scorestream_server.store import events, requests
-from scorestream_server.store.schema import JOBS, SESSIONS
+from scorestream_server.store.schema import JOBS, SESSIONS, begins_with
 
 _RUNNING_JOBS = (
     sa.select(sa.func.count())
@@ -66,7 +66,7 @@ def page(
     """Return up to `limit` sessions created after position `after`, and the position to go on from (0: none)."""
     query = _COLUMNS.where(SESSIONS.c.owner == owner, SESSIONS.c.seq > after)
     if prefix:
-        query = query.where(SESSIONS.c.name.startswith(prefix, autoescape=True))
+        query = query.where(begins_with(SESSIONS.c.name, prefix))
     if not include_ended:
         query = query.where(SESSIONS.c.state != SessionState.ENDED.value)
     rows = connection.execute(query.order_by(SESSIONS.c.seq).limit(limit + 1)).all()
@@ -146,5 +146,5 @@ def all_of(connection: sa.Connection, owner: str, prefix: str) -> list[Session]:
     """Return every open session of an owner whose name begins with `prefix`, oldest first."""
     query = _COLUMNS.where(SESSIONS.c.owner == owner, SESSIONS.c.state != SessionState.ENDED.value)
     if prefix:
-        query = query.where(SESSIONS.c.name.startswith(prefix, autoescape=True))
+        query = query.where(begins_with(SESSIONS.c.name, prefix))
     return [_session(row) for row in connection.execute(query.order_by(SESSIONS.c.seq))]

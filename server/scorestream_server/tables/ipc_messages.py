@@ -81,7 +81,9 @@ class _Table:
         size = _number("<I", self._data, start) * struct.calcsize(layout)
         if start + 4 + size > len(self._data):
             raise MalformedMessageError("a list is longer than its message")
-        return struct.iter_unpack(layout, self._data[start + 4 : start + 4 + size])
+        # A copy: an iterator that holds on to a memoryview crashes the process, where an exception keeps both alive in
+        # a cycle and the garbage collector clears the view first (CPython 3.11).
+        return struct.iter_unpack(layout, bytes(self._data[start + 4 : start + 4 + size]))
 
 
 def _number(layout: str, data: memoryview, position: int) -> int:
