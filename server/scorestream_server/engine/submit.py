@@ -138,8 +138,6 @@ class Submitter:
         if bad:
             job = active.job
             await self._database.write(lambda connection: job_store.take_back(connection, job, bad))
-        folder = self._directory.job(active.job.session_id, active.job.id)
-        await asyncio.to_thread(_remove_leftovers, folder)
         self._engine.add(active, recovery.changed_error(what) if what else None)
 
     async def _record(self, active: ActiveJob, request_id: str) -> Job:
@@ -314,9 +312,3 @@ def _partition_rows(asked: int, rows: int, cost: float) -> int:
             f"{counted(-(-rows // MOST_PARTITIONS), 'row')}, or leave it to the server.",
         )
     return asked or partition_rows(rows, cost)
-
-
-def _remove_leftovers(folder: Path) -> None:
-    """Remove what attempts of a server that is gone left behind."""
-    for path in folder.glob("*.tmp"):
-        path.unlink(missing_ok=True)
