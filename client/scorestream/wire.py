@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import grpc
 from google.protobuf.duration_pb2 import Duration
 from google.protobuf.timestamp_pb2 import Timestamp
-from google.rpc import error_details_pb2
+from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from scorestream.errors import ERROR_OF_CODE, Fault, InvalidArgumentError, ScorestreamError, UnknownError
@@ -294,11 +294,15 @@ def duration(seconds: float, what: str) -> Duration:
 
 
 def is_unavailable(error: grpc.RpcError) -> bool:
-    """Whether a call failed because no server answered, so that it may be tried again.
+    """Whether a call failed because no server answered, or one that asks to be tried again, so that it may be.
 
     A server that says by itself that it is of no use now gives a reason, and has waited already.
     """
-    return bool(error.code() == grpc.StatusCode.UNAVAILABLE) and not _details(error)[0]
+    if error.code() != grpc.StatusCode.UNAVAILABLE:
+        return False
+    details = _status_of(error).details
+    says_why = any(detail.Is(error_details_pb2.ErrorInfo.DESCRIPTOR) for detail in details)
+    return not says_why or any(detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR) for detail in details)
 
 
 def error_from_rpc(error: grpc.RpcError, address: str) -> ScorestreamError:
@@ -328,16 +332,20 @@ def _plainly(message: str) -> str:
     return (found[0] if found else message).strip().lower()
 
 
+def _status_of(error: grpc.RpcError) -> status_pb2.Status:
+    """Return a call's google.rpc.Status, an empty one where it has none."""
+    try:
+        return rpc_status.from_call(error) or status_pb2.Status()
+    except ValueError:
+        # It contradicts the call's own code: not from our server, so nothing in it is to be trusted.
+        return status_pb2.Status()
+
+
 def _details(error: grpc.RpcError) -> tuple[str, Mapping[str, str], list[Fault]]:
     """Return reason, metadata and faults from a call's google.rpc.Status, empty where it has none."""
-    try:
-        status = rpc_status.from_call(error)
-    except ValueError:
-        # The status contradicts the call's own code: not from our server, so nothing in it is to be trusted.
-        status = None
     reason, faults = "", []
     metadata: dict[str, str] = {}
-    for detail in status.details if status is not None else ():
+    for detail in _status_of(error).details:
         info = error_details_pb2.ErrorInfo()
         request = error_details_pb2.BadRequest()
         precondition = error_details_pb2.PreconditionFailure()

@@ -29,10 +29,13 @@ def interrupted(tmp_path: Path, forest: Path, table: Path) -> str:
         for event in job.watch():
             if event.type is EventType.PARTITION_COMMITTED:
                 break
-        for worker in workers_of(server):
-            worker.suspend()
+        workers = workers_of(server)
+        for worker in workers:
+            worker.suspend()  # nothing more is committed
         server.kill()
         server.wait(20)
+        for worker in workers:
+            worker.kill()  # it holds the data directory's lock
         return job.id
 
 
