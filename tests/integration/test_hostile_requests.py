@@ -41,9 +41,9 @@ def test_a_message_that_is_none_is_said_to_be_malformed(
     """INVALID_ARGUMENT with a reason, where gRPC by itself answers UNKNOWN."""
     with grpc.insecure_channel(client.address) as channel:
         call = getattr(channel, kind)(f"/scorestream.v1.{method}")
+        request = iter([data]) if kind.startswith("stream") else data
         with pytest.raises(grpc.RpcError) as caught:
-            answer = call(iter([data]) if kind.startswith("stream") else data, timeout=20)
-            next(answer)
+            list(call(request, timeout=20))
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
     assert reason_of(caught.value) == "MALFORMED_MESSAGE"
 

@@ -164,7 +164,7 @@ def test_damaged_files_give_an_error_or_rows_but_never_a_crash(
     else:
         write_arrow(path, table, "lz4" if form == "lz4" else None, stream=form == "stream")
     whole = path.read_bytes()
-    dice = random.Random(7)  # noqa: S311  repeatable damage, no secret
+    dice = random.Random(7)
     refused = 0
     where = [Condition(pc.field("x") > 5.0, ("x",))]
     for case in range(120):

@@ -152,7 +152,9 @@ class Submitter:
                 return earlier
             if not session_store.touch_active(connection, wanted.session_id, wanted.create_time):
                 require_active(session_store.get(connection, wanted.session_id, wanted.owner))
-            model_store.get(connection, wanted.spec.model_id, wanted.spec.model_version)  # not removed meanwhile
+            model_store.get(
+                connection, wanted.spec.model_id, wanted.spec.model_version
+            )  # not removed meanwhile
             return job_store.create(
                 connection, wanted, active.session_name, active.partitions, active.committed, request_id
             )
