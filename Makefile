@@ -1,9 +1,11 @@
 # `make demo` shows the main job, `make test` runs the tests; both need only Python (3.11 or later) and make.
+# `make test-long` runs what `make test` leaves out because it takes half an hour: fuzzing (FUZZ_SECONDS, FUZZ_SEED), the
+# life cycle (LIFE_CYCLE_RUNS) and the soak (SOAK_SECONDS), with their figures at the end.
 PY ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint types layers generated check format clean
+.PHONY: demo test test-long lint types layers generated check format clean
 .DEFAULT_GOAL := test
 
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -18,6 +20,9 @@ demo: $(VENV)/.installed
 
 test: $(VENV)/.installed
 	$(BIN)/python -m pytest
+
+test-long: $(VENV)/.installed
+	$(BIN)/python -m pytest -m long
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check
