@@ -1,11 +1,13 @@
 # `make demo` shows the main job, `make test` runs the tests; both need only Python (3.11 or later) and make.
+# `make test-long` runs what `make test` leaves out because it takes half an hour: fuzzing (FUZZ_SECONDS, FUZZ_SEED), the
+# life cycle (LIFE_CYCLE_RUNS) and the soak (SOAK_SECONDS), with their figures at the end.
 PY ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 # `make gpu-check` installs nothing: it takes the virtual environment if there is one, else what Python has.
 PYTHON ?= $(if $(wildcard $(BIN)/python),$(BIN)/python,$(PY))
 
-.PHONY: demo test gpu-check lint types layers generated check format clean
+.PHONY: demo test test-long gpu-check lint types layers generated check format clean
 .DEFAULT_GOAL := test
 
 $(VENV)/.installed: pyproject.toml constraints.txt
@@ -23,6 +25,9 @@ test: $(VENV)/.installed
 
 gpu-check:
 	$(PYTHON) tools/gpu_check.py $(if $(OUTPUT),--output '$(OUTPUT)')
+
+test-long: $(VENV)/.installed
+	$(BIN)/python -m pytest -m long
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check

@@ -3,6 +3,7 @@
 import json
 import pickle
 import struct
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -252,3 +253,30 @@ def test_a_checkpoint_with_a_wrong_length_is_refused(tmp_path: Path, place: int,
     with pytest.raises(ScorestreamError) as caught:
         load_forest(path, ModelKind.TREELITE)
     assert caught.value.reason in {"MODEL_CORRUPT", "MODEL_TOO_LARGE"}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda model: model.pop("tree_info"),
+        lambda model: model["tree_info"].append(0),
+        lambda model: model["trees"][0]["left_children"].pop(),
+        lambda model: model["trees"][0]["left_children"].__setitem__(0, 1000),
+        lambda model: model["trees"][0]["left_children"].__setitem__(1, 1),
+        lambda model: model["trees"][0]["tree_param"].update(num_nodes="2147483647"),
+        lambda model: model["trees"][0]["split_indices"].__setitem__(0, 2**31 - 1),
+        lambda model: model["trees"][0].update(categories_nodes=[0]),
+    ],
+)
+def test_an_xgboost_model_whose_indexes_lead_nowhere_is_refused(
+    tmp_path: Path, change: Callable[[dict[str, Any]], object]
+) -> None:
+    """As treelite follows them out of its memory, or in circles, they are all looked at first."""
+    path = xgboost_file(tmp_path, "json")
+    document = json.loads(path.read_bytes())
+    change(document["learner"]["gradient_booster"]["model"])
+    path.write_text(json.dumps(document))
+    with pytest.raises(ScorestreamError) as caught:
+        load_forest(path, ModelKind.XGBOOST_JSON)
+    assert caught.value.code is ErrorCode.INVALID_ARGUMENT
+    assert caught.value.reason == "MODEL_CORRUPT"

@@ -164,7 +164,7 @@ def test_damaged_files_give_an_error_or_rows_but_never_a_crash(
     else:
         write_arrow(path, table, "lz4" if form == "lz4" else None, stream=form == "stream")
     whole = path.read_bytes()
-    dice = random.Random(7)  # noqa: S311  repeatable damage, no secret
+    dice = random.Random(7)
     refused = 0
     where = [Condition(pc.field("x") > 5.0, ("x",))]
     for case in range(120):
@@ -252,7 +252,7 @@ def test_garbage_of_refused_files_is_collected_in_peace(tmp_path: Path) -> None:
     with pa.OSFile(str(path), "wb") as sink, pa.ipc.new_file(sink, TABLE.schema) as writer:
         writer.write_table(TABLE)
     content = path.read_bytes()
-    source = random.Random(1)  # noqa: S311  # damage that is the same each time
+    source = random.Random(1)  # damage that is the same each time
     refused = 0
     for _ in range(300):
         damaged = bytearray(content)

@@ -156,7 +156,7 @@ def test_order_is_kept(tmp_path: Path) -> None:
 def test_mutated_messages_are_refused_or_valid_but_never_crash(tmp_path: Path) -> None:
     schema = TABLE.schema.serialize().to_pybytes()
     whole = TABLE.to_batches()[0].serialize().to_pybytes()
-    dice = random.Random(11)  # noqa: S311  repeatable damage, no secret
+    dice = random.Random(11)
     refusals = 0
     for _ in range(400):
         data, head = bytearray(whole), bytearray(schema)

@@ -70,9 +70,14 @@ class ForestScorer:
 
 def _load(path: Path, kind: ModelKind) -> tuple[ForestArrays, ModelSchema, tuple[tuple[Category, ...], ...]]:
     file = read_forest_file(path, kind)
-    forest = forest_from_treelite(
-        file.model, lightgbm=kind is ModelKind.LIGHTGBM, sigmoid_alpha=file.sigmoid_alpha
-    )
+    try:
+        forest = forest_from_treelite(
+            file.model, lightgbm=kind is ModelKind.LIGHTGBM, sigmoid_alpha=file.sigmoid_alpha
+        )
+    except (ValueError, LookupError, ArithmeticError) as error:  # indexes and names in it that lead nowhere
+        raise invalid(
+            "MODEL_CORRUPT", f"The model in {path.name} is not sound ({error}). Save the model again."
+        ) from None
     if len(set(file.names)) != len(file.names):
         raise invalid(
             "MODEL_FEATURES", f"{path.name} has two features of one name. Rename them and train again."

@@ -15,7 +15,7 @@ import treelite
 
 from scorestream_server.domain.errors import ScorestreamError, counted, invalid
 from scorestream_server.domain.model import ModelKind
-from scorestream_server.scoring import checkpoint, ubjson
+from scorestream_server.scoring import checkpoint, ubjson, xgboost_trees
 
 Category = str | float
 """A category as the training table had it: a string, or a number."""
@@ -27,6 +27,8 @@ _SAVE_NATIVE = (
 _COMPRESSED = (b"\x1f\x8b", b"BZh", b"\xfd7zXZ", b"\x28\xb5\x2f\xfd", b"PK\x03\x04", b"\x04\x22\x4d\x18")
 _ZLIB_SECOND_BYTES = b"\x01\x5e\x9c\xda"
 _ZERO_IS_MISSING = 1
+_UNEXPECTED = (ValueError, LookupError, TypeError, AttributeError, RecursionError, ArithmeticError)
+"""What Python raises where a document is not what it should be."""
 _LIGHTGBM_CATEGORICAL = 1
 
 
@@ -131,8 +133,11 @@ def _read_xgboost(path: Path, kind: ModelKind) -> ForestFile:
             )
         trees = booster["gbtree"]["model"] if booster.get("name") == "dart" else booster["model"]
         categories = _xgboost_categories(trees.get("cats") or {})
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, IndexError) as error:
+        fault = xgboost_trees.fault_of(trees)
+    except _UNEXPECTED as error:
         raise _corrupt(path, f"{type(error).__name__}: {_first_line(error)}") from None
+    if fault:
+        raise _corrupt(path, fault)
     if categories:
         # treelite refuses a model that holds its categories; without them it is one over plain codes.
         trees["cats"] = {"enc": [], "feature_segments": [], "sorted_idx": []}

@@ -68,6 +68,10 @@ def forest_from_treelite(
     starts = np.concatenate([[0], np.cumsum([len(part.left) for part in parts])]).astype(np.int64)
     if starts[-1] > np.iinfo(np.int32).max:
         raise invalid("MODEL_TOO_LARGE", "The model has more than two thousand million nodes.")
+    if any(
+        np.any(part.feature >= model.num_feature) for part in parts
+    ):  # before anything is counted by feature
+        raise invalid("MODEL_CORRUPT", "The model asks for features that it does not have. Save it again.")
     threshold, strict = _one_operator(parts)
     if lightgbm:
         threshold = _fold_tiny_values(threshold)

@@ -1,0 +1,277 @@
+"""Expressions: grown from the language's grammar, then damaged as texts."""
+
+import random
+import re
+
+import pyarrow as pa
+
+from fuzz.figures import chance
+
+SCHEMA = pa.schema(
+    [
+        ("i", pa.int64()),
+        ("j", pa.int32()),
+        ("x", pa.float64()),
+        ("y", pa.float32()),
+        ("s", pa.string()),
+        ("f", pa.bool_()),
+    ]
+)
+"""The columns that expressions may name."""
+
+_LEAVES = {
+    "n": (
+        *(
+            "i",
+            "j",
+            "x",
+            "y",
+            '"x"',
+            "0",
+            "1",
+            "2",
+            "-1",
+            "0.5",
+            "1e3",
+            "1e400",
+            "5e-324",
+            "9223372036854775807",
+        ),
+        *("-9223372036854775808", "LENGTH(s)", "NULL"),
+    ),
+    "t": ("s", "'a'", "''", "'it''s'", "'é'", "'%_'", "'12'", "TRIM(s)", "NULL"),
+    "b": ("f", "TRUE", "FALSE", "i > 1", "x <= y", "s = 'a'", "s LIKE 'l%'", "y IS NULL", "NULL"),
+}
+_FORMS = {
+    "n": (
+        *(
+            "{n} + {n}",
+            "{n} - {n}",
+            "{n} * {n}",
+            "{n} / {n}",
+            "{n} % {n}",
+            "- {n}",
+            "({n})",
+            "ABS({n})",
+            "SIGN({n})",
+        ),
+        *(
+            "ROUND({n})",
+            "ROUND({n}, 2)",
+            "FLOOR({n})",
+            "CEIL({n})",
+            "EXP({n})",
+            "LN({n})",
+            "LOG({n}, {n})",
+            "LOG2({n})",
+        ),
+        *(
+            "LOG10({n})",
+            "SQRT({n})",
+            "POWER({n}, {n})",
+            "POWER({n}, 2)",
+            "MOD({n}, {n})",
+            "LEAST({n}, {n})",
+            "({n})",
+        ),
+        *(
+            "GREATEST({n}, {n}, {n})",
+            "NULLIF({n}, {n})",
+            "COALESCE({n}, {n})",
+            "LENGTH({t})",
+            "CAST({n} AS BIGINT)",
+        ),
+        *(
+            "CAST({n} AS DOUBLE)",
+            "CAST({b} AS BIGINT)",
+            "CAST({t} AS DOUBLE)",
+            "CASE WHEN {b} THEN {n} ELSE {n} END",
+        ),
+        *("CASE {n} WHEN {n} THEN {n} WHEN {n} THEN {n} END", "IF({b}, {n}, {n})"),
+    ),
+    "t": (
+        *(
+            "UPPER({t})",
+            "LOWER({t})",
+            "TRIM({t})",
+            "SUBSTRING({t}, 1, 2)",
+            "SUBSTR({t}, 2)",
+            "COALESCE({t}, {t})",
+        ),
+        *("CASE WHEN {b} THEN {t} ELSE {t} END", "CAST({n} AS VARCHAR)", "NULLIF({t}, {t})", "({t})"),
+    ),
+    "b": (
+        *(
+            "{n} = {n}",
+            "{n} <> {n}",
+            "{n} < {n}",
+            "{n} >= {n}",
+            "{t} = {t}",
+            "{t} < {t}",
+            "{b} AND {b}",
+            "{b} OR {b}",
+        ),
+        *(
+            "NOT {b}",
+            "{n} IS NULL",
+            "{t} IS NOT NULL",
+            "{n} IN (1, 2, 3)",
+            "{n} IN ({n}, {n})",
+            "{t} IN ('a', 'b')",
+        ),
+        *("{n} NOT IN (1)", "{n} BETWEEN {n} AND {n}", "{t} LIKE 'a%'", "{t} NOT LIKE '_'", "({b})", "({b})"),
+        *(
+            "CAST({t} AS DATE) > DATE '2024-02-29'",
+            "CASE WHEN {b} THEN {b} ELSE {b} END",
+            "COALESCE({b}, {b})",
+        ),
+    ),
+}
+_ODD = (
+    *(
+        "nowhere",
+        "X",
+        "TRY_CAST({n} AS INT)",
+        "{n}::INT",
+        "{t} || {t}",
+        "CONCAT({t}, {t})",
+        "pg_sleep({n})",
+        "{b} IS TRUE",
+    ),
+    *(
+        "(SELECT {n})",
+        "{n} IN (SELECT {n})",
+        "{t}[{n}]",
+        "{n}.{n}",
+        "EXISTS({b})",
+        "x -> {n}",
+        "{t} COLLATE {t}",
+    ),
+    *("ARRAY[{n}, {n}]", "{n} /* {n} */", "{n} -- {b}\n", "EXTRACT(YEAR FROM {t})", "{t} AT TIME ZONE 'UTC'"),
+    *("INTERVAL '1' DAY + {n}", "+ {n}", "9223372036854775808", "'%_\\'", "TIMESTAMP '2024-02-29 12:00:00'"),
+    *(
+        "DATE '9999-99-99'",
+        "CAST({t} AS TIMESTAMP)",
+        "{n} LIKE {t}",
+        "SUBSTRING({t}, {n}, {n})",
+        "ROUND({n}, {n})",
+    ),
+)
+_PLACE = re.compile(r"\{([ntb])\}")
+_PIECES = (
+    *(
+        "(",
+        ")",
+        ",",
+        "'",
+        '"',
+        "--",
+        "/*",
+        "*/",
+        ";",
+        "\0",
+        "\n",
+        "\t",
+        "\\",
+        "`",
+        "[",
+        "]",
+        "{",
+        "}",
+        "@",
+        "#",
+        "$",
+        "?",
+    ),
+    *(
+        "\u202e",
+        "\ufeff",
+        "é",
+        "🎲",
+        "\u2028",
+        "e",
+        "E",
+        ".",
+        "..",
+        "::",
+        "=",
+        "==",
+        "<=>",
+        "!",
+        "~",
+        "&&",
+        "||",
+        "|",
+        "^",
+    ),
+    *(
+        " AS ",
+        "AS",
+        "SELECT ",
+        " FROM t",
+        " WHERE ",
+        "UNION",
+        " CASE ",
+        " END",
+        "NULL",
+        " IN ",
+        "()",
+        "0x1F",
+        "1e",
+        "1__0",
+    ),
+    *(
+        "9" * 400,
+        "(" * 60,
+        "NOT " * 60,
+        "-" * 50,
+        "'" + "a" * 500,
+        " OR x" * 300,
+        "CASE WHEN " * 50,
+        "\r\n",
+        "{{",
+        "%s",
+    ),
+)
+
+
+def score_code(source: random.Random, *, predicate: bool) -> str:
+    """Return a text that is nearly always an expression, or some with names."""
+    if predicate:
+        return _expression(source, "b", source.randrange(5))
+    parts = []
+    for number in range(source.choice((1, 1, 2, 4))):
+        kind, name = source.choice("nnntb"), source.choice((f"out{number}", f"out{number}", "a", "x"))
+        parts.append(f"{_expression(source, kind, source.randrange(5))} AS {name}")
+    return source.choice(("", "", "SELECT ")) + ", ".join(parts)
+
+
+def damaged_text(text: str, source: random.Random) -> str:
+    """Return a text with one to six faults."""
+    for _ in range(source.choice((1, 1, 2, 6))):
+        place = source.randrange(len(text) + 1)
+        other = source.randrange(len(text) + 1)
+        match source.randrange(6):
+            case 0:
+                text = text[:place] + source.choice(_PIECES) + text[place:]
+            case 1:
+                text = text[:place] + text[place + source.choice((1, 1, 3, 10)) :]
+            case 2:
+                text = text[:place] + chr(source.randrange(0xD800)) + text[place + 1 :]
+            case 3:
+                text = text[:place] + text[min(place, other) : max(place, other)] + text[place:]
+            case 4:
+                text = text[:place] + text[min(place, other) :][::-1][:20] + text[place:]
+            case _:
+                text = (text + source.choice((" ", ", ", " AND ", " + "))) * source.choice((2, 3, 50))
+        text = text[:70_000]
+    return text
+
+
+def _expression(source: random.Random, kind: str, depth: int) -> str:
+    if chance(source, 0.02):
+        kind = source.choice("ntb")
+    if depth <= 0 or chance(source, 0.1):
+        return source.choice(_LEAVES[kind])
+    form = source.choice(_ODD if chance(source, 0.01) else _FORMS[kind])
+    return _PLACE.sub(lambda place: _expression(source, place[1], depth - 1), form)
