@@ -10,6 +10,7 @@ beside it (``.<name>.<random>.old``).
 import json
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -31,6 +32,8 @@ _MANIFEST = "_manifest.json"
 """Readers of Parquet directories skip names that begin with ``_``."""
 
 _WRITER = "scorestream"
+
+DEFAULT_UMASK = 0o022
 
 
 def check_output(destination: Destination, *, replace: bool) -> None:
@@ -69,6 +72,7 @@ def publish(
     destination: Destination,
     *,
     replace: bool = False,
+    umask: int = DEFAULT_UMASK,
     cancelled: Callable[[], bool] = lambda: False,
     report: Callable[[int], None] = lambda _: None,
 ) -> Published:
@@ -79,6 +83,7 @@ def publish(
         schema: of all of them.
         destination: from `DataRoots.output`.
         replace: whether an output that is there may be replaced.
+        umask: what others may not do with the output; this process's own is stricter, for the files of clients.
         cancelled: asked between batches; True ends it.
         report: called with the rows written so far.
 
@@ -94,9 +99,11 @@ def publish(
         with disk_errors(final):
             if destination.format is OutputFormat.DATASET:
                 published = _write_dataset(temporary, final, batches, schema)
+                _share(temporary, umask)
                 _move_directory(temporary, final, destination, replace=replace)
             else:
                 rows = _WRITERS[destination.format](temporary, batches, schema)
+                _share(temporary, umask)
                 sync(temporary)
                 published = Published((str(final),), rows, temporary.stat().st_size)
                 _move_file(temporary, final, replace=replace)
@@ -269,6 +276,19 @@ def _write_text(path: Path, text: str) -> None:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _share(path: Path, umask: int) -> None:
+    """Give an output, a file or a directory of files, the modes that it would have had under `umask`."""
+    if path.is_dir():
+        for inside in path.iterdir():
+            inside.chmod(0o666 & ~umask)
+        inherited = (
+            path.stat().st_mode & stat.S_ISGID
+        )  # from a directory that gives its group to what is in it
+        path.chmod(0o777 & ~umask | inherited)
+    else:
+        path.chmod(0o666 & ~umask)
 
 
 def _remove(path: Path) -> None:

@@ -131,17 +131,26 @@ async def run_anywhere(pool: WorkerPool, task: Task, answer: type[R]) -> R:
 class LocalPool:
     """Worker processes on this machine."""
 
-    def __init__(self, *, devices: Sequence[str], lanes: int, gpu_memory: str = DEFAULT_GPU_MEMORY) -> None:
+    def __init__(
+        self,
+        *,
+        devices: Sequence[str],
+        lanes: int,
+        gpu_memory: str = DEFAULT_GPU_MEMORY,
+        output_umask: int = 0o022,
+    ) -> None:
         """Prepare a pool; `on_change`, which may be set, is called when a worker comes or goes.
 
         Args:
             devices: the device of each worker by name, ``cpu`` or ``cuda:N``.
             lanes: lanes of each worker.
             gpu_memory: how much of its card's memory a worker may use; see `config.memory_budget`.
+            output_umask: of published outputs; all other files have the umask of this process.
         """
         self._devices = devices
         self._lanes = lanes
         self._gpu_memory = gpu_memory
+        self._output_umask = output_umask
         self.on_change: Callable[[], None] = lambda: None
         self._workers: dict[int, _Worker] = {}
         self._ids = itertools.count()
@@ -262,6 +271,7 @@ class LocalPool:
             *(sys.executable, "-m", "scorestream_server.workers.process"),
             *("--socket", str(descriptor), "--device", device, "--lanes", str(self._lanes)),
             *("--gpu-memory", self._gpu_memory),
+            *("--output-umask", str(self._output_umask)),
             pass_fds=(descriptor,),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
