@@ -9,13 +9,16 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
 
+from scorestream_server.api.audit import audit_file
 from scorestream_server.api.devices import DeviceService
+from scorestream_server.api.identity import Identifier
 from scorestream_server.api.jobs import JobService
 from scorestream_server.api.models import ModelService
 from scorestream_server.api.results import ResultReader
 from scorestream_server.api.server import GrpcServer, Servicers
 from scorestream_server.api.sessions import SessionService
 from scorestream_server.api.tables import TableService
+from scorestream_server.api.tokens import TokenService
 from scorestream_server.config import Config
 from scorestream_server.device.poller import DevicePoller, Reader
 from scorestream_server.domain.data_directory import DataDirectory
@@ -27,6 +30,7 @@ from scorestream_server.engine.submit import Submitter
 from scorestream_server.feed import Feed, Selection
 from scorestream_server.store import events as event_store
 from scorestream_server.store import sessions as session_store
+from scorestream_server.store import tokens as token_store
 from scorestream_server.store.database import Database, migrate, open_engine
 from scorestream_server.tables.paths import DataRoots
 from scorestream_server.workers.pool import LocalPool
@@ -46,12 +50,15 @@ async def running(config: Config, pool: LocalPool) -> AsyncIterator[str]:
 
     Raises:
         OSError: the data directory or the address cannot be used.
+        UnfitError: the server would be open to everybody.
     """
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(pool.close)
         directory = DataDirectory(config.data_dir)
         for folder in (directory.root, directory.models, directory.sessions):
             folder.mkdir(parents=True, exist_ok=True)
+        if directory.root.stat().st_mode & 0o077:
+            logger.warning("others may look into %s; keep them out with: chmod 700", directory.root)
 
         await asyncio.to_thread(_migrate, directory.database_url)
 
@@ -63,6 +70,9 @@ async def running(config: Config, pool: LocalPool) -> AsyncIterator[str]:
 
         database = Database(directory.database_url, publish)
         stack.push_async_callback(database.close)
+        config.check_door(tokens=await database.read(token_store.exist))
+        stack.enter_context(audit_file(directory.audit))
+        identifier = Identifier(config, database)
 
         async def backlog(selection: Selection, after: int, up_to: int, limit: int) -> list[Event]:
             return await database.read(
@@ -100,8 +110,9 @@ async def running(config: Config, pool: LocalPool) -> AsyncIterator[str]:
             TableService(config, database, pool, directory, roots),
             ModelService(config, database, pool, directory),
             DeviceService(poller),
+            TokenService(config, database, identifier),
         )
-        server = GrpcServer(config, servicers)
+        server = GrpcServer(config, servicers, identifier)
         address = await server.start()
         stack.push_async_callback(server.stop, GRACE_SECONDS)
         yield address

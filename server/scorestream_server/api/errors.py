@@ -11,6 +11,7 @@ import grpc
 from google.protobuf import any_pb2
 from google.rpc import error_details_pb2, status_pb2
 
+from scorestream_server.api.handlers import behaviour_of, with_behaviour
 from scorestream_server.domain.errors import ErrorCode, FieldFault, ScorestreamError
 
 logger = logging.getLogger(__name__)
@@ -118,20 +119,9 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grp
         handler = await continuation(handler_call_details)
         if handler is None:
             return None
-        make = {
-            (False, False): grpc.unary_unary_rpc_method_handler,
-            (False, True): grpc.unary_stream_rpc_method_handler,
-            (True, False): grpc.stream_unary_rpc_method_handler,
-            (True, True): grpc.stream_stream_rpc_method_handler,
-        }[handler.request_streaming, handler.response_streaming]
-        inner = handler.unary_unary or handler.unary_stream or handler.stream_unary or handler.stream_stream
         checked = self._checked_stream if handler.request_streaming else self._checked
         wrap = _wrap_stream if handler.response_streaming else _wrap_unary
-        return make(
-            wrap(inner, checked),
-            request_deserializer=handler.request_deserializer,
-            response_serializer=handler.response_serializer,
-        )
+        return with_behaviour(handler, wrap(behaviour_of(handler), checked))
 
     def _checked(self, request: Any) -> Any:
         size = request.ByteSize()

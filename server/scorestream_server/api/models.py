@@ -12,7 +12,7 @@ from pathlib import Path
 
 from scorestream.v1 import model_pb2, model_service_pb2, model_service_pb2_grpc
 from scorestream_server.api import convert, names, paging
-from scorestream_server.api.auth import Context, owner_of
+from scorestream_server.api.auth import Context, owner_of, reach_of
 from scorestream_server.config import Config
 from scorestream_server.domain.data_directory import DataDirectory
 from scorestream_server.domain.errors import ErrorCode, ScorestreamError, invalid
@@ -62,7 +62,10 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
         finally:
             await asyncio.shield(asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True))
         model = Model(model_id, 0, digest, size, name, schema, owner_of(context), time.time())
-        made, _ = await self._database.write(lambda connection: model_store.register(connection, model))
+        admin = context.principal.admin
+        made, _ = await self._database.write(
+            lambda connection: model_store.register(connection, model, admin=admin)
+        )
         return convert.model(made)
 
     async def GetModel(self, request: model_service_pb2.GetModelRequest, context: Context) -> model_pb2.Model:
@@ -92,10 +95,10 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
         self, request: model_service_pb2.DeleteModelRequest, context: Context
     ) -> model_service_pb2.DeleteModelResponse:
         """Remove a model version, or all of a model's versions."""
-        del context
+        owner = reach_of(context)
         model_id, version = names.model_version("name", request.name)
         unused = await self._database.write(
-            lambda connection: model_store.remove(connection, model_id, version)
+            lambda connection: model_store.remove(connection, model_id, version, owner)
         )
         for name in unused:
             await asyncio.to_thread((self._directory.models / name).unlink, missing_ok=True)

@@ -11,11 +11,12 @@ import pyarrow as pa
 
 from scorestream.v1 import table_pb2, table_service_pb2, table_service_pb2_grpc
 from scorestream_server.api import convert, names
-from scorestream_server.api.auth import Context, owner_of
+from scorestream_server.api.auth import Context, reach_of, require_owner
 from scorestream_server.config import Config
 from scorestream_server.domain.data_directory import DataDirectory
 from scorestream_server.domain.errors import FieldFault, invalid
 from scorestream_server.domain.messages import LoadTable, TableLoaded
+from scorestream_server.domain.session import Session
 from scorestream_server.domain.table import Table, TableData
 from scorestream_server.engine.submit import require_active
 from scorestream_server.store import sessions as session_store
@@ -92,8 +93,7 @@ class TableService(table_service_pb2_grpc.TableServiceServicer):
         self, request: table_service_pb2.ListTablesRequest, context: Context
     ) -> table_service_pb2.ListTablesResponse:
         """List a session's tables."""
-        session_id, owner = names.session_id("session", request.session), owner_of(context)
-        await self._database.read(lambda connection: session_store.get(connection, session_id, owner))
+        session_id = (await self._owned(names.session_id("session", request.session), context)).id
         tables = await self._database.read(lambda connection: table_store.of_session(connection, session_id))
         return table_service_pb2.ListTablesResponse(tables=map(convert.table, tables))
 
@@ -151,12 +151,18 @@ class TableService(table_service_pb2_grpc.TableServiceServicer):
         return convert.table(table)
 
     async def _session(self, name: str, context: Context) -> str:
-        session_id, owner = names.session_id("session", name), owner_of(context)
+        session = await self._owned(names.session_id("session", name), context)
+        require_active(session)
+        return session.id
+
+    async def _owned(self, session_id: str, context: Context) -> Session:
+        """Return a session of the caller's own."""
+        owner = reach_of(context)
         session = await self._database.read(
             lambda connection: session_store.get(connection, session_id, owner)
         )
-        require_active(session)
-        return session_id
+        require_owner(context, session.owner)
+        return session
 
     async def _check_free(self, session_id: str, table_id: str, *, replace: bool) -> None:
         """Refuse a name that is taken before any work is done for it; `put` decides in the end."""
@@ -167,8 +173,7 @@ class TableService(table_service_pb2_grpc.TableServiceServicer):
 
     async def _get(self, name: str, context: Context) -> Table:
         session_id, table_id = names.table_ids("name", name)
-        owner = owner_of(context)
-        await self._database.read(lambda connection: session_store.get(connection, session_id, owner))
+        await self._owned(session_id, context)
         return await self._database.read(lambda connection: table_store.get(connection, session_id, table_id))
 
     def _head(self, data: TableData, limit: int) -> bytes:

@@ -11,6 +11,7 @@ class DataDirectory:
     ::
 
         scorestream.db                                  the store
+        audit.log                                       who changed what
         models/<digest>                                 model files
         sessions/<session>/jobs/<job>/part-00000.arrow  committed partitions
         sessions/<session>/tables/<table uid>/          converted and uploaded tables
@@ -22,6 +23,11 @@ class DataDirectory:
     def database_url(self) -> str:
         """URL of the store."""
         return f"sqlite:///{self.root / 'scorestream.db'}"
+
+    @property
+    def audit(self) -> Path:
+        """The audit log."""
+        return self.root / "audit.log"
 
     @property
     def models(self) -> Path:
