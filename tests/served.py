@@ -38,7 +38,7 @@ def served(data_dir: Path, *flags: str) -> Iterator[tuple[scorestream.Client, ps
 def raw_channel(client: scorestream.Client) -> Iterator[grpc.Channel]:
     """Open a channel of gRPC's own to a client's server, as the same principal."""
     with grpc.insecure_channel(client.address) as channel:
-        yield with_metadata(channel, client._connection._metadata)
+        yield with_metadata(channel, [("authorization", f"Bearer {client.token}")] if client.token else [])
 
 
 def with_metadata(channel: grpc.Channel, metadata: Sequence[tuple[str, str]]) -> grpc.Channel:

@@ -35,6 +35,7 @@ class Connection:
         self.address = address
         self.patience = patience
         self._files_from = files_from
+        self.token = access.token
         self._metadata = access.metadata
         self._channel = transport.open_channel(address, access)
         self.sessions = SessionServiceStub(self._channel)

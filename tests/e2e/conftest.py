@@ -31,8 +31,7 @@ def local() -> Iterator[scorestream.Client]:
 @pytest.fixture(autouse=True)
 def identified(local: scorestream.Client, monkeypatch: pytest.MonkeyPatch) -> None:
     """Lets the command line into the private server, which takes calls of those alone who know its token."""
-    assert local._server is not None
-    monkeypatch.setenv("SCORESTREAM_TOKEN", local._server.token)
+    monkeypatch.setenv("SCORESTREAM_TOKEN", local.token)
 
 
 @pytest.fixture(scope="session")

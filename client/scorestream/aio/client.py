@@ -75,6 +75,11 @@ class AsyncClient:
         """The server's address, ``host:port``."""
         return self._connection.address
 
+    @property
+    def token(self) -> str:
+        """The token that it calls with, for example for a second client of a private server; empty: none."""
+        return self._connection.token
+
     async def close(self) -> None:
         """Close the connection, and end the private server if there is one. Jobs of a shared server go on."""
         await self._connection.close()

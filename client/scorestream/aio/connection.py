@@ -34,6 +34,7 @@ class AsyncConnection:
         self.address = address
         self.patience = patience
         self._files_from = files_from
+        self.token = access.token
         self._metadata = access.metadata
         self._channel = transport_aio.open_channel(address, access)
         self.sessions = SessionServiceStub(self._channel)
