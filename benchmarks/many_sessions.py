@@ -88,10 +88,10 @@ def beside_a_long_job(client: scorestream.Client, model: scorestream.Model) -> d
     }
 
 
-async def arrivals(address: str, model_name: str, source: Path) -> list[float]:
+async def arrivals(address: str, token: str, model_name: str, source: Path) -> list[float]:
     """Return the delay of every event at every subscriber, in seconds."""
     delays: list[float] = []
-    async with await scorestream.aio.connect(address) as client:
+    async with await scorestream.aio.connect(address, token=token) as client:
         session = await client.create_session("watched")
         rows = await session.load_table(source, name="rows")
         watching = [asyncio.Event() for _ in range(SUBSCRIBERS)]
@@ -121,7 +121,7 @@ def main() -> None:
         larger = client.register_model("500x8", path=xgboost_file(500, 8))
         rates = [throughput(client, scored, options.sessions, options.runs) for scored in (model, larger)]
         second = beside_a_long_job(client, model)
-        delays = asyncio.run(arrivals(client.address, model.id, rows_file(5_000_000)))
+        delays = asyncio.run(arrivals(client.address, client.token, model.id, rows_file(5_000_000)))
     third = {
         "question": f"event to {SUBSCRIBERS} subscribers, ms",
         "median_ms": statistics.median(delays) * 1e3,

@@ -112,7 +112,7 @@ def score_segments(client: scorestream.Client, console: Console) -> list[Scored]
         )
         for segment, session, table in zip(SEGMENTS, sessions, tables, strict=True)
     ]
-    with scorestream.connect(client.address) as master, master.create_session("Master"):
+    with scorestream.connect(client.address, token=client.token) as master, master.create_session("Master"):
         console.print("All three jobs, from a fourth session:")
         follow(master, console)
         console.print("And session by session, as a script that looks at each would see them:")

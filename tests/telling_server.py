@@ -10,7 +10,9 @@ import os
 import signal
 
 from scorestream_server import __main__ as program
+from scorestream_server.config import Config
 from scorestream_server.feed import _Follower
+from scorestream_server.store.owner import Ownership
 
 
 def _tell() -> None:
@@ -20,10 +22,14 @@ def _tell() -> None:
     print(json.dumps(told), flush=True)  # noqa: T201
 
 
-async def _main() -> None:
+_serve = program._serve
+
+
+async def _serve_and_tell(config: Config, ownership: Ownership, output_umask: int) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, _tell)
-    await program._serve(program.parse())
+    await _serve(config, ownership, output_umask)
 
 
 if __name__ == "__main__":
-    asyncio.run(_main())
+    program._serve = _serve_and_tell
+    program.main()

@@ -44,11 +44,13 @@ if TYPE_CHECKING:
         ModelInfo,
         ModelOutput,
         Priority,
+        Role,
         SessionInfo,
         SessionState,
         State,
         StatusRow,
         TableInfo,
+        TokenInfo,
     )
     from scorestream.session import Session
     from scorestream.table import Table
@@ -83,6 +85,7 @@ __all__ = [
     "Priority",
     "RequestCancelledError",
     "ResourceExhaustedError",
+    "Role",
     "ScorestreamError",
     "Session",
     "SessionInfo",
@@ -91,6 +94,7 @@ __all__ = [
     "StatusRow",
     "Table",
     "TableInfo",
+    "TokenInfo",
     "UnauthenticatedError",
     "UnavailableError",
     "UnimplementedError",

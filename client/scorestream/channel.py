@@ -1,5 +1,7 @@
 """How every channel is set up, blocking or not."""
 
+from scorestream.access import is_loopback
+
 MAX_RECEIVE_BYTES = 64 << 20
 KEEPALIVE_MS = 6 * 60 * 1000
 
@@ -17,7 +19,7 @@ def channel_options(address: str) -> list[tuple[str, int]]:
         ("grpc.min_reconnect_backoff_ms", 1_000),
         ("grpc.max_reconnect_backoff_ms", 1_000),
     ]
-    if address.rpartition(":")[0] in {"127.0.0.1", "localhost", "[::1]"}:
+    if is_loopback(address):
         # This machine is never reached through a proxy, whatever the environment says.
         options.append(("grpc.enable_http_proxy", 0))
     return options

@@ -10,10 +10,17 @@ from types import TracebackType
 from typing import Self
 
 from scorestream import transport
+from scorestream.access import Access, access_to
 from scorestream.errors import FailedPreconditionError, InvalidArgumentError, NotFoundError
 from scorestream.private_server import PrivateServer
-from scorestream.records import Device, Event, StatusRow
-from scorestream.v1 import device_service_pb2, job_service_pb2, model_service_pb2, session_service_pb2
+from scorestream.records import Device, Event, Role, StatusRow, TokenInfo
+from scorestream.v1 import (
+    device_service_pb2,
+    job_service_pb2,
+    model_service_pb2,
+    session_service_pb2,
+    token_service_pb2,
+)
 from scorestream.wire import (
     checked_address,
     device,
@@ -23,9 +30,11 @@ from scorestream.wire import (
     model_id_of,
     model_info,
     model_name,
+    role_number,
     session_info,
     session_name,
     status_row,
+    token_info,
 )
 
 from . import waiting
@@ -66,6 +75,11 @@ class Client:
     def address(self) -> str:
         """The server's address, ``host:port``."""
         return self._connection.address
+
+    @property
+    def token(self) -> str:
+        """The token that it calls with, for example for a second client of a private server; empty: none."""
+        return self._connection.token
 
     def close(self) -> None:
         """Close the connection, and end the private server if there is one. Jobs of a shared server go on."""
@@ -117,7 +131,7 @@ class Client:
             return named[0]
 
     def sessions(self, prefix: str = "", *, include_ended: bool = False) -> list[Session]:
-        """Return your sessions whose name begins with `prefix`, oldest first."""
+        """Return your sessions (an admin: everybody's) whose name begins with `prefix`, oldest first."""
         found: list[Session] = []
         request = session_service_pb2.ListSessionsRequest(
             display_name_prefix=prefix, include_ended=include_ended, page_size=1000
@@ -224,7 +238,7 @@ class Client:
         return Job(self._connection, job_info(answer))
 
     def jobs(self, *, limit: int | None = None) -> list[Job]:
-        """Return the jobs of all your sessions, newest first, at most `limit` of them."""
+        """Return the jobs of all your sessions (an admin: of everybody's), newest first, at most `limit` of them."""
         return list_jobs(self._connection, "", limit)
 
     def as_completed(self, jobs: Iterable[Job], timeout: float | None = None) -> Generator[Job, None]:
@@ -254,6 +268,41 @@ class Client:
         """
         return waiting.wait_all(self._connection, jobs, timeout)
 
+    def create_token(
+        self, principal: str, *, role: Role | str = Role.USER, label: str = "", lifetime: float | None = None
+    ) -> TokenInfo:
+        """Make a token for somebody, and return it with its secret, which is never shown again. For admins.
+
+        Args:
+            principal: name of whoever will call with it; what they make belongs to that name.
+            role: ``user`` or ``admin``.
+            label: a note, for example where it is used.
+            lifetime: seconds for which it is good; None: until it is revoked.
+        """
+        request = token_service_pb2.CreateTokenRequest(
+            principal=principal, role=role_number(role), label=label
+        )
+        if lifetime is not None:
+            request.lifetime.CopyFrom(duration(lifetime, "lifetime"))
+        answer = self._connection.call(self._connection.tokens.CreateToken, request, repeat=False)
+        return token_info(answer.token, answer.secret)
+
+    def tokens(self) -> list[TokenInfo]:
+        """Return all tokens, oldest first, those that are good no more too. For admins."""
+        found: list[TokenInfo] = []
+        request = token_service_pb2.ListTokensRequest(page_size=1000)
+        while True:
+            answer = self._connection.call(self._connection.tokens.ListTokens, request)
+            found += [token_info(token) for token in answer.tokens]
+            if not answer.next_page_token:
+                return found
+            request.page_token = answer.next_page_token
+
+    def revoke_token(self, token: str) -> TokenInfo:
+        """Revoke a token by its id, from now on and for streams that it opened, and return it. For admins."""
+        request = token_service_pb2.RevokeTokenRequest(name=f"tokens/{token}")
+        return token_info(self._connection.call(self._connection.tokens.RevokeToken, request))
+
     def devices(self) -> list[Device]:
         """Return the GPUs that the server may use, and its CPU, with how busy they are."""
         request = device_service_pb2.ListDevicesRequest()
@@ -278,17 +327,35 @@ class Client:
                 yield [device(found) for found in reading.devices]
 
 
-def connect(address: str = DEFAULT_ADDRESS, *, patience: float = DEFAULT_PATIENCE) -> Client:
+def connect(
+    address: str = DEFAULT_ADDRESS,
+    *,
+    token: str | None = None,
+    tls_ca: str | Path | None = None,
+    tls_cert: str | Path | None = None,
+    tls_key: str | Path | None = None,
+    patience: float = DEFAULT_PATIENCE,
+) -> Client:
     """Return a client of the server at `address`; the first call reaches out to it.
+
+    A token is only ever sent by TLS, or to this very machine.
 
     Args:
         address: ``host:port``.
+        token: who you are to the server; None: what ``SCORESTREAM_TOKEN`` holds.
+        tls_ca: file (PEM) with the CA of the server's certificate, which makes this a TLS connection; None: what
+            ``SCORESTREAM_TLS_CA`` names.
+        tls_cert: file (PEM) with your own certificate, for a server that asks for one; None: what
+            ``SCORESTREAM_TLS_CERT`` names.
+        tls_key: file (PEM) with its key; None: what ``SCORESTREAM_TLS_KEY`` names.
         patience: seconds for which a call or a subscription is tried again while no server answers.
 
     Raises:
-        InvalidArgumentError: `address` is no address.
+        InvalidArgumentError: `address` is no address; a file is missing or of no use; the token would be sent
+            without TLS.
     """
-    return Client(Connection(checked_address(address), patience=patience))
+    access = access_to(checked_address(address), token, tls_ca, tls_cert, tls_key)
+    return Client(Connection(address, access, patience=patience))
 
 
 def local(data_dir: str | Path | None = None, device: str = "auto", workers: int | None = None) -> Client:
@@ -308,7 +375,8 @@ def local(data_dir: str | Path | None = None, device: str = "auto", workers: int
         UnavailableError: the server did not start; the message ends with its last words.
     """
     server = transport.run(PrivateServer, data_dir, device, workers)
-    connection = Connection(server.address, patience=DEFAULT_PATIENCE, files_from=Path.cwd())
+    access = Access(server.token)
+    connection = Connection(server.address, access, patience=DEFAULT_PATIENCE, files_from=Path.cwd())
     return Client(connection, server)
 
 

@@ -8,12 +8,14 @@ from typing import Any
 import grpc
 
 from scorestream import transport
+from scorestream.access import Access
 from scorestream.retry import Patience
 from scorestream.v1.device_service_pb2_grpc import DeviceServiceStub
 from scorestream.v1.job_service_pb2_grpc import JobServiceStub
 from scorestream.v1.model_service_pb2_grpc import ModelServiceStub
 from scorestream.v1.session_service_pb2_grpc import SessionServiceStub
 from scorestream.v1.table_service_pb2_grpc import TableServiceStub
+from scorestream.v1.token_service_pb2_grpc import TokenServiceStub
 from scorestream.wire import error_from_rpc, is_unavailable
 
 
@@ -23,19 +25,25 @@ class Connection:
     Args:
         address: ``host:port`` of the server.
         patience: seconds for which a call is tried again while no server answers.
+        access: who this client is, and how it knows the server.
         files_from: directory that relative paths on the server are meant from; None: its data roots.
     """
 
-    def __init__(self, address: str, *, patience: float, files_from: Path | None = None) -> None:
+    def __init__(
+        self, address: str, access: Access, *, patience: float, files_from: Path | None = None
+    ) -> None:
         self.address = address
         self.patience = patience
         self._files_from = files_from
-        self._channel = transport.open_channel(address)
+        self.token = access.token
+        self._metadata = access.metadata
+        self._channel = transport.open_channel(address, access)
         self.sessions = SessionServiceStub(self._channel)
         self.jobs = JobServiceStub(self._channel)
         self.models = ModelServiceStub(self._channel)
         self.tables = TableServiceStub(self._channel)
         self.devices = DeviceServiceStub(self._channel)
+        self.tokens = TokenServiceStub(self._channel)
 
     def server_path(self, path: str | Path) -> str:
         """Return a path as the server is to understand it."""
@@ -53,7 +61,7 @@ class Connection:
         patience = Patience(self.patience if repeat else 0.0)
         while True:
             try:
-                return method(request)
+                return method(request, metadata=self._metadata)
             except grpc.RpcError as error:
                 pause = patience.pause() if is_unavailable(error) else None
                 if pause is None:
@@ -71,7 +79,7 @@ class Connection:
         patience = Patience(self.patience if repeat else 0.0)
         while True:
             try:
-                return transport.upload(method, messages())
+                return transport.upload(method, messages(), self._metadata)
             except grpc.RpcError as error:
                 pause = patience.pause() if is_unavailable(error) else None
                 if pause is None:
@@ -97,7 +105,7 @@ class Connection:
         """
         patience = Patience(self.patience)
         while True:
-            call = method(request(start), timeout=timeout())
+            call = method(request(start), timeout=timeout(), metadata=self._metadata)
             try:
                 for message in call:
                     start = position(message)

@@ -2,6 +2,8 @@
 
 import importlib.util
 import json
+import os
+import secrets
 import selectors
 import shutil
 import subprocess
@@ -10,6 +12,7 @@ import tempfile
 import time
 import weakref
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 
 from scorestream.errors import FailedPreconditionError, InvalidArgumentError, UnavailableError
@@ -45,9 +48,10 @@ def require_server() -> None:
 
 
 class PrivateServer:
-    """A server process on a free port of this machine, which only this program is told.
+    """A server process on a free port of this machine, which takes calls of this program alone.
 
-    It stops when it is told to, and also when this process dies, because it watches its standard input.
+    Others on this machine can find the port; what they cannot know is the token, which is made here and given to the
+    server through its standard input. It stops when it is told to, and also when this process dies, because it watches its standard input.
 
     Args:
         data_dir: where it keeps its state; None: a temporary directory that is removed in the end.
@@ -56,6 +60,7 @@ class PrivateServer:
 
     Attributes:
         address: where it listens, ``127.0.0.1:PORT``.
+        token: what it is called with.
         data_dir: where its state and its log (``server.log``) are.
 
     Raises:
@@ -70,7 +75,7 @@ class PrivateServer:
         require_server()
         temporary = data_dir is None
         directory = Path(tempfile.mkdtemp(prefix="scorestream-") if data_dir is None else data_dir).absolute()
-        directory.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         self.data_dir = directory
         log = directory / "server.log"
         command = [
@@ -85,9 +90,11 @@ class PrivateServer:
         ]
         command += ["--data-dir", str(directory), "--device", device]
         command += [] if workers is None else ["--workers", str(workers)]
+        self.token = secrets.token_urlsafe(32)
         process = _spawn(command, log)
         self._stop = weakref.finalize(self, _stop, process, directory if temporary else None)
         try:
+            _hand_over(process, self.token)
             self.address = _address(process, log)
         except BaseException:
             self._stop()
@@ -100,7 +107,7 @@ class PrivateServer:
 
 def _spawn(command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
     """Start the server."""
-    with log.open("ab") as words:
+    with os.fdopen(os.open(log, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab") as words:
         return subprocess.Popen(  # noqa: S603 - our own module, run by this very interpreter
             command,
             stdin=subprocess.PIPE,
@@ -110,6 +117,13 @@ def _spawn(command: Sequence[str], log: Path) -> subprocess.Popen[bytes]:
             # Ctrl-C at the terminal is for the client, which then ends the server in good order.
             start_new_session=True,
         )
+
+
+def _hand_over(process: subprocess.Popen[bytes], token: str) -> None:
+    """Tell the server the token, by the one way on which nobody can look."""
+    if process.stdin is not None:
+        with suppress(BrokenPipeError):  # it has ended already, and has said why
+            process.stdin.write(f"{token}\n".encode())
 
 
 def _address(process: subprocess.Popen[bytes], log: Path) -> str:

@@ -1,7 +1,7 @@
 """What the server tells, as plain frozen values: states, events, status rows, descriptions of things."""
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 
@@ -330,3 +330,34 @@ class Device:
     lanes: int = 0
     lanes_busy: int = 0
     message: str = ""
+
+
+class Role(enum.StrEnum):
+    """What a principal may do beyond what it owns."""
+
+    USER = "user"
+    ADMIN = "admin"
+
+
+@dataclass(frozen=True, slots=True)
+class TokenInfo:
+    """What a principal calls with.
+
+    Attributes:
+        id: which token it is; a part of its secret.
+        principal: name of whoever calls with it.
+        label: what people note about it.
+        last_used: when it was last used, to within a minute; None: never.
+        expires: from when on it is good no more; None: never.
+        secret: what to call with, only where the token was just made; empty otherwise.
+    """
+
+    id: str
+    principal: str
+    role: Role
+    label: str
+    created: datetime
+    last_used: datetime | None
+    expires: datetime | None
+    revoked: bool
+    secret: str = field(default="", repr=False)

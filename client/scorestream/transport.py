@@ -2,21 +2,25 @@
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import CancelledError
 from typing import Any, ParamSpec, TypeVar
 
 import grpc
 
+from scorestream.access import Access
 from scorestream.channel import channel_options
 
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
 
 
-def open_channel(address: str) -> Any:
+def open_channel(address: str, access: Access) -> Any:
     """Return a channel to the server at `address`; nothing is sent yet."""
-    return grpc.insecure_channel(address, options=channel_options(address))
+    if access.tls_ca is None:
+        return grpc.insecure_channel(address, options=channel_options(address))
+    credentials = grpc.ssl_channel_credentials(access.tls_ca, access.tls_key, access.tls_cert)
+    return grpc.secure_channel(address, credentials, options=channel_options(address))
 
 
 def sleep(seconds: float) -> None:
@@ -29,7 +33,7 @@ def run(function: Callable[Given, Result], *args: Given.args, **kwargs: Given.kw
     return function(*args, **kwargs)
 
 
-def upload(method: Any, messages: Iterator[Any]) -> Any:
+def upload(method: Any, messages: Iterator[Any], metadata: Sequence[tuple[str, str]]) -> Any:
     """Send a stream of messages and return the answer.
 
     If `messages` raises, the stream is broken off, so that the server makes nothing of it, and the
@@ -46,7 +50,7 @@ def upload(method: Any, messages: Iterator[Any]) -> Any:
             faults.append(error)
             call.cancel()
 
-    call = method.future(guarded())
+    call = method.future(guarded(), metadata=metadata)
     started.set()
     try:
         return call.result()

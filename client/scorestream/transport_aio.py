@@ -1,21 +1,25 @@
 """What the asyncio client asks of gRPC and of time. `transport.py` has the same names for blocking use."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 import grpc
 import grpc.aio
 
+from scorestream.access import Access
 from scorestream.channel import channel_options
 
 Given = ParamSpec("Given")
 Result = TypeVar("Result")
 
 
-def open_channel(address: str) -> Any:
+def open_channel(address: str, access: Access) -> Any:
     """Return a channel to the server at `address`; nothing is sent yet."""
-    return grpc.aio.insecure_channel(address, options=channel_options(address))
+    if access.tls_ca is None:
+        return grpc.aio.insecure_channel(address, options=channel_options(address))
+    credentials = grpc.ssl_channel_credentials(access.tls_ca, access.tls_key, access.tls_cert)
+    return grpc.aio.secure_channel(address, credentials, options=channel_options(address))
 
 
 async def sleep(seconds: float) -> None:
@@ -28,7 +32,7 @@ async def run(function: Callable[Given, Result], *args: Given.args, **kwargs: Gi
     return await asyncio.to_thread(function, *args, **kwargs)
 
 
-async def upload(method: Any, messages: Iterator[Any]) -> Any:
+async def upload(method: Any, messages: Iterator[Any], metadata: Sequence[tuple[str, str]]) -> Any:
     """Send a stream of messages, made off the event loop, and return the answer.
 
     If `messages` raises, the stream is broken off, so that the server makes nothing of it, and the
@@ -44,7 +48,7 @@ async def upload(method: Any, messages: Iterator[Any]) -> Any:
             faults.append(error)
             call.cancel()
 
-    call = method(guarded())
+    call = method(guarded(), metadata=metadata)
     try:
         return await call
     except (grpc.RpcError, asyncio.CancelledError):

@@ -24,11 +24,13 @@ from scorestream.records import (
     ModelInfo,
     ModelOutput,
     Priority,
+    Role,
     SessionInfo,
     SessionState,
     State,
     StatusRow,
     TableInfo,
+    TokenInfo,
 )
 from scorestream.v1 import (
     device_pb2,
@@ -38,6 +40,7 @@ from scorestream.v1 import (
     session_pb2,
     session_service_pb2,
     table_pb2,
+    token_pb2,
 )
 
 Value = TypeVar("Value", bound=enum.StrEnum)
@@ -47,6 +50,12 @@ MODEL = re.compile(r"(?P<name>[^@/\s]+)(?:@(?P<version>[1-9]\d{0,8}))?")
 RESOURCE = re.compile(r"models/(?P<name>[^/]+)(?:/versions/(?P<version>\d+))?")
 TABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 MAX_NAME = 128
+# What gRPC says of the other side's TLS, the most telling part first.
+TLS_FAULT = re.compile(
+    r"CERTIFICATE_VERIFY_FAILED(?:: [A-Za-z ]+)?|WRONG_VERSION_NUMBER|hostname verification[^:]*|not in peer certificate",
+    re.IGNORECASE,
+)
+CUT_OFF = re.compile(r"socket closed|connection reset", re.IGNORECASE)
 
 
 def checked_address(address: str) -> str:
@@ -285,6 +294,29 @@ def device(message: device_pb2.Device) -> Device:
     )
 
 
+def token_info(message: token_pb2.Token, secret: str = "") -> TokenInfo:
+    """Return a token's description."""
+    return TokenInfo(
+        id=last(message.name),
+        principal=message.principal,
+        role=Role.ADMIN if message.role == token_pb2.ROLE_ADMIN else Role.USER,
+        label=message.label,
+        created=time_of(message.create_time),
+        last_used=time_or_none(message, "last_use_time"),
+        expires=time_or_none(message, "expire_time"),
+        revoked=message.revoked,
+        secret=secret,
+    )
+
+
+def role_number(role: "Role | str") -> "token_pb2.Role.ValueType":
+    """Return a role for the wire, and raise InvalidArgumentError where there is no such one."""
+    try:
+        return token_pb2.Role.Value(f"ROLE_{Role(role).name}")
+    except ValueError:
+        raise InvalidArgumentError(f"There is no role {role!r}: user or admin.", reason="BAD_ROLE") from None
+
+
 def duration(seconds: float, what: str) -> Duration:
     """Return a duration, and raise InvalidArgumentError where `seconds` is none."""
     if not 0 <= seconds < 1e9:
@@ -298,7 +330,7 @@ def is_unavailable(error: grpc.RpcError) -> bool:
 
     A server that says by itself that it is of no use now gives a reason, and has waited already.
     """
-    if error.code() != grpc.StatusCode.UNAVAILABLE:
+    if error.code() != grpc.StatusCode.UNAVAILABLE or _tls_fault(error.details() or ""):
         return False
     details = _status_of(error).details
     says_why = any(detail.Is(error_details_pb2.ErrorInfo.DESCRIPTOR) for detail in details)
@@ -315,15 +347,36 @@ def error_from_rpc(error: grpc.RpcError, address: str) -> ScorestreamError:
     code, message = error.code().name, error.details() or ""
     reason, metadata, faults = _details(error)
     if code == "UNAVAILABLE" and not reason:
-        reason = "NO_ANSWER"
-        message = (
-            f"No scorestream server answers at {address} ({_plainly(message)}). Is the address right? "
-            "A server is started with: scorestream serve"
-        )
+        reason, message = _no_answer(address, message)
     if message == "Deadline Exceeded":
         reason, message = "TIMED_OUT", "What was waited for did not happen in the time that was given."
     kind = ERROR_OF_CODE.get(code, UnknownError)
     return kind(message or code, code=code, reason=reason, faults=faults, metadata=metadata)
+
+
+def _no_answer(address: str, message: str) -> tuple[str, str]:
+    """Return reason and sentence for a call that no server answered, from what gRPC says of it."""
+    if fault := _tls_fault(message):
+        return "TLS_FAILED", (
+            f"There is no TLS connection to {address} ({fault}). Is tls_ca (SCORESTREAM_TLS_CA) the CA of the server's "
+            "certificate, is that certificate for this host name, and does the server use TLS at all?"
+        )
+    told = (
+        f"No scorestream server answers at {address} ({_plainly(message)}). Is the address right? "
+        "A server is started with: scorestream serve"
+    )
+    if CUT_OFF.search(message):
+        told += (
+            ". A server that uses TLS cuts off whoever does not: give tls_ca (SCORESTREAM_TLS_CA), and where it asks "
+            "for certificates tls_cert and tls_key too."
+        )
+    return "NO_ANSWER", told
+
+
+def _tls_fault(message: str) -> str:
+    """Return what was wrong with the other side's TLS, nothing where it was not that."""
+    found = TLS_FAULT.search(message)
+    return found[0].replace("_", " ").strip().lower() if found else ""
 
 
 def _plainly(message: str) -> str:

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import dataclasses
 import importlib
 import importlib.util
 import logging
@@ -16,6 +17,7 @@ from scorestream_server.config import (
     DEFAULT_GPU_MEMORY,
     DEFAULT_PORT,
     Config,
+    UnfitError,
     available_cores,
     lanes_of_worker,
     memory_budget,
@@ -82,6 +84,23 @@ def parse(arguments: list[str] | None = None) -> Config:
         help="how long partitions in flight may take to be finished when the server is told to stop "
         "(default: %(default)s)",
     )
+    parser.add_argument(
+        "--tls-cert", type=Path, metavar="FILE", help="the server's certificate (PEM): serve by TLS"
+    )
+    parser.add_argument("--tls-key", type=Path, metavar="FILE", help="its key (PEM)")
+    parser.add_argument(
+        "--tls-client-ca",
+        type=Path,
+        metavar="FILE",
+        help="certificates (PEM) of the CAs whose certificates every client must show; its common name is who it is",
+    )
+    parser.add_argument(
+        "--admin",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="name in a client's certificate that makes it an admin; may be given several times",
+    )
     parser.add_argument("--private", action="store_true", help=argparse.SUPPRESS)
     flags = parser.parse_args(arguments)
     if flags.workers < 1:
@@ -94,6 +113,10 @@ def parse(arguments: list[str] | None = None) -> Config:
         memory_budget(flags.gpu_memory, 1 << 60)
     except ValueError as error:
         parser.error(f"--gpu-memory: {error}")
+    try:
+        _check_door(flags)
+    except UnfitError as error:
+        parser.error(str(error))
     try:
         devices = _devices(flags.device, flags.workers)
     except NoSuchDevice as error:
@@ -111,7 +134,28 @@ def parse(arguments: list[str] | None = None) -> Config:
         gpu_memory=flags.gpu_memory,
         drain_seconds=0.0 if flags.private else flags.drain_seconds,
         private=flags.private,
+        tls_cert=flags.tls_cert,
+        tls_key=flags.tls_key,
+        tls_client_ca=flags.tls_client_ca,
+        admins=frozenset(flags.admin),
     )
+
+
+def _check_door(flags: argparse.Namespace) -> None:
+    """Refuse flags about TLS that do not go together, and files that no client could be served with."""
+    if (flags.tls_cert is None) != (flags.tls_key is None):
+        raise UnfitError("--tls-cert and --tls-key go together")
+    if flags.tls_client_ca is not None and flags.tls_cert is None:
+        raise UnfitError("--tls-client-ca needs --tls-cert and --tls-key")
+    if flags.admin and flags.tls_client_ca is None:
+        raise UnfitError(
+            "--admin is about certificates and needs --tls-client-ca; a token's role is said when it is made"
+        )
+    if flags.tls_cert is not None:
+        # Here, because few servers need it and all of them are waited for.
+        from scorestream_server.api.tls import check_tls_files  # noqa: PLC0415
+
+        check_tls_files(flags.tls_cert, flags.tls_key, flags.tls_client_ca)
 
 
 def _devices(requested: str, workers: int) -> tuple[str, ...]:
@@ -138,25 +182,33 @@ def main() -> None:
     )
     logging.getLogger("alembic").setLevel(logging.WARNING)
     config = parse()
+    if config.private:
+        # By this way, because command lines and files are where others may look.
+        config = dataclasses.replace(config, private_token=sys.stdin.readline().strip())
+        if not config.private_token:
+            sys.exit("scorestream serve: a private server is given its token on standard input")
+    # Everything here is about clients' customers. Published outputs alone are for others too.
+    umask = os.umask(0o077)
     try:
         with owned(DataDirectory(config.data_dir)) as ownership:
-            asyncio.run(_serve(config, ownership))
+            asyncio.run(_serve(config, ownership, umask))
     except UnusableDirectoryError as error:
         sys.stderr.write(f"scorestream serve: {error}\n")
         sys.exit(UNUSABLE_DIRECTORY)
-    except OSError as error:
+    except (OSError, UnfitError) as error:
         sys.exit(f"scorestream serve: {error}")
     except KeyboardInterrupt:  # before the server has taken over the signals
         sys.exit(130)
 
 
-async def _serve(config: Config, ownership: Ownership) -> None:
+async def _serve(config: Config, ownership: Ownership, output_umask: int) -> None:
     """Start the workers, and import the rest of the server while they come up: each takes a second."""
     pool = LocalPool(
         devices=config.devices,
         lanes=config.lanes,
         gpu_memory=config.gpu_memory,
         inherited=(ownership.descriptor,),
+        output_umask=output_umask,
     )
     pool.start()
     app = await asyncio.to_thread(importlib.import_module, "scorestream_server.app")

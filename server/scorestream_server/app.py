@@ -11,13 +11,16 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from scorestream_server.api.audit import audit_file
 from scorestream_server.api.devices import DeviceService
+from scorestream_server.api.identity import Identifier
 from scorestream_server.api.jobs import JobService
 from scorestream_server.api.models import ModelService
 from scorestream_server.api.results import ResultReader
 from scorestream_server.api.server import GrpcServer, Servicers
 from scorestream_server.api.sessions import SessionService
 from scorestream_server.api.tables import TableService
+from scorestream_server.api.tokens import TokenService
 from scorestream_server.config import Config
 from scorestream_server.device.poller import DevicePoller, Reader
 from scorestream_server.domain.data_directory import DataDirectory
@@ -32,6 +35,7 @@ from scorestream_server.engine.submit import Submitter
 from scorestream_server.feed import Feed, Selection
 from scorestream_server.store import events as event_store
 from scorestream_server.store import sessions as session_store
+from scorestream_server.store import tokens as token_store
 from scorestream_server.store.database import Database
 from scorestream_server.store.holdings import read_holdings
 from scorestream_server.store.opening import open_store
@@ -73,6 +77,7 @@ async def running(config: Config, pool: LocalPool) -> AsyncIterator[Running]:
     Raises:
         OSError: the data directory or the address cannot be used.
         UnusableDirectoryError: the store in the data directory cannot be trusted.
+        UnfitError: the server would be open to everybody.
     """
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(pool.close)
@@ -80,6 +85,8 @@ async def running(config: Config, pool: LocalPool) -> AsyncIterator[Running]:
         await asyncio.to_thread(open_store, directory)
         for folder in (directory.models, directory.sessions, directory.publishing):
             folder.mkdir(exist_ok=True)
+        if directory.root.stat().st_mode & 0o077:
+            logger.warning("others may look into %s; keep them out with: chmod 700", directory.root)
 
         feed: Feed | None = None
 
@@ -90,6 +97,9 @@ async def running(config: Config, pool: LocalPool) -> AsyncIterator[Running]:
         database = Database(directory.database_url, publish)
         stack.push_async_callback(database.close)
         stack.push_async_callback(_cancelled, asyncio.create_task(keep_house(database)))
+        config.check_door(tokens=await database.read(token_store.exist))
+        stack.enter_context(audit_file(directory.audit))
+        identifier = Identifier(config, database)
 
         async def backlog(selection: Selection, after: int, up_to: int, limit: int) -> list[Event]:
             return await database.read(
@@ -134,8 +144,9 @@ async def running(config: Config, pool: LocalPool) -> AsyncIterator[Running]:
             TableService(config, database, pool, directory, roots, expiry),
             ModelService(config, database, pool, directory),
             DeviceService(poller),
+            TokenService(config, database, identifier),
         )
-        server = GrpcServer(config, servicers)
+        server = GrpcServer(config, servicers, identifier)
         address = await server.start()
         stack.push_async_callback(server.stop, GRACE_SECONDS)
         yield Running(address, server, engine)

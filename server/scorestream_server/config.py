@@ -1,8 +1,9 @@
 """Flags and environment, as one frozen value that everything else is built from."""
 
+import ipaddress
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 DEFAULT_PORT = 8500
@@ -11,6 +12,10 @@ DEFAULT_GPU_MEMORY = "0.8"
 DEFAULT_DRAIN_SECONDS = 30.0
 _MEMORY = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(MiB|GiB)?")
 _UNITS = {"MiB": MIB, "GiB": 1024 * MIB}
+
+
+class UnfitError(Exception):
+    """A server cannot run as its flags say; the text says why and what to do."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +33,11 @@ class Config:
         gpu_memory: how much of its card's memory a worker may use; see `memory_budget`.
         drain_seconds: how long the partitions in flight may take when the server is told to stop.
         private: end when standard input ends, because the process that started this one is gone.
+        private_token: what the starter of a private server calls with; nobody else gets in.
+        tls_cert: the server's certificate, with what leads to its CA, in PEM form; None: no TLS.
+        tls_key: its key.
+        tls_client_ca: certificates of the CAs whose certificates clients have to show; None: they show none.
+        admins: names whose certificates make admins.
         max_message_bytes: largest gRPC message that is taken.
         max_model_bytes: largest model file that is taken.
         max_upload_bytes: most bytes of rows that one upload may hold.
@@ -42,9 +52,43 @@ class Config:
     gpu_memory: str = DEFAULT_GPU_MEMORY
     drain_seconds: float = DEFAULT_DRAIN_SECONDS
     private: bool = False
+    private_token: str = field(default="", repr=False)
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    tls_client_ca: Path | None = None
+    admins: frozenset[str] = frozenset()
     max_message_bytes: int = 8 * MIB
     max_model_bytes: int = 2048 * MIB
     max_upload_bytes: int = 64 * 1024 * MIB
+
+    @property
+    def loopback(self) -> bool:
+        """Whether only this machine reaches the server."""
+        host = self.host.removeprefix("[").removesuffix("]")
+        try:
+            return host == "localhost" or ipaddress.ip_address(host).is_loopback
+        except ValueError:
+            return False
+
+    def check_door(self, *, tokens: bool) -> None:
+        """Refuse to let other machines in without knowing who they are, or where others could listen.
+
+        Args:
+            tokens: whether there are any.
+
+        Raises:
+            UnfitError: the flags to set.
+        """
+        if self.loopback:
+            return
+        wanted = f"--host {self.host} lets other machines in, for which"
+        if self.tls_cert is None:
+            raise UnfitError(f"{wanted} TLS is needed: give --tls-cert FILE and --tls-key FILE")
+        if self.tls_client_ca is None and not tokens:
+            raise UnfitError(
+                f"{wanted} it must be known who calls: give --tls-client-ca FILE, or make a token first with: scorestream "
+                f"token create NAME --role admin --data-dir {self.data_dir}"
+            )
 
 
 def available_cores() -> int:

@@ -28,6 +28,12 @@ def local() -> Iterator[scorestream.Client]:
         yield client
 
 
+@pytest.fixture(autouse=True)
+def identified(local: scorestream.Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lets the command line into the private server, which takes calls of those alone who know its token."""
+    monkeypatch.setenv("SCORESTREAM_TOKEN", local.token)
+
+
 @pytest.fixture(scope="session")
 def customers() -> pa.Table:
     """60,000 customers in three segments, a small kin of the nightly batch's table."""

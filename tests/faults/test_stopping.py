@@ -16,7 +16,7 @@ from grpc_status import rpc_status
 import scorestream
 from scorestream import EventType, State
 from scorestream.v1 import session_service_pb2, session_service_pb2_grpc
-from served import served, workers_of
+from served import raw_channel, served, workers_of
 
 ROWS = 300
 SESSIONS = "scorestream.v1.SessionService"
@@ -63,7 +63,7 @@ def test_a_drain_keeps_what_is_in_flight_and_lets_clients_go(tmp_path: Path) -> 
     """Health says so, nothing new is taken, streams end; what workers have is committed, the rest goes on later."""
     with (
         held_up(tmp_path / "data") as (client, server, job_id),
-        grpc.insecure_channel(client.address) as channel,
+        raw_channel(client) as channel,
     ):
         sessions = session_service_pb2_grpc.SessionServiceStub(channel)
         health = health_pb2_grpc.HealthStub(channel)
@@ -97,7 +97,7 @@ def test_a_drain_keeps_what_is_in_flight_and_lets_clients_go(tmp_path: Path) -> 
 def test_a_drain_has_an_end(tmp_path: Path, flags: list[str], again: bool) -> None:
     """The time given, or a second signal, ends a server whose worker does not; the job is there afterwards."""
     with held_up(tmp_path / "data", *flags) as (client, server, job_id):
-        with grpc.insecure_channel(client.address) as channel:
+        with raw_channel(client) as channel:
             stream = session_service_pb2_grpc.SessionServiceStub(channel).WatchSessions(
                 session_service_pb2.WatchSessionsRequest()
             )
@@ -115,7 +115,7 @@ def test_who_waits_for_an_answer_is_told_to_come_back(tmp_path: Path) -> None:
     """A call that would not end before the server does, such as the end of a session with jobs, gets UNAVAILABLE."""
     with held_up(tmp_path / "data", "--drain-seconds", "0.2") as (client, server, _):
         session = client.get_session("stopping")
-        with grpc.insecure_channel(client.address) as channel:
+        with raw_channel(client) as channel:
             sessions = session_service_pb2_grpc.SessionServiceStub(channel)
             request = session_service_pb2.TerminateSessionRequest(name=f"sessions/{session.id}")
             waiting = sessions.TerminateSession.future(request)

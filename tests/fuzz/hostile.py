@@ -21,7 +21,7 @@ from scorestream.v1 import (
     session_service_pb2,
     table_service_pb2,
 )
-from served import workers_of
+from served import raw_channel, workers_of
 
 AT_ONCE = 3
 CHUNK = 1 << 20
@@ -131,7 +131,7 @@ def try_all(victim: Victim, counted: Figures, attempt: Callable[[Case], str]) ->
     began = resident_mib(victim.process)
 
     def work() -> None:
-        with grpc.insecure_channel(victim.client.address) as channel:
+        with raw_channel(victim.client) as channel:
             door = Door(channel)
             done = 0
             while len(broken) < MOST_BROKEN:

@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
 
-import grpc
 import pyarrow as pa
 
 import scorestream
@@ -12,6 +11,7 @@ from fuzz.figures import Figures, Plan, resident_mib, sizes
 from fuzz.grounds import blobs, rows, texts
 from fuzz.messages import Pool
 from fuzz.traffic import Traffic
+from served import raw_channel
 
 AT_ONCE = 8
 MOST_SESSIONS = 30
@@ -63,7 +63,7 @@ def test_no_message_harms_the_server(victim: Victim, plan: Plan, figures: Callab
     for _ in range(3):
         gardener.tend()
     warm, tended = 0.0, 0
-    with grpc.insecure_channel(victim.client.address) as channel, ThreadPoolExecutor(AT_ONCE) as threads:
+    with raw_channel(victim.client) as channel, ThreadPoolExecutor(AT_ONCE) as threads:
         traffic = Traffic(channel, pool, counted)
         sending = [threads.submit(traffic.send_all) for _ in range(AT_ONCE)]
         while wait(sending, timeout=0.5).not_done:

@@ -20,6 +20,7 @@ from scorestream.v1 import (
     table_service_pb2,
     table_service_pb2_grpc,
 )
+from served import raw_channel
 
 Fails = Callable[[], object]
 
@@ -264,7 +265,7 @@ def test_names_are_checked(session: scorestream.Session, client: scorestream.Cli
 
 def test_a_message_over_the_limit_is_refused_with_the_limit(client: scorestream.Client) -> None:
     """A message that is too large gets RESOURCE_EXHAUSTED and says how large it may be."""
-    with grpc.insecure_channel(client.address) as channel:
+    with raw_channel(client) as channel:
         stub = model_service_pb2_grpc.ModelServiceStub(channel)
         header = model_service_pb2.RegisterModelHeader(model_id="big", file_name="big.sql")
         messages = [
@@ -330,7 +331,7 @@ def test_streams_that_break_off_leave_nothing(
         register(chunk=b"a + 1 AS b"),
     ]
     tampered = register(footer=model_service_pb2.RegisterModelFooter(digest="0" * 64))
-    with grpc.insecure_channel(client.address) as channel:
+    with raw_channel(client) as channel:
         tables = table_service_pb2_grpc.TableServiceStub(channel)
         models = model_service_pb2_grpc.ModelServiceStub(channel)
         for messages in ([], rows[:1], rows[1:], rows[:2], rows, [*rows, wrong], [rows[0], rows[2]]):
@@ -370,10 +371,12 @@ def test_partition_sizes_are_checked(
 
 def test_page_tokens_and_sizes_are_checked(client: scorestream.Client) -> None:
     """A token that the server did not give is refused."""
-    with grpc.insecure_channel(client.address) as channel:
+    with raw_channel(client) as channel:
         stub = session_service_pb2_grpc.SessionServiceStub(channel)
         for request in (
-            session_service_pb2.ListSessionsRequest(page_token="'; DROP TABLE sessions; --"),  # noqa: S106  # a page token is no password
+            session_service_pb2.ListSessionsRequest(
+                page_token="'; DROP TABLE sessions; --"
+            ),  # a page token is no password
             session_service_pb2.ListSessionsRequest(page_size=-1),
         ):
             with pytest.raises(grpc.RpcError) as caught:

@@ -23,7 +23,7 @@ from scorestream.v1 import (
     table_service_pb2,
     table_service_pb2_grpc,
 )
-from served import served
+from served import raw_channel, served
 
 ROWS = pa.table({"a": [1.0, 2.0, 3.0]})
 
@@ -202,7 +202,7 @@ def test_a_repeated_create_makes_nothing_twice(
         paths=[str(tmp_path / "rows.parquet")],
         request_id=f"load-{session.id[:8]}",
     )
-    with grpc.insecure_channel(client.address) as channel:
+    with raw_channel(client) as channel:
         tables = table_service_pb2_grpc.TableServiceStub(channel)
         first = tables.UploadTable(iter(upload))
         assert tables.UploadTable(iter(upload)) == first
@@ -224,7 +224,7 @@ def test_the_same_upload_twice_at_once_makes_one_table(
     client: scorestream.Client, session: scorestream.Session
 ) -> None:
     """Where a client tries again while the first request still goes on, both get the one table."""
-    with grpc.insecure_channel(client.address) as channel:
+    with raw_channel(client) as channel:
         tables = table_service_pb2_grpc.TableServiceStub(channel)
         both_there = threading.Barrier(2)
 

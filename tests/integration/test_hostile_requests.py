@@ -16,6 +16,7 @@ from scorestream.v1 import (
     session_service_pb2,
     session_service_pb2_grpc,
 )
+from served import raw_channel
 
 
 def reason_of(error: grpc.RpcError) -> str:
@@ -39,7 +40,7 @@ def test_a_message_that_is_none_is_said_to_be_malformed(
     client: scorestream.Client, kind: str, method: str, data: bytes
 ) -> None:
     """INVALID_ARGUMENT with a reason, where gRPC by itself answers UNKNOWN."""
-    with grpc.insecure_channel(client.address) as channel:
+    with raw_channel(client) as channel:
         call = getattr(channel, kind)(f"/scorestream.v1.{method}")
         message = iter([data]) if kind.startswith("stream") else data
         with pytest.raises(grpc.RpcError) as caught:
@@ -51,7 +52,7 @@ def test_a_message_that_is_none_is_said_to_be_malformed(
 @pytest.mark.parametrize("seconds", [2**63 - 1, 10**12, 366 * 24 * 3600 + 1])
 def test_a_time_limit_of_any_size_is_refused_by_name(client: scorestream.Client, seconds: int) -> None:
     """A duration that Python's own cannot hold is told apart from an allowed one, as any other that is too long."""
-    with grpc.insecure_channel(client.address) as channel:
+    with raw_channel(client) as channel:
         sessions = session_service_pb2_grpc.SessionServiceStub(channel)
         with pytest.raises(grpc.RpcError) as caught:
             sessions.CreateSession(
@@ -77,7 +78,7 @@ def test_a_model_that_is_registered_while_its_twin_is_removed_keeps_its_file(
     stop = threading.Event()
 
     def churn() -> None:
-        with scorestream.connect(client.address) as other:
+        with scorestream.connect(client.address, token=client.token) as other:
             while not stop.is_set():
                 twin = other.register_model("twin", source=text)
                 twin.remove()

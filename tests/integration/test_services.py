@@ -12,7 +12,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 
 import scorestream
 from scorestream.v1 import job_service_pb2, job_service_pb2_grpc
-from served import served, workers_of
+from served import raw_channel, served, workers_of
 
 SERVICES = {
     "scorestream.v1.SessionService",
@@ -25,7 +25,7 @@ SERVICES = {
 
 def test_health_says_serving(client: scorestream.Client) -> None:
     """Each service and the server as a whole answer the standard health check."""
-    with grpc.insecure_channel(client.address) as channel:
+    with raw_channel(client) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
         for name in ("", *SERVICES):
             answer = stub.Check(health_pb2.HealthCheckRequest(service=name))
@@ -34,7 +34,7 @@ def test_health_says_serving(client: scorestream.Client) -> None:
 
 def test_reflection_lists_every_service(client: scorestream.Client) -> None:
     """A tool such as grpcurl finds the services and their methods."""
-    with grpc.insecure_channel(client.address) as channel:
+    with raw_channel(client) as channel:
         database = ProtoReflectionDescriptorDatabase(channel)
         assert set(database.get_services()) >= SERVICES
         file = database.FindFileContainingSymbol("scorestream.v1.JobService")
@@ -70,7 +70,7 @@ def test_many_jobs_are_returned_in_one_call(session: scorestream.Session, client
     model = client.register_model("copy", source="a AS b")
     table = session.load_table(pa.table({"a": [1.0]}), name="rows")
     names = [f"jobs/{session.score(model, table).id}" for _ in range(3)]
-    with grpc.insecure_channel(client.address) as channel:
+    with raw_channel(client) as channel:
         stub = job_service_pb2_grpc.JobServiceStub(channel)
         wanted = [names[2], names[0], names[1]]
         answer = stub.BatchGetJobs(job_service_pb2.BatchGetJobsRequest(names=wanted))

@@ -13,6 +13,7 @@ from grpc_status import rpc_status
 
 import scorestream
 from scorestream.v1 import job_pb2, job_service_pb2, job_service_pb2_grpc
+from served import raw_channel
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +140,7 @@ def test_all_faults_of_a_requests_form_are_told_at_once(client: scorestream.Clie
         request_id="not good",
         spec=job_pb2.JobSpec(table="no/slash", partition_rows=-1, keep=["a"] * 1001, out_table="semi;colon"),
     )
-    with grpc.insecure_channel(client.address) as channel, pytest.raises(grpc.RpcError) as caught:
+    with raw_channel(client) as channel, pytest.raises(grpc.RpcError) as caught:
         job_service_pb2_grpc.JobServiceStub(channel).CreateJob(request)
     status = rpc_status.from_call(caught.value)
     info, bad = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest()

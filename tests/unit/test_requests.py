@@ -108,7 +108,7 @@ async def test_a_model_is_registered_once(database: Database) -> None:
         ]
 
     assert await database.write(run) == [1, 2, 1, 1, 2]
-    await database.write(lambda connection: models.remove(connection, "m", 1))
+    await database.write(lambda connection: models.remove(connection, "m", 1, None))
     with pytest.raises(ScorestreamError) as gone:
         await database.write(lambda connection: models.register(connection, MODEL, "a"))
     assert gone.value.reason == "MODEL_NOT_FOUND"

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from scorestream.cli import device, job, model, score, serve, session, table
+from scorestream.cli import device, job, model, score, serve, session, table, token
+from scorestream.cli.access import with_access_options
 from scorestream.cli.shell import FAILED, exit_code, say
 from scorestream.errors import ScorestreamError
 
@@ -23,6 +24,9 @@ app.add_typer(job.app, name="job")
 app.add_typer(model.app, name="model")
 app.add_typer(table.app, name="table")
 app.add_typer(device.app, name="device")
+app.add_typer(token.app, name="token")
+
+with_access_options(app)
 
 
 def _version(wanted: bool) -> None:

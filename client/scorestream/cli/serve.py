@@ -26,8 +26,25 @@ def serve(
         float | None,
         typer.Option(help="How long partitions in flight may take when the server is told to stop."),
     ] = None,
+    tls_cert: Annotated[
+        Path | None, typer.Option(help="The server's certificate (PEM): serve by TLS.")
+    ] = None,
+    tls_key: Annotated[Path | None, typer.Option(help="Its key (PEM).")] = None,
+    tls_client_ca: Annotated[
+        Path | None,
+        typer.Option(
+            help="CA (PEM) of the certificates that clients must show; their common name is who they are."
+        ),
+    ] = None,
+    admin: Annotated[
+        list[str] | None,
+        typer.Option(help="Name in a client's certificate that makes it an admin; repeat it."),
+    ] = None,
 ) -> None:
     """Run a server until it is interrupted.
+
+    On 127.0.0.1 it asks nobody who they are until `scorestream token create` made a token. On other addresses it needs
+    TLS, and tokens or --tls-client-ca.
 
     Example: scorestream serve --data-root /srv/tables --data-dir /var/lib/scorestream
     """
@@ -55,6 +72,11 @@ def serve(
         command += ["--gpu-memory", gpu_memory]
     if drain_seconds is not None:
         command += ["--drain-seconds", str(drain_seconds)]
+    for flag, path in (("--tls-cert", tls_cert), ("--tls-key", tls_key), ("--tls-client-ca", tls_client_ca)):
+        if path is not None:
+            command += [flag, str(path)]
+    for name in admin or []:
+        command += ["--admin", name]
     # This process becomes the server, so that signals and exit codes are its own.
     os.execv(command[0], command)  # noqa: S606 - our own module, run by this very interpreter
 

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from scorestream.cli.access import access_given
+
 if TYPE_CHECKING:
     from rich.console import Console
 
@@ -30,6 +32,7 @@ USAGE_CODES = {
     "NOT_FOUND",
     "ALREADY_EXISTS",
     "PERMISSION_DENIED",
+    "UNAUTHENTICATED",
     "FAILED_PRECONDITION",
     "OUT_OF_RANGE",
 }
@@ -61,7 +64,7 @@ def open_client(server: str, *, patience: float = PATIENCE) -> "Client":
     """Return a client of the server; to be closed by the caller."""
     from scorestream.client import connect  # noqa: PLC0415 - see the top of this module
 
-    return connect(server, patience=patience)
+    return connect(server, patience=patience, **access_given())
 
 
 def console(*, errors: bool = False) -> "Console":

@@ -1,16 +1,40 @@
-"""Who is calling."""
+"""What a handler knows of its caller, and what follows from it."""
 
-from typing import Any, TypeAlias
+from dataclasses import dataclass
 
-import grpc
+from scorestream_server.domain.errors import ErrorCode, ScorestreamError
+from scorestream_server.domain.principal import Principal
 
-Context: TypeAlias = grpc.aio.ServicerContext[Any, Any]
-"""What a handler gets to know of its call."""
 
-LOCAL_USER = "local"
+@dataclass(frozen=True, slots=True)
+class Context:
+    """What a handler gets to know of its call; none gets here without a principal (`guard.py`).
+
+    Attributes:
+        principal: who calls.
+        peer: where from, as gRPC says it, for example ``ipv4:127.0.0.1:40000``.
+    """
+
+    principal: Principal
+    peer: str
 
 
 def owner_of(context: Context) -> str:
-    """Return the owner that the caller acts as; without authentication everybody is the same one."""
-    del context
-    return LOCAL_USER
+    """Return the owner of what the caller makes."""
+    return context.principal.name
+
+
+def reach_of(context: Context) -> str | None:
+    """Return whose sessions and jobs the caller may see and end: its own, or, as None, everybody's."""
+    return None if context.principal.admin else context.principal.name
+
+
+def require_owner(context: Context, owner: str) -> None:
+    """Refuse rows to everybody but their owner. Who is no admin does not even get to know that they are there."""
+    if context.principal.name != owner:
+        raise ScorestreamError(
+            ErrorCode.PERMISSION_DENIED,
+            "ROWS_OF_ANOTHER",
+            f"These rows are {owner!r}'s, and are for their owner alone. An admin sees, cancels and ends the sessions "
+            "and jobs of others, but reads no rows of theirs.",
+        )

@@ -2,13 +2,15 @@
 
 from google.protobuf import duration_pb2, timestamp_pb2
 
-from scorestream.v1 import device_pb2, event_pb2, job_pb2, model_pb2, session_pb2, table_pb2
+from scorestream.v1 import device_pb2, event_pb2, job_pb2, model_pb2, session_pb2, table_pb2, token_pb2
 from scorestream_server.domain.device import Device
 from scorestream_server.domain.event import Event
 from scorestream_server.domain.job import Job, Priority, State
 from scorestream_server.domain.model import Model
+from scorestream_server.domain.principal import Role
 from scorestream_server.domain.session import Session
 from scorestream_server.domain.table import Table
+from scorestream_server.domain.token import Token
 
 
 def timestamp(seconds: float | None) -> timestamp_pb2.Timestamp | None:
@@ -192,4 +194,23 @@ def device(value: Device) -> device_pb2.Device:
         lanes=value.lanes,
         lanes_busy=value.lanes_busy,
         message=value.message,
+    )
+
+
+def role(value: int) -> Role:
+    """Return a role; one that this server does not know may do least."""
+    return Role.ADMIN if value == token_pb2.ROLE_ADMIN else Role.USER
+
+
+def token(value: Token) -> token_pb2.Token:
+    """Return a token for the wire."""
+    return token_pb2.Token(
+        name=f"tokens/{value.id}",
+        principal=value.principal,
+        role=token_pb2.Role.Value(f"ROLE_{value.role.name}"),
+        label=value.label,
+        create_time=timestamp(value.create_time),
+        last_use_time=timestamp(value.last_use_time),
+        expire_time=timestamp(value.expire_time),
+        revoked=value.revoked,
     )

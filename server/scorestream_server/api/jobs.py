@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from scorestream.v1 import job_pb2, job_service_pb2, job_service_pb2_grpc
 from scorestream_server.api import convert, names, paging
-from scorestream_server.api.auth import Context, owner_of
+from scorestream_server.api.auth import Context, owner_of, reach_of, require_owner
 from scorestream_server.api.results import ResultReader
 from scorestream_server.domain.errors import ErrorCode, FieldFault, ScorestreamError, invalid
 from scorestream_server.domain.faults import Faults
@@ -19,6 +19,7 @@ from scorestream_server.engine.expiry import SessionExpiry
 from scorestream_server.engine.submit import Resumption, Submission, Submitter
 from scorestream_server.feed import Feed, Selection
 from scorestream_server.store import jobs as job_store
+from scorestream_server.store import sessions as session_store
 from scorestream_server.store.database import Database
 
 MOST_KEPT = 1000
@@ -61,7 +62,7 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
             fault = FieldFault("names", "too many")
             message = f"{len(request.names)} jobs are named; ask for at most {MOST_NAMED} at a time."
             raise invalid("TOO_MANY_JOBS", message, [fault])
-        ids, owner = [names.job_id("names", name) for name in request.names], owner_of(context)
+        ids, owner = [names.job_id("names", name) for name in request.names], reach_of(context)
 
         def read(connection: sa.Connection) -> list[Job]:
             return [job_store.get(connection, job_id, owner) for job_id in ids]
@@ -71,14 +72,17 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
     async def ListJobs(
         self, request: job_service_pb2.ListJobsRequest, context: Context
     ) -> job_service_pb2.ListJobsResponse:
-        """List the caller's jobs."""
+        """List the caller's jobs, or, for an admin, everybody's."""
         limit, before = paging.size(request.page_size), paging.position(request.page_token)
         session_id = names.session_id("session", request.session) if request.session else ""
-        jobs, more = await self._database.read(
-            lambda connection: job_store.page(
-                connection, owner_of(context), session_id=session_id, before=before, limit=limit
-            )
-        )
+        owner = reach_of(context)
+
+        def read(connection: sa.Connection) -> tuple[list[Job], int]:
+            if session_id:
+                session_store.get(connection, session_id, owner)
+            return job_store.page(connection, owner, session_id=session_id, before=before, limit=limit)
+
+        jobs, more = await self._database.read(read)
         return job_service_pb2.ListJobsResponse(
             jobs=map(convert.job, jobs), next_page_token=str(more) if more else ""
         )
@@ -127,12 +131,13 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
                 [FieldFault("offset", "negative")],
             )
         job = await self._get(request.name, context)
+        require_owner(context, job.owner)
         async for response in self._results.read(job, request.offset, committed_only=request.committed_only):
             self._expiry.seen(job.session_id)
             yield response
 
     async def _get(self, name: str, context: Context) -> Job:
-        job_id, owner = names.job_id("name", name), owner_of(context)
+        job_id, owner = names.job_id("name", name), reach_of(context)
 
         def read(connection: sa.Connection) -> Job:
             return job_store.get(connection, job_id, owner)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from scorestream.v1 import model_pb2, model_service_pb2, model_service_pb2_grpc
 from scorestream_server.api import convert, names, paging
-from scorestream_server.api.auth import Context, owner_of
+from scorestream_server.api.auth import Context, owner_of, reach_of
 from scorestream_server.config import Config
 from scorestream_server.domain.data_directory import DataDirectory
 from scorestream_server.domain.errors import ErrorCode, ScorestreamError, invalid
@@ -67,7 +67,9 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
             schema = (await run_anywhere(self._pool, task, ModelInspected)).schema
             name = f"{digest}{ending}"
             model = Model(model_id, 0, digest, size, name, schema, owner, time.time())
-            return convert.model(await asyncio.shield(self._register(incoming, model, request_id)))
+            return convert.model(
+                await asyncio.shield(self._register(incoming, model, request_id, context.principal.admin))
+            )
         finally:
             await asyncio.shield(asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True))
 
@@ -98,22 +100,24 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
         self, request: model_service_pb2.DeleteModelRequest, context: Context
     ) -> model_service_pb2.DeleteModelResponse:
         """Remove a model version, or all of a model's versions."""
-        del context
+        owner = reach_of(context)
         model_id, version = names.model_version("name", request.name)
-        await asyncio.shield(self._remove(model_id, version))
+        await asyncio.shield(self._remove(model_id, version, owner))
         return model_service_pb2.DeleteModelResponse()
 
-    async def _register(self, incoming: Path, model: Model, request_id: str) -> Model:
+    async def _register(self, incoming: Path, model: Model, request_id: str, admin: bool) -> Model:
         async with self._files:
+            if not admin:
+                await self._database.read(lambda connection: model_store.check_owner(connection, model))
             await asyncio.to_thread(os.replace, incoming, self._directory.models / model.file_name)
             return await self._database.write(
                 lambda connection: model_store.register(connection, model, request_id)
             )
 
-    async def _remove(self, model_id: str, version: int) -> None:
+    async def _remove(self, model_id: str, version: int, owner: str | None) -> None:
         async with self._files:
             unused = await self._database.write(
-                lambda connection: model_store.remove(connection, model_id, version)
+                lambda connection: model_store.remove(connection, model_id, version, owner)
             )
             for name in unused:
                 await asyncio.to_thread((self._directory.models / name).unlink, missing_ok=True)

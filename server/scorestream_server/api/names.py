@@ -86,6 +86,14 @@ def model_version(field: str, name: str) -> tuple[str, int]:
     raise _bad(field, name, "models/{model} or models/{model}/versions/{version}")
 
 
+def token_id(field: str, name: str) -> str:
+    """Take `tokens/{token}` apart."""
+    match name.split("/"):
+        case ["tokens", found] if _ID.fullmatch(found):
+            return found
+    raise _bad(field, name, "tokens/{token}")
+
+
 def _bad(field: str, name: str, wanted: str) -> Exception:
     shown = name if len(name) <= 80 else name[:77] + "..."
     description = f"{shown!r} is not a valid name here; wanted: {wanted}"

@@ -19,14 +19,20 @@ from scorestream.v1 import (
     session_service_pb2_grpc,
     table_service_pb2,
     table_service_pb2_grpc,
+    token_service_pb2,
+    token_service_pb2_grpc,
 )
 from scorestream_server.api.devices import DeviceService
 from scorestream_server.api.errors import ErrorInterceptor
 from scorestream_server.api.gate import Gate
+from scorestream_server.api.guard import Guard
+from scorestream_server.api.identity import Identifier
 from scorestream_server.api.jobs import JobService
 from scorestream_server.api.models import ModelService
 from scorestream_server.api.sessions import SessionService
 from scorestream_server.api.tables import TableService
+from scorestream_server.api.tls import private_key
+from scorestream_server.api.tokens import TokenService
 from scorestream_server.config import Config
 
 HARD_LIMIT = 4
@@ -40,6 +46,7 @@ SERVICES: Sequence[Any] = [
         (table_service_pb2, "TableService"),
         (model_service_pb2, "ModelService"),
         (device_service_pb2, "DeviceService"),
+        (token_service_pb2, "TokenService"),
     )
 ]
 
@@ -53,16 +60,17 @@ class Servicers:
     tables: TableService
     models: ModelService
     devices: DeviceService
+    tokens: TokenService
 
 
 class GrpcServer:
     """Listens, and says through `grpc.health.v1` whether it serves."""
 
-    def __init__(self, config: Config, servicers: Servicers) -> None:
+    def __init__(self, config: Config, servicers: Servicers, identifier: Identifier) -> None:
         self._config = config
         self._gate = Gate()
         self._server = grpc.aio.server(
-            interceptors=[ErrorInterceptor(config.max_message_bytes), self._gate],
+            interceptors=[ErrorInterceptor(config.max_message_bytes), self._gate, Guard(identifier)],
             options=[
                 ("grpc.max_receive_message_length", HARD_LIMIT * config.max_message_bytes),
                 ("grpc.max_send_message_length", -1),
@@ -74,6 +82,7 @@ class GrpcServer:
         table_service_pb2_grpc.add_TableServiceServicer_to_server(servicers.tables, self._server)
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(servicers.models, self._server)
         device_service_pb2_grpc.add_DeviceServiceServicer_to_server(servicers.devices, self._server)
+        token_service_pb2_grpc.add_TokenServiceServicer_to_server(servicers.tokens, self._server)
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         self._names = [service.full_name for service in SERVICES]
@@ -88,7 +97,7 @@ class GrpcServer:
         """
         wanted = f"{self._config.host}:{self._config.port}"
         try:
-            port = self._server.add_insecure_port(wanted)
+            port = self._add_port(wanted)
         except RuntimeError as error:
             message = (
                 f"cannot listen on {wanted}: is another server running there? (--port 0 takes a free port)"
@@ -97,6 +106,18 @@ class GrpcServer:
         await self._server.start()
         await self._say(health_pb2.HealthCheckResponse.SERVING)
         return f"{self._config.host}:{port}"
+
+    def _add_port(self, wanted: str) -> int:
+        pair = private_key(self._config)
+        if pair is None:
+            return int(self._server.add_insecure_port(wanted))
+        ca = self._config.tls_client_ca
+        credentials = grpc.ssl_server_credentials(
+            [pair],
+            root_certificates=ca.read_bytes() if ca else None,
+            require_client_auth=ca is not None,
+        )
+        return int(self._server.add_secure_port(wanted, credentials))
 
     async def close_gate(self) -> None:
         """Take no new calls and end streams, so that clients come back to the next server; go on listening."""

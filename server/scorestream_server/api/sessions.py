@@ -9,7 +9,7 @@ import sqlalchemy as sa
 
 from scorestream.v1 import session_pb2, session_service_pb2, session_service_pb2_grpc
 from scorestream_server.api import convert, names, paging, status
-from scorestream_server.api.auth import Context, owner_of
+from scorestream_server.api.auth import Context, owner_of, reach_of
 from scorestream_server.domain.errors import FieldFault, invalid
 from scorestream_server.domain.event import EventType
 from scorestream_server.domain.job import Job
@@ -84,12 +84,12 @@ class SessionService(session_service_pb2_grpc.SessionServiceServicer):
     async def ListSessions(
         self, request: session_service_pb2.ListSessionsRequest, context: Context
     ) -> session_service_pb2.ListSessionsResponse:
-        """List the caller's sessions."""
+        """List the caller's sessions, or, for an admin, everybody's."""
         limit, after = paging.size(request.page_size), paging.position(request.page_token)
         sessions, more = await self._database.read(
             lambda connection: session_store.page(
                 connection,
-                owner_of(context),
+                reach_of(context),
                 prefix=request.display_name_prefix,
                 include_ended=request.include_ended,
                 after=after,
@@ -113,7 +113,7 @@ class SessionService(session_service_pb2_grpc.SessionServiceServicer):
         self, request: session_service_pb2.GetStatusRequest, context: Context
     ) -> session_service_pb2.GetStatusResponse:
         """Return a status row for each job of many sessions."""
-        owner, ids = owner_of(context), _session_ids(request.sessions)
+        owner, ids = reach_of(context), _session_ids(request.sessions)
 
         def read(connection: sa.Connection) -> tuple[list[Session], list[Job]]:
             if ids:
@@ -130,7 +130,7 @@ class SessionService(session_service_pb2_grpc.SessionServiceServicer):
         self, request: session_service_pb2.WatchSessionsRequest, context: Context
     ) -> AsyncIterator[session_service_pb2.WatchSessionsResponse]:
         """Stream the events of many sessions."""
-        owner, ids = owner_of(context), _session_ids(request.sessions)
+        owner, ids = reach_of(context), _session_ids(request.sessions)
 
         def read(connection: sa.Connection) -> set[str]:
             for session_id in ids:
@@ -153,9 +153,12 @@ class SessionService(session_service_pb2_grpc.SessionServiceServicer):
                         open_jobs.discard(event.job_id)
 
     async def _get(self, name: str, context: Context) -> Session:
-        session_id, owner = names.session_id("name", name), owner_of(context)
+        session_id, owner = names.session_id("name", name), reach_of(context)
+        session = await self._database.read(
+            lambda connection: session_store.get(connection, session_id, owner)
+        )
         self._expiry.seen(session_id)
-        return await self._database.read(lambda connection: session_store.get(connection, session_id, owner))
+        return session
 
 
 def _session_ids(resource_names: Sequence[str]) -> tuple[str, ...]:

@@ -14,11 +14,12 @@ import sqlalchemy as sa
 
 from scorestream.v1 import table_pb2, table_service_pb2, table_service_pb2_grpc
 from scorestream_server.api import convert, names
-from scorestream_server.api.auth import Context, owner_of
+from scorestream_server.api.auth import Context, owner_of, reach_of, require_owner
 from scorestream_server.config import Config
 from scorestream_server.domain.data_directory import DataDirectory
 from scorestream_server.domain.errors import ErrorCode, FieldFault, ScorestreamError, invalid
 from scorestream_server.domain.messages import LoadTable, TableLoaded
+from scorestream_server.domain.session import Session
 from scorestream_server.domain.table import Table, TableData
 from scorestream_server.engine.expiry import SessionExpiry
 from scorestream_server.engine.submit import require_active
@@ -106,8 +107,7 @@ class TableService(table_service_pb2_grpc.TableServiceServicer):
         self, request: table_service_pb2.ListTablesRequest, context: Context
     ) -> table_service_pb2.ListTablesResponse:
         """List a session's tables."""
-        session_id, owner = names.session_id("session", request.session), owner_of(context)
-        await self._database.read(lambda connection: session_store.get(connection, session_id, owner))
+        session_id = (await self._owned(names.session_id("session", request.session), context)).id
         tables = await self._database.read(lambda connection: table_store.of_session(connection, session_id))
         return table_service_pb2.ListTablesResponse(tables=map(convert.table, tables))
 
@@ -217,19 +217,23 @@ class TableService(table_service_pb2_grpc.TableServiceServicer):
                 await asyncio.shield(asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True))
 
     async def _session(self, name: str, context: Context) -> str:
-        session_id, owner = names.session_id("session", name), owner_of(context)
+        session = await self._owned(names.session_id("session", name), context)
+        require_active(session)
+        return session.id
+
+    async def _owned(self, session_id: str, context: Context) -> Session:
+        """Return a session of the caller's own."""
+        owner = reach_of(context)
         session = await self._database.read(
             lambda connection: session_store.get(connection, session_id, owner)
         )
-        require_active(session)
+        require_owner(context, session.owner)
         self._expiry.seen(session_id)
-        return session_id
+        return session
 
     async def _get(self, name: str, context: Context) -> Table:
         session_id, table_id = names.table_ids("name", name)
-        owner = owner_of(context)
-        await self._database.read(lambda connection: session_store.get(connection, session_id, owner))
-        self._expiry.seen(session_id)
+        await self._owned(session_id, context)
         return await self._database.read(lambda connection: table_store.get(connection, session_id, table_id))
 
     def _head(self, data: TableData, limit: int) -> bytes:

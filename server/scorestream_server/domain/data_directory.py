@@ -17,6 +17,7 @@ class DataDirectory:
         server.lock                                     held by the server that owns the directory
         scorestream.db                                  the store
         publishing/<job>.json                           what an output is becoming, outside of here
+        audit.log                                       who changed what
         models/<digest>                                 model files
         sessions/<session>/jobs/<job>/part-00000.arrow  committed partitions
         sessions/<session>/tables/<table uid>/          converted and uploaded tables
@@ -43,6 +44,11 @@ class DataDirectory:
     def publishing(self) -> Path:
         """Folder of the notes on outputs that are being written."""
         return self.root / "publishing"
+
+    @property
+    def audit(self) -> Path:
+        """The audit log."""
+        return self.root / "audit.log"
 
     @property
     def models(self) -> Path:

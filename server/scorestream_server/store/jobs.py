@@ -12,7 +12,7 @@ from scorestream_server.domain.event import EventType
 from scorestream_server.domain.job import FINAL_STATES, NEXT_STATES, Failure, Job, JobSpec, State
 from scorestream_server.domain.table import Partition, PartitionFile
 from scorestream_server.store import events, requests, sessions
-from scorestream_server.store.schema import JOBS, PARTITIONS, SESSIONS, begins_with
+from scorestream_server.store.schema import JOBS, PARTITIONS, SESSIONS, begins_with, owned_by
 
 _NOT_FINAL = JOBS.c.state.not_in([state.value for state in FINAL_STATES])
 _JSON = {"spec", "failure", "outputs", "warnings"}
@@ -24,7 +24,7 @@ _FIELDS = tuple(field.name for field in dataclasses.fields(Job))
 
 _INSERT = sa.insert(JOBS)
 _INSERT_PARTITIONS = sa.insert(PARTITIONS)
-_GET = sa.select(JOBS).where(JOBS.c.id == sa.bindparam("job_id"), JOBS.c.owner == sa.bindparam("owner_"))
+_GET = sa.select(JOBS).where(JOBS.c.id == sa.bindparam("job_id"), owned_by(JOBS.c.owner))
 _UPDATE = (
     sa.update(JOBS)
     .where(JOBS.c.id == sa.bindparam("job_id"))
@@ -97,8 +97,8 @@ def create(
     return made
 
 
-def get(connection: sa.Connection, job_id: str, owner: str) -> Job:
-    """Return a job.
+def get(connection: sa.Connection, job_id: str, owner: str | None) -> Job:
+    """Return a job of this owner; None: of whichever.
 
     Raises:
         ScorestreamError: NOT_FOUND, where there is none or it is somebody else's.
@@ -114,10 +114,12 @@ def get(connection: sa.Connection, job_id: str, owner: str) -> Job:
 
 
 def page(
-    connection: sa.Connection, owner: str, *, session_id: str, before: int, limit: int
+    connection: sa.Connection, owner: str | None, *, session_id: str, before: int, limit: int
 ) -> tuple[list[Job], int]:
     """Return up to `limit` jobs, newest first, and the position to go on from (0: there are no more)."""
-    query = sa.select(JOBS).where(JOBS.c.owner == owner)
+    query = sa.select(JOBS)
+    if owner is not None:
+        query = query.where(JOBS.c.owner == owner)
     if session_id:
         query = query.where(JOBS.c.session_id == session_id)
     if before:
@@ -145,11 +147,13 @@ def not_final(connection: sa.Connection) -> list[tuple[Job, str, int]]:
 
 
 def open_ids(
-    connection: sa.Connection, owner: str, session_ids: Sequence[str], session_name_prefix: str
+    connection: sa.Connection, owner: str | None, session_ids: Sequence[str], session_name_prefix: str
 ) -> set[str]:
     """Return the ids of jobs that are not final, in the sessions that match."""
     query = sa.select(JOBS.c.id).join(SESSIONS, SESSIONS.c.id == JOBS.c.session_id)
-    query = query.where(_NOT_FINAL, JOBS.c.owner == owner)
+    query = query.where(_NOT_FINAL)
+    if owner is not None:
+        query = query.where(JOBS.c.owner == owner)
     if session_ids:
         query = query.where(JOBS.c.session_id.in_(session_ids))
     if session_name_prefix:

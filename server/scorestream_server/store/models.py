@@ -6,7 +6,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from scorestream_server.domain.errors import not_found, precondition
+from scorestream_server.domain.errors import ErrorCode, ScorestreamError, not_found, precondition
 from scorestream_server.domain.job import FINAL_STATES
 from scorestream_server.domain.model import Model, ModelSchema
 from scorestream_server.store import jobs, requests
@@ -55,6 +55,28 @@ def _same(connection: sa.Connection, model: Model) -> Model | None:
     )
     row = connection.execute(same).first()
     return None if row is None else _model(row)
+
+
+def check_owner(connection: sa.Connection, model: Model) -> None:
+    """Refuse a new version of a model that is somebody else's.
+
+    Jobs that name no version take the newest, which therefore not everybody may make. What is there already may be
+    registered by anybody: that changes nothing.
+
+    Raises:
+        ScorestreamError: PERMISSION_DENIED.
+    """
+    if _same(connection, model) is not None:
+        return
+    live = sa.select(MODELS.c.owner).where(MODELS.c.model_id == model.model_id, ~MODELS.c.removed)
+    owners = set(connection.execute(live).scalars())
+    if owners and model.owner not in owners:
+        raise ScorestreamError(
+            ErrorCode.PERMISSION_DENIED,
+            "MODEL_OF_ANOTHER",
+            f"Model {model.model_id!r} is somebody else's, who alone may add versions to it. Take another name.",
+            metadata={"model": model.model_id},
+        )
 
 
 def _insert(connection: sa.Connection, model: Model) -> Model:
@@ -109,11 +131,12 @@ def page(
     return [_model(row) for row in rows[:limit]], len(rows) > limit
 
 
-def remove(connection: sa.Connection, model_id: str, version: int) -> set[str]:
+def remove(connection: sa.Connection, model_id: str, version: int, owner: str | None) -> set[str]:
     """Remove a version, or with version 0 all of them, and return the files that no model uses any more.
 
     Raises:
-        ScorestreamError: NOT_FOUND; FAILED_PRECONDITION while a job that is not final uses it.
+        ScorestreamError: NOT_FOUND; PERMISSION_DENIED where one is not this owner's (None: an admin asks);
+            FAILED_PRECONDITION while a job that is not final uses it.
     """
     get(connection, model_id, version)
     query = sa.select(MODELS).where(MODELS.c.model_id == model_id, ~MODELS.c.removed)
@@ -121,14 +144,24 @@ def remove(connection: sa.Connection, model_id: str, version: int) -> set[str]:
         query = query.where(MODELS.c.version == version)
     gone = [_model(row) for row in connection.execute(query)]
     versions = {model.version for model in gone}
+    if owner is not None and any(model.owner != owner for model in gone):
+        raise ScorestreamError(
+            ErrorCode.PERMISSION_DENIED,
+            "MODEL_OF_ANOTHER",
+            f"Model {model_id!r} is not yours, or not all of its versions are; only their owner or an admin removes "
+            "them.",
+            metadata={"model": model_id},
+        )
     running = sa.select(JOBS).where(JOBS.c.state.not_in([state.value for state in FINAL_STATES]))
     for job in map(jobs.from_row, connection.execute(running)):
         if job.spec.model_id == model_id and job.spec.model_version in versions:
+            theirs = owner is not None and job.owner != owner
+            user = "a job of somebody else" if theirs else f"job {job.name!r} ({job.id})"
             raise precondition(
                 "MODEL_IN_USE",
-                f"Model {model_id!r}, version {job.spec.model_version}, is in use by job {job.name!r} ({job.id}); "
-                "wait for it or cancel it first.",
-                job=job.id,
+                f"Model {model_id!r}, version {job.spec.model_version}, is in use by {user}; wait for it"
+                + ("." if theirs else " or cancel it first."),
+                **({} if theirs else {"job": job.id}),
             )
     chosen = sa.and_(MODELS.c.model_id == model_id, MODELS.c.version.in_(versions))
     connection.execute(sa.update(MODELS).where(chosen).values(removed=True))

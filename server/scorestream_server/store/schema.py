@@ -132,7 +132,28 @@ REQUESTS = sa.Table(
     sa.Column("time", sa.Float, nullable=False),
 )
 
+TOKENS = sa.Table(
+    "tokens",
+    METADATA,
+    sa.Column("seq", sa.Integer, primary_key=True, comment="order of creation; page tokens stand on it"),
+    sa.Column("id", sa.Text, nullable=False, unique=True, comment="the part of the secret that may be seen"),
+    sa.Column("digest", sa.Text, nullable=False, comment="SHA-256 of the secret, hexadecimal"),
+    sa.Column("principal", sa.Text, nullable=False),
+    sa.Column("role", sa.Text, nullable=False),
+    sa.Column("label", sa.Text, nullable=False),
+    sa.Column("create_time", sa.Float, nullable=False),
+    sa.Column("last_use_time", sa.Float),
+    sa.Column("expire_time", sa.Float),
+    sa.Column("revoked", sa.Boolean, nullable=False),
+)
+
 
 def begins_with(column: sa.Column[str], prefix: str) -> sa.ColumnElement[bool]:
     """Return the condition that a text begins so, upper and lower case told apart; LIKE does not, and bounds patterns."""
     return sa.func.substr(column, 1, len(prefix)) == prefix
+
+
+def owned_by(column: sa.Column[str]) -> sa.ColumnElement[bool]:
+    """Return the condition that something belongs to the parameter ``owner_``; None: whoever it belongs to."""
+    owner = sa.bindparam("owner_", type_=sa.Text)
+    return sa.or_(owner.is_(None), column == owner)

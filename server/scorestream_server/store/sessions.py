@@ -10,7 +10,7 @@ from scorestream_server.domain.event import EventType
 from scorestream_server.domain.job import FINAL_STATES
 from scorestream_server.domain.session import Session, SessionState
 from scorestream_server.store import events, requests
-from scorestream_server.store.schema import JOBS, SESSIONS, begins_with
+from scorestream_server.store.schema import JOBS, SESSIONS, begins_with, owned_by
 
 _RUNNING_JOBS = (
     sa.select(sa.func.count())
@@ -19,7 +19,7 @@ _RUNNING_JOBS = (
     .scalar_subquery()
 )
 _COLUMNS = sa.select(SESSIONS, _RUNNING_JOBS.label("running_jobs"))
-_GET = _COLUMNS.where(SESSIONS.c.id == sa.bindparam("session_id"), SESSIONS.c.owner == sa.bindparam("owner_"))
+_GET = _COLUMNS.where(SESSIONS.c.id == sa.bindparam("session_id"), owned_by(SESSIONS.c.owner))
 _INSERT = sa.insert(SESSIONS)
 _TOUCH = (
     sa.update(SESSIONS)
@@ -44,8 +44,8 @@ def create(connection: sa.Connection, session: Session, request_id: str) -> Sess
     return session
 
 
-def get(connection: sa.Connection, session_id: str, owner: str) -> Session:
-    """Return a session.
+def get(connection: sa.Connection, session_id: str, owner: str | None) -> Session:
+    """Return a session of this owner; None: of whichever.
 
     Raises:
         ScorestreamError: NOT_FOUND, where there is none or it is somebody else's.
@@ -61,10 +61,12 @@ def get(connection: sa.Connection, session_id: str, owner: str) -> Session:
 
 
 def page(
-    connection: sa.Connection, owner: str, *, prefix: str, include_ended: bool, after: int, limit: int
+    connection: sa.Connection, owner: str | None, *, prefix: str, include_ended: bool, after: int, limit: int
 ) -> tuple[list[Session], int]:
     """Return up to `limit` sessions created after position `after`, and the position to go on from (0: none)."""
-    query = _COLUMNS.where(SESSIONS.c.owner == owner, SESSIONS.c.seq > after)
+    query = _COLUMNS.where(SESSIONS.c.seq > after)
+    if owner is not None:
+        query = query.where(SESSIONS.c.owner == owner)
     if prefix:
         query = query.where(begins_with(SESSIONS.c.name, prefix))
     if not include_ended:
@@ -142,9 +144,11 @@ def _session(row: Any) -> Session:
     )
 
 
-def all_of(connection: sa.Connection, owner: str, prefix: str) -> list[Session]:
-    """Return every open session of an owner whose name begins with `prefix`, oldest first."""
-    query = _COLUMNS.where(SESSIONS.c.owner == owner, SESSIONS.c.state != SessionState.ENDED.value)
+def all_of(connection: sa.Connection, owner: str | None, prefix: str) -> list[Session]:
+    """Return every open session of an owner (None: of all) whose name begins with `prefix`, oldest first."""
+    query = _COLUMNS.where(SESSIONS.c.state != SessionState.ENDED.value)
+    if owner is not None:
+        query = query.where(SESSIONS.c.owner == owner)
     if prefix:
         query = query.where(begins_with(SESSIONS.c.name, prefix))
     return [_session(row) for row in connection.execute(query.order_by(SESSIONS.c.seq))]

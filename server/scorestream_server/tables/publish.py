@@ -12,6 +12,7 @@ import contextlib
 import json
 import os
 import shutil
+import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace as changed
 from pathlib import Path
@@ -35,6 +36,8 @@ _MANIFEST = "_manifest.json"
 """Readers of Parquet directories skip names that begin with ``_``."""
 
 _WRITER = "scorestream"
+
+DEFAULT_UMASK = 0o022
 
 
 def check_output(destination: Destination, *, replace: bool) -> None:
@@ -74,6 +77,7 @@ def publish(
     journal: Path,
     *,
     replace: bool = False,
+    umask: int = DEFAULT_UMASK,
     cancelled: Callable[[], bool] = lambda: False,
     report: Callable[[int], None] = lambda _: None,
 ) -> Published:
@@ -86,6 +90,7 @@ def publish(
         journal: file for the note on this output, of its job alone. It stays where the output was published, until
             whoever asked for that has written it down.
         replace: whether an output that is there may be replaced.
+        umask: what others may not do with the output; this process's own is stricter, for the files of clients.
         cancelled: asked between batches; True ends it.
         report: called with the rows written so far.
 
@@ -107,8 +112,10 @@ def publish(
         with disk_errors(final):
             if destination.format is OutputFormat.DATASET:
                 published = _write_dataset(note.temporary, final, batches, schema)
+                _share(note.temporary, umask)
             else:
                 rows = _WRITERS[destination.format](note.temporary, batches, schema)
+                _share(note.temporary, umask)
                 sync(note.temporary)
                 published = Published((str(final),), rows, note.temporary.stat().st_size)
         note = changed(note, identity=Identity.of(note.temporary), published=published)
@@ -287,6 +294,19 @@ def _write_text(path: Path, text: str) -> None:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
+
+
+def _share(path: Path, umask: int) -> None:
+    """Give an output, a file or a directory of files, the modes that it would have had under `umask`."""
+    if path.is_dir():
+        for inside in path.iterdir():
+            inside.chmod(0o666 & ~umask)
+        inherited = (
+            path.stat().st_mode & stat.S_ISGID
+        )  # from a directory that gives its group to what is in it
+        path.chmod(0o777 & ~umask | inherited)
+    else:
+        path.chmod(0o666 & ~umask)
 
 
 def _is_ours(path: Path) -> bool:

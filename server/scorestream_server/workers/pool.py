@@ -143,6 +143,7 @@ class LocalPool:
         lanes: int,
         gpu_memory: str = DEFAULT_GPU_MEMORY,
         inherited: Sequence[int] = (),
+        output_umask: int = 0o022,
     ) -> None:
         """Prepare a pool; `on_change`, which may be set, is called when a worker comes or goes.
 
@@ -151,11 +152,13 @@ class LocalPool:
             lanes: lanes of each worker.
             gpu_memory: how much of its card's memory a worker may use; see `config.memory_budget`.
             inherited: file descriptors that each worker holds open as long as it lives.
+            output_umask: of published outputs; all other files have the umask of this process.
         """
         self._inherited = inherited
         self._devices = devices
         self._lanes = lanes
         self._gpu_memory = gpu_memory
+        self._output_umask = output_umask
         self.on_change: Callable[[], None] = lambda: None
         self._workers: dict[int, _Worker] = {}
         self._ids = itertools.count()
@@ -279,6 +282,7 @@ class LocalPool:
             *(sys.executable, "-m", "scorestream_server.workers.process"),
             *("--socket", str(descriptor), "--device", device, "--lanes", str(self._lanes)),
             *("--gpu-memory", self._gpu_memory),
+            *("--output-umask", str(self._output_umask)),
             pass_fds=(descriptor, *self._inherited),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,

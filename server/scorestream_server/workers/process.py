@@ -58,7 +58,7 @@ SIDE_THREADS = 2
 class Worker:
     """One device and everything that this process does with it."""
 
-    def __init__(self, end: WorkerEnd, device_name: str, lanes: int, gpu_memory: str) -> None:
+    def __init__(self, end: WorkerEnd, device_name: str, lanes: int, gpu_memory: str, umask: int) -> None:
         # Imported here: numba must find its cache directory set, and a command line fault need not wait.
         from scorestream_server.device.open import open_device  # noqa: PLC0415
         from scorestream_server.workers.opened import OpenedJobs  # noqa: PLC0415
@@ -66,6 +66,7 @@ class Worker:
         self._end = end
         self._device = open_device(device_name, lanes, gpu_memory)
         self._lanes = lanes
+        self._umask = umask
         self._jobs = OpenedJobs(self._device)
         self._partitions: queue.SimpleQueue[RunPartition] = queue.SimpleQueue()
         self._side = ThreadPoolExecutor(SIDE_THREADS, "side")
@@ -136,7 +137,13 @@ class Worker:
                 schema = pa.ipc.read_schema(pa.py_buffer(task.schema))
                 journal = Path(task.journal)
                 output = publish(
-                    task.files, schema, task.destination, journal, replace=task.replace, cancelled=cancelled
+                    task.files,
+                    schema,
+                    task.destination,
+                    journal,
+                    replace=task.replace,
+                    umask=self._umask,
+                    cancelled=cancelled,
                 )
                 return OutputPublished(task.task_id, output)
 
@@ -194,6 +201,7 @@ def main() -> None:
     parser.add_argument("--device", required=True)
     parser.add_argument("--lanes", type=int, required=True)
     parser.add_argument("--gpu-memory", required=True)
+    parser.add_argument("--output-umask", type=int, required=True, help="for published outputs alone")
     arguments = parser.parse_args()
     faulthandler.enable()
     logging.basicConfig(level=logging.WARNING, format="worker %(process)d %(levelname)s %(message)s")
@@ -204,7 +212,7 @@ def main() -> None:
     os.environ["NUMBA_CACHE_DIR"] = str(kernels / kernel_digest())
     end = WorkerEnd(socket.socket(fileno=arguments.socket))
     try:
-        Worker(end, arguments.device, arguments.lanes, arguments.gpu_memory).serve()
+        Worker(end, arguments.device, arguments.lanes, arguments.gpu_memory, arguments.output_umask).serve()
     except (DeviceFault, OSError, ValueError, ImportError) as error:
         _end_without_device(end, f"{arguments.device}: {error}")
     except MessageTooLargeError as error:

@@ -1,0 +1,268 @@
+"""Nobody in: every method of every service asks who is calling, and shows nobody what is not theirs."""
+
+import hashlib
+from collections.abc import Iterator
+from typing import Any
+
+import grpc
+import pyarrow as pa
+import pytest
+from google.protobuf import message_factory
+from google.protobuf.descriptor import MethodDescriptor
+from google.protobuf.descriptor_pool import DescriptorPool
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+
+import scorestream
+from principals import Belongings, People, belongings, people
+from scorestream.v1 import (
+    device_service_pb2,
+    job_pb2,
+    job_service_pb2,
+    model_service_pb2,
+    session_service_pb2,
+    table_service_pb2,
+    token_pb2,
+    token_service_pb2,
+)
+from served import raw_channel, with_metadata
+
+HEALTH = "grpc.health.v1.Health"
+DENIED = grpc.StatusCode.PERMISSION_DENIED
+MISSING = grpc.StatusCode.NOT_FOUND
+ANYBODY = grpc.StatusCode.OK
+"""For what shows only one's own, or what all may see; the tests below look at what is shown."""
+
+
+@pytest.fixture(scope="module")
+def known(tmp_path_factory: pytest.TempPathFactory) -> Iterator[People]:
+    with people(tmp_path_factory.mktemp("identity") / "data") as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def alices(known: People) -> Belongings:
+    return belongings(known.alice)
+
+
+def cases(alices: Belongings) -> dict[str, tuple[list[Any], grpc.StatusCode]]:
+    """Return for each method a call about what is Alice's, and what Bob is to be answered."""
+    session, job = f"sessions/{alices.session.id}", f"jobs/{alices.job.id}"
+    table, model = f"{session}/tables/customers", f"models/{alices.model.name}"
+    spec = job_pb2.JobSpec(model=model, table="customers")
+    s, j, t, m, d, k = (
+        session_service_pb2,
+        job_service_pb2,
+        table_service_pb2,
+        model_service_pb2,
+        device_service_pb2,
+        token_service_pb2,
+    )
+    upload = t.UploadTableRequest(header=t.UploadTableHeader(session=session, table_id="mine"))
+    add = [
+        m.RegisterModelRequest(header=m.RegisterModelHeader(model_id=alices.model.name, file_name="m.sql")),
+        m.RegisterModelRequest(chunk=b"a * 0 AS twice"),
+        m.RegisterModelRequest(
+            footer=m.RegisterModelFooter(digest=hashlib.sha256(b"a * 0 AS twice").hexdigest())
+        ),
+    ]
+    return {
+        "SessionService/CreateSession": ([s.CreateSessionRequest()], ANYBODY),
+        "SessionService/GetSession": ([s.GetSessionRequest(name=session)], MISSING),
+        "SessionService/ListSessions": ([s.ListSessionsRequest()], ANYBODY),
+        "SessionService/TerminateSession": ([s.TerminateSessionRequest(name=session, force=True)], MISSING),
+        "SessionService/GetStatus": ([s.GetStatusRequest(sessions=[session])], MISSING),
+        "SessionService/WatchSessions": ([s.WatchSessionsRequest(sessions=[session])], MISSING),
+        "JobService/CreateJob": ([j.CreateJobRequest(session=session, spec=spec)], MISSING),
+        "JobService/GetJob": ([j.GetJobRequest(name=job)], MISSING),
+        "JobService/BatchGetJobs": ([j.BatchGetJobsRequest(names=[job])], MISSING),
+        "JobService/ListJobs": ([j.ListJobsRequest(session=session)], MISSING),
+        "JobService/CancelJob": ([j.CancelJobRequest(name=job)], MISSING),
+        "JobService/ResumeJob": ([j.ResumeJobRequest(name=job)], MISSING),
+        "JobService/WatchJob": ([j.WatchJobRequest(name=job)], MISSING),
+        "JobService/ReadResults": ([j.ReadResultsRequest(name=job)], MISSING),
+        "TableService/LoadTable": (
+            [t.LoadTableRequest(session=session, table_id="mine", paths=["x.csv"])],
+            MISSING,
+        ),
+        "TableService/UploadTable": ([upload], MISSING),
+        "TableService/GetTable": ([t.GetTableRequest(name=table)], MISSING),
+        "TableService/ListTables": ([t.ListTablesRequest(session=session)], MISSING),
+        "TableService/HeadTable": ([t.HeadTableRequest(name=table)], MISSING),
+        "TableService/DropTable": ([t.DropTableRequest(name=table)], MISSING),
+        "ModelService/RegisterModel": (add, DENIED),
+        "ModelService/GetModel": ([m.GetModelRequest(name=model)], ANYBODY),
+        "ModelService/ListModels": ([m.ListModelsRequest()], ANYBODY),
+        "ModelService/DeleteModel": ([m.DeleteModelRequest(name=model)], DENIED),
+        "DeviceService/ListDevices": ([d.ListDevicesRequest()], ANYBODY),
+        "DeviceService/WatchDevices": ([d.WatchDevicesRequest()], ANYBODY),
+        "TokenService/CreateToken": (
+            [k.CreateTokenRequest(principal="bob", role=token_pb2.ROLE_ADMIN)],
+            DENIED,
+        ),
+        "TokenService/ListTokens": ([k.ListTokensRequest()], DENIED),
+        "TokenService/RevokeToken": ([k.RevokeTokenRequest(name="tokens/0")], DENIED),
+    }
+
+
+def methods(client: scorestream.Client) -> list[MethodDescriptor]:
+    """Return every method that the server says it has, health checks left out."""
+    with raw_channel(client) as channel:
+        database = ProtoReflectionDescriptorDatabase(channel)
+        pool = DescriptorPool(database)
+        services = [name for name in database.get_services() if name != HEALTH]
+        return [method for name in services for method in pool.FindServiceByName(name).methods]
+
+
+def call(channel: grpc.Channel, method: MethodDescriptor, requests: list[Any]) -> grpc.StatusCode:
+    """Make a call, and return how it ended; of a stream, the first message is enough."""
+    kind = f"{'stream' if method.client_streaming else 'unary'}_{'stream' if method.server_streaming else 'unary'}"
+    function = getattr(channel, kind)(
+        f"/{method.containing_service.full_name}/{method.name}",
+        request_serializer=lambda message: message.SerializeToString(),
+        response_deserializer=message_factory.GetMessageClass(method.output_type).FromString,
+    )
+    try:
+        answer = function(iter(requests) if method.client_streaming else requests[0], timeout=60)
+        if method.server_streaming:
+            next(iter(answer))
+            answer.cancel()
+    except grpc.RpcError as error:
+        code: grpc.StatusCode = error.code()
+        return code
+    return grpc.StatusCode.OK
+
+
+def every_call(
+    known: People, alices: Belongings
+) -> Iterator[tuple[MethodDescriptor, list[Any], grpc.StatusCode]]:
+    """Yield each method of ours with its case; one without a case fails here."""
+    found = cases(alices)
+    for method in methods(known.bob):
+        if method.full_name.startswith("scorestream."):
+            yield (method, *found.pop(f"{method.containing_service.name}/{method.name}"))
+    assert not found
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [
+        [],
+        ["Bearer "],
+        ["Bearer scst_000000000000_" + "A" * 43],
+        ["Basic cm9vdDpyb290"],
+        ["Bearer x", "Bearer y"],
+        ["Bearer"],
+    ],
+)
+def test_every_method_asks_who_is_calling(
+    known: People, alices: Belongings, authorization: list[str]
+) -> None:
+    """Without a token, or with one that nobody was given, there is one answer: UNAUTHENTICATED."""
+    metadata = [("authorization", value) for value in authorization]
+    reached = 0
+    with grpc.insecure_channel(known.address) as plain:
+        channel = with_metadata(plain, metadata)
+        for method, requests, _ in every_call(known, alices):
+            assert call(channel, method, requests) is grpc.StatusCode.UNAUTHENTICATED, method.full_name
+            reached += 1
+        with pytest.raises(grpc.RpcError) as caught:
+            ProtoReflectionDescriptorDatabase(channel).get_services()
+        assert caught.value.code() is grpc.StatusCode.UNAUTHENTICATED
+    assert reached == len(cases(alices))
+
+
+def test_bob_sees_nothing_of_alices(known: People, alices: Belongings) -> None:
+    """What is hers is NOT_FOUND for him, whatever he calls; models he may read, and not change."""
+    with raw_channel(known.bob) as channel:
+        for method, requests, expected in every_call(known, alices):
+            assert call(channel, method, requests) is expected, method.full_name
+    assert alices.session.refresh().state == scorestream.SessionState.ACTIVE
+    assert alices.job.refresh().state == scorestream.State.SUCCEEDED
+    assert [table.name for table in alices.session.tables()] == ["customers"]
+    assert [model.version for model in known.alice.models("model_of_alice")] == [1]
+
+
+def test_bobs_lists_hold_only_what_is_his(known: People, alices: Belongings) -> None:
+    """Neither sessions nor jobs, rows of status, nor events of others; even by a name that both use."""
+    bobs = known.bob.create_session("of_alice")
+    assert [session.id for session in known.bob.sessions("of_alice")] == [bobs.id]
+    assert known.bob.jobs() == []
+    assert {row.session_id for row in known.bob.status()} == {session.id for session in known.bob.sessions()}
+    assert {event.session_id for event in known.bob.watch(until_final=True)} <= {
+        session.id for session in known.bob.sessions(include_ended=True)
+    }
+    assert known.bob.get_session("of_alice").id == bobs.id
+    assert known.alice.get_session("of_alice").id == alices.session.id
+
+
+def test_a_request_id_of_alices_gives_bob_nothing_of_hers(known: People) -> None:
+    """Request ids are one principal's own."""
+    request = session_service_pb2.CreateSessionRequest(request_id="the-same")
+    made = [
+        client._connection.call(client._connection.sessions.CreateSession, request)
+        for client in (known.alice, known.bob)
+    ]
+    assert made[0].name != made[1].name
+    assert [session.owner for session in made] == ["alice", "bob"]
+
+
+def test_an_admin_sees_and_ends_everything_but_reads_no_rows(known: People, alices: Belongings) -> None:
+    """Operators help without reading customers."""
+    admin, session = known.admin, known.alice.create_session("to_be_ended")
+    assert session.id in {found.id for found in admin.sessions()}
+    assert alices.job.id in {found.id for found in admin.jobs()}
+    assert alices.job.id in {row.job_id for row in admin.status("of_alice")}
+    assert alices.job.id in {event.job_id for event in admin.get_job(alices.job.id).watch()}
+    assert admin.get_session(session.id).terminate(cancel=True).state == scorestream.SessionState.ENDED
+    assert session.refresh().state == scorestream.SessionState.ENDED
+    for read in (
+        lambda: list(admin.get_job(alices.job.id).results()),
+        lambda: admin.get_session(alices.session.id).tables(),
+        lambda: admin.get_session(alices.session.id).table("customers"),
+    ):
+        with pytest.raises(scorestream.PermissionDeniedError) as caught:
+            read()
+        assert caught.value.reason == "ROWS_OF_ANOTHER"
+
+
+def test_models_are_for_all_and_changed_by_their_owner(known: People) -> None:
+    """Who may add a version decides what everybody's next job is scored with."""
+    model = known.alice.register_model("shared", source="a AS b")
+    session = known.bob.create_session("reader")
+    job = session.score("shared", pa.table({"a": [3.0]}), keep=["a"])
+    assert [batch.to_pylist() for batch in job.results()] == [[{"a": 3.0, "b": 3.0}]]
+    assert known.bob.register_model("shared", source="a AS b").id == model.id
+    with pytest.raises(scorestream.PermissionDeniedError, match="somebody else's"):
+        known.bob.register_model("shared", source="a * 0 AS b")
+    with pytest.raises(scorestream.PermissionDeniedError, match="not yours"):
+        known.bob.get_model("shared").remove()
+    assert known.alice.register_model("shared", source="a * 2 AS b").version == 2
+    known.admin.get_model("shared@2").remove()
+    known.alice.get_model("shared@1").remove()
+    assert known.bob.register_model("shared", source="a * 3 AS b").info.owner == "bob"
+
+
+def test_a_model_in_use_does_not_tell_whose_job_it_is(known: People) -> None:
+    """Its owner learns that somebody needs it, and not who and for what."""
+    known.alice.register_model("needed", source="a AS b")
+    session = known.bob.create_session("user_of_it")
+    rows = pa.table({"a": [float(number) for number in range(200_000)]})
+    with known.admin.create_session("keeps_the_worker_busy") as busy:
+        known.admin.register_model("slow", source=" + ".join(["EXP(LN(ABS(a) + 1))"] * 40) + " AS b")
+        first = busy.score("slow", rows, partition_rows=1000, priority="high")
+        job = session.score("needed", rows, name="secret_campaign", partition_rows=1000, priority="low")
+        with pytest.raises(scorestream.FailedPreconditionError) as caught:
+            known.alice.get_model("needed").remove()
+        first.cancel()
+        job.cancel()
+    assert "secret_campaign" not in str(caught.value)
+    assert job.id not in str(caught.value) + str(caught.value.metadata)
+    session.terminate(cancel=True)
+
+
+def test_only_health_is_open(known: People) -> None:
+    """A load balancer needs no token, and learns whether the server serves."""
+    with grpc.insecure_channel(known.address) as channel:
+        answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
+    assert answer.status == health_pb2.HealthCheckResponse.SERVING
