@@ -16,7 +16,7 @@ from scorestream.v1.model_service_pb2_grpc import ModelServiceStub
 from scorestream.v1.session_service_pb2_grpc import SessionServiceStub
 from scorestream.v1.table_service_pb2_grpc import TableServiceStub
 from scorestream.v1.token_service_pb2_grpc import TokenServiceStub
-from scorestream.wire import error_from_rpc, is_unavailable
+from scorestream.wire import error_from_rpc, retry_delay
 
 
 class Connection:
@@ -63,7 +63,7 @@ class Connection:
             try:
                 return method(request, metadata=self._metadata)
             except grpc.RpcError as error:
-                pause = patience.pause() if is_unavailable(error) else None
+                pause = patience.pause(retry_delay(error))
                 if pause is None:
                     raise error_from_rpc(error, self.address) from None
             transport.sleep(pause)
@@ -81,7 +81,7 @@ class Connection:
             try:
                 return transport.upload(method, messages(), self._metadata)
             except grpc.RpcError as error:
-                pause = patience.pause() if is_unavailable(error) else None
+                pause = patience.pause(retry_delay(error))
                 if pause is None:
                     raise error_from_rpc(error, self.address) from None
             transport.sleep(pause)
@@ -112,7 +112,7 @@ class Connection:
                     patience.succeeded()
                     yield message
             except grpc.RpcError as error:
-                pause = patience.pause() if is_unavailable(error) else None
+                pause = patience.pause(retry_delay(error))
                 if pause is None:
                     raise error_from_rpc(error, self.address) from None
             else:

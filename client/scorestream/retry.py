@@ -30,13 +30,20 @@ class Patience:
         self._until = None
         self._pause = FIRST_PAUSE
 
-    def pause(self) -> float | None:
-        """Return the seconds to wait before the next attempt, or None when it was tried long enough."""
+    def pause(self, asked: float | None) -> float | None:
+        """Return the seconds to wait before the next attempt, or None where there should be none.
+
+        Args:
+            asked: how many seconds the server asked to wait, 0 where it did not answer; None: trying again is of
+                no use.
+        """
+        if asked is None:
+            return None
         now = self._clock()
         if self._until is None:
             self._until = now + self._seconds
         if now >= self._until:
             return None
-        pause = self._pause * random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, guards nothing
+        pause = max(self._pause, 2 * asked) * random.uniform(0.5, 1.0)  # noqa: S311 - spreads load, guards nothing
         self._pause = min(2 * self._pause, LONGEST_PAUSE)
         return min(pause, self._until - now)

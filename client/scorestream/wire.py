@@ -325,16 +325,22 @@ def duration(seconds: float, what: str) -> Duration:
     return Duration(seconds=whole, nanos=int((seconds - whole) * 1e9))
 
 
-def is_unavailable(error: grpc.RpcError) -> bool:
-    """Whether a call failed because no server answered, or one that asks to be tried again, so that it may be.
+def retry_delay(error: grpc.RpcError) -> float | None:
+    """Return the seconds after which a failed call may be made again: no server answered, or it asked for that.
 
-    A server that says by itself that it is of no use now gives a reason, and has waited already.
+    0 leaves it to the caller when; None: trying again is of no use. A server that says by itself that it is of no
+    use now gives a reason, and has waited already.
     """
-    if error.code() != grpc.StatusCode.UNAVAILABLE or _tls_fault(error.details() or ""):
-        return False
+    unavailable = error.code() == grpc.StatusCode.UNAVAILABLE and not _tls_fault(error.details() or "")
+    if not unavailable and error.code() != grpc.StatusCode.RESOURCE_EXHAUSTED:
+        return None
     details = _status_of(error).details
+    for detail in details:
+        retry = error_details_pb2.RetryInfo()
+        if detail.Unpack(retry):
+            return float(retry.retry_delay.ToNanoseconds() / 1e9)
     says_why = any(detail.Is(error_details_pb2.ErrorInfo.DESCRIPTOR) for detail in details)
-    return not says_why or any(detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR) for detail in details)
+    return None if says_why or not unavailable else 0.0
 
 
 def error_from_rpc(error: grpc.RpcError, address: str) -> ScorestreamError:

@@ -25,6 +25,7 @@ from scorestream_server.config import (
 from scorestream_server.device.choose import Cards, NoSuchDevice, choose_devices, passed_over
 from scorestream_server.domain.data_directory import DataDirectory, UnusableDirectoryError
 from scorestream_server.domain.device import CPU
+from scorestream_server.domain.limits import NAMES, parse_limits
 from scorestream_server.store.owner import Ownership, owned
 from scorestream_server.workers.pool import LocalPool
 
@@ -101,6 +102,14 @@ def parse(arguments: list[str] | None = None) -> Config:
         metavar="NAME",
         help="name in a client's certificate that makes it an admin; may be given several times",
     )
+    parser.add_argument(
+        "--limit",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="what one user may have at a time, such as sessions=200 or stored_bytes=50GiB; may be given several "
+        f"times. Names: {', '.join(NAMES)}",
+    )
     parser.add_argument("--private", action="store_true", help=argparse.SUPPRESS)
     flags = parser.parse_args(arguments)
     if flags.workers < 1:
@@ -113,6 +122,10 @@ def parse(arguments: list[str] | None = None) -> Config:
         memory_budget(flags.gpu_memory, 1 << 60)
     except ValueError as error:
         parser.error(f"--gpu-memory: {error}")
+    try:
+        limits = parse_limits(flags.limit)
+    except ValueError as error:
+        parser.error(f"--limit: {error}")
     try:
         _check_door(flags)
     except UnfitError as error:
@@ -138,6 +151,7 @@ def parse(arguments: list[str] | None = None) -> Config:
         tls_key=flags.tls_key,
         tls_client_ca=flags.tls_client_ca,
         admins=frozenset(flags.admin),
+        limits=limits,
     )
 
 

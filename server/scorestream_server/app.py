@@ -30,6 +30,7 @@ from scorestream_server.engine.engine import Engine
 from scorestream_server.engine.expiry import SessionExpiry
 from scorestream_server.engine.housekeeping import keep_house
 from scorestream_server.engine.leftovers import remove_leftovers
+from scorestream_server.engine.quota import JobQuota
 from scorestream_server.engine.sessions import SessionEnder
 from scorestream_server.engine.submit import Submitter
 from scorestream_server.feed import Feed, Selection
@@ -40,6 +41,7 @@ from scorestream_server.store.database import Database
 from scorestream_server.store.holdings import read_holdings
 from scorestream_server.store.opening import open_store
 from scorestream_server.store.owner import Ownership
+from scorestream_server.store.usage import Usage
 from scorestream_server.tables.paths import DataRoots
 from scorestream_server.workers.pool import LocalPool
 
@@ -121,12 +123,13 @@ async def running(config: Config, pool: LocalPool) -> AsyncIterator[Running]:
 
         feed = Feed(await database.read(event_store.last_number), backlog)
         roots = DataRoots(config.data_roots)
-        engine = Engine(database, pool, directory)
+        quota, usage = JobQuota(config.limits), Usage(config.limits.stored_bytes)
+        engine = Engine(database, pool, directory, quota)
         pool.on_change = engine.wake
         stack.push_async_callback(engine.close)
         ender = SessionEnder(database, engine, pool, directory)
         stack.push_async_callback(ender.close)
-        submitter = Submitter(database, engine, directory, roots)
+        submitter = Submitter(database, engine, directory, roots, quota, usage)
         resumed = await submitter.recover()
         if resumed:
             logger.warning("going on with %d jobs of the last run", resumed)
@@ -139,10 +142,10 @@ async def running(config: Config, pool: LocalPool) -> AsyncIterator[Running]:
         poller = DevicePoller(_open_facts, engine.workers)
         stack.callback(poller.close)
         servicers = Servicers(
-            SessionService(database, feed, engine, ender, expiry),
+            SessionService(config, database, feed, engine, ender, expiry),
             JobService(database, feed, engine, submitter, ResultReader(database, feed), expiry),
-            TableService(config, database, pool, directory, roots, expiry),
-            ModelService(config, database, pool, directory),
+            TableService(config, database, pool, directory, roots, expiry, usage),
+            ModelService(config, database, pool, directory, usage),
             DeviceService(poller),
             TokenService(config, database, identifier),
         )

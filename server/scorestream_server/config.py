@@ -6,6 +6,8 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from scorestream_server.domain.limits import Limits
+
 DEFAULT_PORT = 8500
 MIB = 1 << 20
 DEFAULT_GPU_MEMORY = "0.8"
@@ -39,8 +41,7 @@ class Config:
         tls_client_ca: certificates of the CAs whose certificates clients have to show; None: they show none.
         admins: names whose certificates make admins.
         max_message_bytes: largest gRPC message that is taken.
-        max_model_bytes: largest model file that is taken.
-        max_upload_bytes: most bytes of rows that one upload may hold.
+        limits: how much each principal may have and do at a time.
     """
 
     data_dir: Path
@@ -58,8 +59,7 @@ class Config:
     tls_client_ca: Path | None = None
     admins: frozenset[str] = frozenset()
     max_message_bytes: int = 8 * MIB
-    max_model_bytes: int = 2048 * MIB
-    max_upload_bytes: int = 64 * 1024 * MIB
+    limits: Limits = field(default_factory=Limits)
 
     @property
     def loopback(self) -> bool:

@@ -30,6 +30,8 @@ class ReadyJob:
         partitions: how many can be handed out now.
         waiting_since: when it was last given something, or created; same clock as `schedule`'s `now`.
         alone: its next partition runs with nothing beside it, because it was there when workers died.
+        owner: whose it is.
+        started: it was given something before.
     """
 
     job_id: str
@@ -41,6 +43,8 @@ class ReadyJob:
     partitions: int
     waiting_since: float
     alone: bool = False
+    owner: str = ""
+    started: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +72,11 @@ class Assignment:
 
 
 def schedule(
-    jobs: Sequence[ReadyJob], workers: Sequence[WorkerLoad], shares: Mapping[str, float], now: float
+    jobs: Sequence[ReadyJob],
+    workers: Sequence[WorkerLoad],
+    shares: Mapping[str, float],
+    now: float,
+    may_start: Mapping[str, int] | None = None,
 ) -> tuple[list[Assignment], dict[str, float]]:
     """Hand out as many partitions as the workers take.
 
@@ -77,6 +85,7 @@ def schedule(
         workers: every worker that is up.
         shares: virtual time of each session that had something to run at the last call.
         now: the time, on the clock of `ReadyJob.waiting_since`.
+        may_start: how many more jobs of an owner may begin; whoever is not in it may begin any number.
 
     Returns:
         The assignments, in the order in which to send them, and the new virtual times.
@@ -85,11 +94,15 @@ def schedule(
     ready = {job.job_id: job for job in jobs if job.partitions > 0}
     loads = {worker.worker_id: worker for worker in workers}
     assignments: list[Assignment] = []
+    room_of = dict(may_start or {})
     while ready:
         room = [load for load in loads.values() if has_room(load)]
         if not room:
             break
         job = min(ready.values(), key=lambda job: _urgency(job, shares, now))
+        if not job.started and room_of.get(job.owner, 1) < 1:
+            del ready[job.job_id]
+            continue
         worker = _place(job, room)
         if worker is None:
             # It must run alone and no worker is idle: let the least busy one run dry for it.
@@ -100,9 +113,11 @@ def schedule(
         assignments.append(Assignment(job.job_id, worker.worker_id, job.alone))
         loads[worker.worker_id] = replace(worker, in_flight=worker.in_flight + 1, reserved=job.alone)
         shares[job.session_id] += job.cost / job.weight
+        if not job.started and job.owner in room_of:
+            room_of[job.owner] -= 1
         left = job.partitions - 1
         if left and not job.alone:
-            ready[job.job_id] = replace(job, partitions=left, waiting_since=now)
+            ready[job.job_id] = replace(job, partitions=left, waiting_since=now, started=True)
         else:
             del ready[job.job_id]
     return assignments, shares

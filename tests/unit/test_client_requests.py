@@ -72,15 +72,16 @@ def test_patience_is_bounded_and_begins_again() -> None:
     now = 0.0
     patience = Patience(10.0, clock=lambda: now)
     pauses = []
-    while (pause := patience.pause()) is not None:
+    while (pause := patience.pause(0.0)) is not None:
         pauses.append(pause)
         now += pause
     assert 10.0 <= now < 10.0 + 1e-6
     assert max(pauses) <= 1.0
     assert pauses[0] <= 0.05
     assert 10 < len(pauses) < 40
+    assert patience.pause(None) is None
     patience.succeeded()
-    assert (patience.pause() or 1.0) <= 0.05
+    assert (patience.pause(0.0) or 1.0) <= 0.05
 
 
 def test_a_session_is_found_by_id_or_by_name(fake: FakeServer) -> None:

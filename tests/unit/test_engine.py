@@ -23,6 +23,7 @@ from scorestream_server.domain.device import WorkerUse
 from scorestream_server.domain.errors import ErrorCode, ScorestreamError
 from scorestream_server.domain.event import Event, EventType
 from scorestream_server.domain.job import Job, Priority, State
+from scorestream_server.domain.limits import Limits
 from scorestream_server.domain.messages import (
     CancelTask,
     CloseJob,
@@ -42,11 +43,13 @@ from scorestream_server.domain.model import Model
 from scorestream_server.domain.session import Session, SessionState
 from scorestream_server.domain.table import Table
 from scorestream_server.engine.engine import Engine
+from scorestream_server.engine.quota import JobQuota
 from scorestream_server.engine.submit import Submission, Submitter
 from scorestream_server.scheduler import PREFETCH
 from scorestream_server.scoring.load import inspect_model
 from scorestream_server.store import jobs, models, sessions, tables
 from scorestream_server.store.database import Database, migrate, open_engine
+from scorestream_server.store.usage import Usage
 from scorestream_server.tables.paths import DataRoots
 from scorestream_server.tables.publish import publish
 from scorestream_server.tables.results import read_results
@@ -232,8 +235,10 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     published: list[Event] = []
     database = Database(directory.database_url, published.extend)
     pool = InProcessPool()
-    engine = pool.engine = Engine(database, pool, directory)
-    submitter = Submitter(database, engine, directory, DataRoots([tmp_path]))
+    limits = Limits()
+    quota, usage = JobQuota(limits), Usage(limits.stored_bytes)
+    engine = pool.engine = Engine(database, pool, directory, quota)
+    submitter = Submitter(database, engine, directory, DataRoots([tmp_path]), quota, usage)
     code = directory.models / "twice.sql"
     code.write_text("x * 2 AS twice")
     values = np.random.default_rng(1).normal(size=ROWS)
@@ -247,7 +252,7 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     )
     digest = hashlib.sha256(code.read_bytes()).hexdigest()
     model = Model("twice", 0, digest, 1, code.name, inspect_model(code), "me", 1.0)
-    table = Table("table-uid", "session", "rows", data, (), 1, 1.0)
+    table = Table("table-uid", "session", "rows", data, (), 1, 1, 1.0)
     await database.write(lambda connection: sessions.create(connection, session, ""))
     await database.write(lambda connection: models.register(connection, model, ""))
     await database.write(lambda connection: tables.put(connection, table, replace=False))
@@ -372,8 +377,12 @@ async def test_a_new_engine_goes_on_from_the_committed_partitions(bench: Bench) 
     done_before = set(await bench.database.read(lambda connection: jobs.committed(connection, job.id)))
     bench.pool.hold.clear()
     bench.pool.together.clear()
-    engine = bench.pool.engine = bench.engine = Engine(bench.database, bench.pool, bench.directory)
-    bench.submitter = Submitter(bench.database, engine, bench.directory, DataRoots([bench.folder]))
+    limits = Limits()
+    quota, usage = JobQuota(limits), Usage(limits.stored_bytes)
+    engine = bench.pool.engine = bench.engine = Engine(bench.database, bench.pool, bench.directory, quota)
+    bench.submitter = Submitter(
+        bench.database, engine, bench.directory, DataRoots([bench.folder]), quota, usage
+    )
     assert await bench.submitter.recover() == 1
     engine.start()
     job = await bench.finished(job)

@@ -10,9 +10,11 @@ import pytest_asyncio
 
 from scorestream_server.domain.data_directory import DataDirectory
 from scorestream_server.domain.event import Event, EventType
+from scorestream_server.domain.limits import Limits
 from scorestream_server.domain.session import Session, SessionState
 from scorestream_server.engine.engine import Engine
 from scorestream_server.engine.expiry import SessionExpiry
+from scorestream_server.engine.quota import JobQuota
 from scorestream_server.engine.sessions import SessionEnder
 from scorestream_server.feed import Feed, Selection
 from scorestream_server.store import events as event_store
@@ -53,7 +55,7 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
 
     feed = Feed(await database.read(event_store.last_number), nothing)
     pool = LocalPool(devices=[], lanes=1)
-    ender = SessionEnder(database, Engine(database, pool, directory), pool, directory)
+    ender = SessionEnder(database, Engine(database, pool, directory, JobQuota(Limits())), pool, directory)
     expiry = SessionExpiry(database, feed, ender)
     await database.write(lambda connection: sessions.create(connection, SESSION, ""))
     yield Bench(database, feed, expiry, published)

@@ -20,7 +20,7 @@ from scorestream_server.store.schema import REQUESTS
 
 DAY = 24 * 3600.0
 DATA = TableData((), (), (), b"", 0, FileFormat.ARROW, in_place=True)
-TABLE = Table("uid-1", "session", "rows", DATA, (), 0, 5.0)
+TABLE = Table("uid-1", "session", "rows", DATA, (), 0, 0, 5.0)
 MODEL = Model(
     "m", 0, "digest", 1, "digest.sql", ModelSchema(ModelKind.EXPRESSION, (), (), 1.0, "w"), "me", 5.0
 )

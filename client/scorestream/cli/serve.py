@@ -40,6 +40,10 @@ def serve(
         list[str] | None,
         typer.Option(help="Name in a client's certificate that makes it an admin; repeat it."),
     ] = None,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(help="NAME=VALUE: what one user may have at a time, such as sessions=200; repeat it."),
+    ] = None,
 ) -> None:
     """Run a server until it is interrupted.
 
@@ -77,6 +81,8 @@ def serve(
             command += [flag, str(path)]
     for name in admin or []:
         command += ["--admin", name]
+    for each in limit or []:
+        command += ["--limit", each]
     # This process becomes the server, so that signals and exit codes are its own.
     os.execv(command[0], command)  # noqa: S606 - our own module, run by this very interpreter
 

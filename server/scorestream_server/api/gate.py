@@ -1,4 +1,4 @@
-"""The gate that a server closes when it is told to stop: nothing new comes in, and what waits is let go.
+"""The gate: so many calls at a time and no more. A server that is told to stop closes it, and lets go what waits.
 
 Whoever is let go gets UNAVAILABLE, so that clients come back to the next server and go on where they were; a
 status that gRPC makes of a broken connection would not always say so.
@@ -14,6 +14,7 @@ import grpc
 
 from scorestream_server.api.interceptor import rewrapped
 from scorestream_server.domain.errors import ErrorCode, ScorestreamError
+from scorestream_server.domain.limits import exhausted
 
 RETRY_SECONDS = 1.0
 _OPEN_ALWAYS = "/grpc."
@@ -37,7 +38,9 @@ class _Call:
 class Gate(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc ships no types
     """Keeps account of the calls that are being answered; used on the event loop only."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
+        """Let in so many calls at a time, of everybody."""
+        self._most = most
         self._closed = False
         self._answers: set[_Call] = set()
         self._streams: set[_Call] = set()
@@ -95,6 +98,8 @@ class Gate(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc ships no t
     def _counted(self, calls: set[_Call]) -> Any:
         if self._closed:
             raise _stopping()
+        if len(self._answers) + len(self._streams) >= self._most:
+            raise _busy(self._most)
         call = _Call(asyncio.current_task())
         calls.add(call)
         try:
@@ -112,6 +117,11 @@ def _let_go_told(call: _Call) -> Any:
         if call.let_go and call.task is not None and call.task.uncancel() == 0:
             raise _stopping() from None
         raise
+
+
+def _busy(most: int) -> ScorestreamError:
+    what = f"The server has {most:,} calls in progress, as many as it takes."
+    return exhausted("SERVER_BUSY", "all_calls", most, what, "Try again in a moment.", RETRY_SECONDS)
 
 
 def _stopping() -> ScorestreamError:

@@ -14,7 +14,9 @@ from scorestream_server.api import audit
 from scorestream_server.api.auth import Context
 from scorestream_server.api.identity import TRUST_SECONDS, Identifier
 from scorestream_server.api.interceptor import rewrapped
+from scorestream_server.api.traffic import Traffic
 from scorestream_server.domain.errors import ErrorCode, ScorestreamError
+from scorestream_server.domain.limits import Limits
 
 OPEN_TO_ALL = "/grpc.health.v1.Health/"
 FOR_ADMINS = "/scorestream.v1.TokenService/"
@@ -31,8 +33,9 @@ class _Record:
 class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc ships no types
     """Gives each handler a `Context` in the place of gRPC's; only health checks may be made by anybody."""
 
-    def __init__(self, identifier: Identifier) -> None:
+    def __init__(self, identifier: Identifier, limits: Limits) -> None:
         self._identifier = identifier
+        self._traffic = Traffic(limits)
 
     async def intercept_service(
         self,
@@ -51,7 +54,10 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc ships no 
     ) -> Callable[[Any, Any], Awaitable[Any]]:
         async def call(request: Any, context: Any) -> Any:
             caller = await self._admit(method, context)
-            with _recorded(method, caller) as record:
+            with (
+                _recorded(method, caller) as record,
+                self._traffic.counted(caller.principal.name, stream=False),
+            ):
                 response = await inner(_noted(request, record), caller)
                 record.resource = audit.resource_of(response) or record.resource
                 return response
@@ -64,7 +70,10 @@ class Guard(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grpc ships no 
         async def call(request: Any, context: Any) -> AsyncIterator[Any]:
             caller = await self._admit(method, context)
             admitted = time.monotonic()
-            with _recorded(method, caller) as record:
+            with (
+                _recorded(method, caller) as record,
+                self._traffic.counted(caller.principal.name, stream=True),
+            ):
                 async with contextlib.aclosing(inner(_noted(request, record), caller)) as responses:  # type: ignore[type-var]  # each is a generator
                     async for response in responses:
                         # A stream may last for days, and its token be revoked meanwhile.

@@ -20,6 +20,7 @@ from scorestream_server.domain.messages import InspectModel, ModelInspected
 from scorestream_server.domain.model import Model
 from scorestream_server.store import models as model_store
 from scorestream_server.store.database import Database
+from scorestream_server.store.usage import Usage
 from scorestream_server.workers.pool import WorkerPool, run_anywhere
 
 _HARMFUL = re.compile(r"[^A-Za-z0-9_.-]|^\.+")
@@ -31,12 +32,13 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
     """Models: registered, looked at, removed."""
 
     def __init__(
-        self, config: Config, database: Database, pool: WorkerPool, directory: DataDirectory
+        self, config: Config, database: Database, pool: WorkerPool, directory: DataDirectory, usage: Usage
     ) -> None:
         self._config = config
         self._database = database
         self._pool = pool
         self._directory = directory
+        self._usage = usage
         # Versions with the same content share a file: none may be registered while it is being removed.
         self._files = asyncio.Lock()
 
@@ -54,6 +56,7 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
         )
         if earlier is not None:
             return convert.model(earlier)
+        await self._database.read(lambda connection: self._usage.room(connection, owner))
         # The client's file name is in what is said about the file, so it is kept meanwhile, made harmless.
         file_name = _HARMFUL.sub("_", Path(first.header.file_name).name)[-LONGEST_NAME:] or "model"
         ending = Path(file_name).suffix.lower()
@@ -126,7 +129,7 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
         self, messages: AsyncIterator[model_service_pb2.RegisterModelRequest], path: Path
     ) -> tuple[str, int]:
         """Write the file as it comes; return its SHA-256 and its size."""
-        digest, size, limit = hashlib.sha256(), 0, self._config.max_model_bytes
+        digest, size, limit = hashlib.sha256(), 0, self._config.limits.model_bytes
         with await asyncio.to_thread(path.open, "xb") as file:
             # A stream that breaks off may look like one that ends: only a footer with the right digest ends it.
             async for message in messages:

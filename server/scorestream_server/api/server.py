@@ -68,9 +68,13 @@ class GrpcServer:
 
     def __init__(self, config: Config, servicers: Servicers, identifier: Identifier) -> None:
         self._config = config
-        self._gate = Gate()
+        self._gate = Gate(config.limits.all_calls)
         self._server = grpc.aio.server(
-            interceptors=[ErrorInterceptor(config.max_message_bytes), self._gate, Guard(identifier)],
+            interceptors=[
+                ErrorInterceptor(config.max_message_bytes),
+                self._gate,
+                Guard(identifier, config.limits),
+            ],
             options=[
                 ("grpc.max_receive_message_length", HARD_LIMIT * config.max_message_bytes),
                 ("grpc.max_send_message_length", -1),

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from scorestream.v1 import session_pb2, session_service_pb2, session_service_pb2_grpc
 from scorestream_server.api import convert, names, paging, status
 from scorestream_server.api.auth import Context, owner_of, reach_of
+from scorestream_server.config import Config
 from scorestream_server.domain.errors import FieldFault, invalid
 from scorestream_server.domain.event import EventType
 from scorestream_server.domain.job import Job
@@ -33,8 +34,15 @@ class SessionService(session_service_pb2_grpc.SessionServiceServicer):
     """Sessions: made, listed, followed, ended."""
 
     def __init__(
-        self, database: Database, feed: Feed, engine: Engine, ender: SessionEnder, expiry: SessionExpiry
+        self,
+        config: Config,
+        database: Database,
+        feed: Feed,
+        engine: Engine,
+        ender: SessionEnder,
+        expiry: SessionExpiry,
     ) -> None:
+        self._most = config.limits.sessions
         self._database = database
         self._feed = feed
         self._engine = engine
@@ -71,7 +79,7 @@ class SessionService(session_service_pb2_grpc.SessionServiceServicer):
             inactive_timeout=timeout,
         )
         made = await self._database.write(
-            lambda connection: session_store.create(connection, session, request.request_id)
+            lambda connection: session_store.create(connection, session, request.request_id, self._most)
         )
         return convert.session(made)
 

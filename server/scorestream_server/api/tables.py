@@ -26,6 +26,7 @@ from scorestream_server.engine.submit import require_active
 from scorestream_server.store import sessions as session_store
 from scorestream_server.store import tables as table_store
 from scorestream_server.store.database import Database
+from scorestream_server.store.usage import Usage
 from scorestream_server.tables.paths import DataRoots
 from scorestream_server.tables.reading import TableReader
 from scorestream_server.tables.upload import UploadWriter
@@ -45,6 +46,7 @@ class _Wanted:
     replace: bool
     owner: str
     request_id: str
+    room: int
 
 
 class TableService(table_service_pb2_grpc.TableServiceServicer):
@@ -58,6 +60,7 @@ class TableService(table_service_pb2_grpc.TableServiceServicer):
         directory: DataDirectory,
         roots: DataRoots,
         expiry: SessionExpiry,
+        usage: Usage,
     ) -> None:
         self._config = config
         self._database = database
@@ -65,6 +68,7 @@ class TableService(table_service_pb2_grpc.TableServiceServicer):
         self._directory = directory
         self._roots = roots
         self._expiry = expiry
+        self._usage = usage
         self._reader = TableReader(cache_bytes=0)
 
     async def LoadTable(
@@ -94,7 +98,7 @@ class TableService(table_service_pb2_grpc.TableServiceServicer):
             return convert.table(wanted)
         return await self._make(
             wanted,
-            lambda folder: self._receive(request_iterator, folder / "upload.arrow", wanted.session_id),
+            lambda folder: self._receive(request_iterator, folder / "upload.arrow", wanted),
             (),
             context,
         )
@@ -132,14 +136,14 @@ class TableService(table_service_pb2_grpc.TableServiceServicer):
         return table_service_pb2.DropTableResponse()
 
     async def _receive(
-        self, messages: AsyncIterator[table_service_pb2.UploadTableRequest], path: Path, session_id: str
+        self, messages: AsyncIterator[table_service_pb2.UploadTableRequest], path: Path, wanted: _Wanted
     ) -> TableData:
-        limit = self._config.max_upload_bytes
+        limit = min(self._config.limits.upload_bytes, wanted.room)
         batches = 0
         with UploadWriter(path, max_rows=MOST_ROWS, max_bytes=limit) as writer:
             # A stream that breaks off may look like one that ends: only a footer with the right count ends it.
             async for message in messages:
-                self._expiry.seen(session_id)
+                self._expiry.seen(wanted.session_id)
                 match message.WhichOneof("content"):
                     case "arrow_schema":
                         await asyncio.to_thread(writer.schema, message.arrow_schema)
@@ -178,7 +182,8 @@ class TableService(table_service_pb2_grpc.TableServiceServicer):
             await self._database.read(
                 lambda connection: table_store.check_absent(connection, session_id, table_id)
             )
-        return _Wanted(session_id, table_id, request.replace, owner, request_id)
+        room = await self._database.read(lambda connection: self._usage.room(connection, owner))
+        return _Wanted(session_id, table_id, request.replace, owner, request_id, room)
 
     async def _make(
         self,
@@ -195,7 +200,8 @@ class TableService(table_service_pb2_grpc.TableServiceServicer):
             await asyncio.to_thread(folder.mkdir, parents=True)
             data = await fill(folder)
             size = sum(file.size for file in data.files)
-            table = Table(uid, wanted.session_id, wanted.table_id, data, paths, size, time.time())
+            stored = 0 if data.in_place and paths else size
+            table = Table(uid, wanted.session_id, wanted.table_id, data, paths, size, stored, time.time())
 
             def create(connection: sa.Connection) -> Table:
                 # As long as it took, the session may be over.

@@ -104,6 +104,7 @@ class Job:
         result_schema: Arrow schema of the result, IPC-serialised.
         outputs: what was published: a table's name or files' paths.
         device: devices that worked on it, for example ``cpu``.
+        stored_bytes: of its committed partitions.
     """
 
     id: str
@@ -126,3 +127,4 @@ class Job:
     outputs: Sequence[str]
     warnings: Sequence[str]
     device: str
+    stored_bytes: int = 0

@@ -140,6 +140,7 @@ class Table:
         table_id: the name that the client gave.
         source_paths: what it was loaded from; empty for an upload or a job's result.
         size_bytes: size of the files that hold it.
+        stored_bytes: as much of that as was written for it into the data directory.
         create_time: seconds since 1970, UTC.
     """
 
@@ -149,4 +150,5 @@ class Table:
     data: TableData
     source_paths: tuple[str, ...]
     size_bytes: int
+    stored_bytes: int
     create_time: float

@@ -106,6 +106,8 @@ class ActiveJob:
             len(self.pending),
             self.waiting_since,
             alone=self.lost.get(partition.index, 0) > 0,
+            owner=self.job.owner,
+            started=self.job.state is not State.PENDING,
         )
 
     def take(self, worker_id: int, task_id: int, now: float, *, alone: bool) -> Partition:
@@ -133,6 +135,7 @@ class ActiveJob:
             self.job,
             rows_done=self.job.rows_done + self.partitions[index].rows,
             rows_scored=self.job.rows_scored + file.rows,
+            stored_bytes=self.job.stored_bytes + file.bytes,
             partitions_done=self.job.partitions_done + 1,
             device=",".join(devices),
             warnings=(*self.job.warnings, *notes),
@@ -148,6 +151,7 @@ class ActiveJob:
             self.job,
             rows_done=sum(self.partitions[index].rows for index in committed),
             rows_scored=sum(file.rows for file in committed.values()),
+            stored_bytes=sum(file.bytes for file in committed.values()),
             partitions_done=len(committed),
         )
 

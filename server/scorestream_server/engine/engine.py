@@ -24,6 +24,7 @@ from scorestream_server.domain.messages import CancelTask, CloseJob, PartitionDo
 from scorestream_server.domain.table import Partition
 from scorestream_server.engine.active import ActiveJob
 from scorestream_server.engine.output import OutputWriter
+from scorestream_server.engine.quota import JobQuota
 from scorestream_server.scheduler import Assignment, WorkerLoad, has_room, schedule
 from scorestream_server.store import jobs as job_store
 from scorestream_server.store import tables as table_store
@@ -40,7 +41,10 @@ STATE_PATIENCE_SECONDS = 0.02
 class Engine:
     """Drives every job that is not final; used on the event loop only."""
 
-    def __init__(self, database: Database, pool: WorkerPool, directory: DataDirectory) -> None:
+    def __init__(
+        self, database: Database, pool: WorkerPool, directory: DataDirectory, quota: JobQuota
+    ) -> None:
+        self._quota = quota
         self._database = database
         self._pool = pool
         self._directory = directory
@@ -97,6 +101,7 @@ class Engine:
     def add(self, active: ActiveJob, refusal: ScorestreamError | None = None) -> None:
         """Take up a job that the store has; with a `refusal`, only to fail it for that."""
         self._jobs[active.job.id] = active
+        self._quota.add(active.job.owner)
         if active.job.spec.timeout or active.job.spec.queue_timeout:
             self._timed[active.job.id] = active
         if active.job.state is State.CANCELLING:
@@ -168,7 +173,8 @@ class Engine:
         if not any(map(has_room, loads)):
             return []
         ready = [job for job in (active.ready() for active in self._jobs.values()) if job is not None]
-        assignments, self._shares = schedule(ready, loads, self._shares, time.monotonic())
+        may_start = self._quota.may_start(active.job for active in self._jobs.values())
+        assignments, self._shares = schedule(ready, loads, self._shares, time.monotonic(), may_start)
         return assignments
 
     def _dispatch(self, assignment: Assignment) -> None:
@@ -344,6 +350,7 @@ class Engine:
         for worker_id in active.opened:
             self._pool.send(worker_id, CloseJob(active.job.id))
         del self._jobs[active.job.id]
+        self._quota.remove(active.job.owner)
         self._timed.pop(active.job.id, None)
         active.finished.set()
         self.wake()

@@ -79,4 +79,4 @@ class OutputWriter:
             data = TableData((), (), (), active.job.result_schema, 0, FileFormat.ARROW, in_place=True)
         size = sum(file.bytes for file in files)
         job = active.job
-        return Table(str(uuid.uuid4()), job.session_id, job.spec.out_table, data, (), size, time.time())
+        return Table(str(uuid.uuid4()), job.session_id, job.spec.out_table, data, (), size, 0, time.time())

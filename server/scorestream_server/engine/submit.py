@@ -21,6 +21,7 @@ from scorestream_server.domain.table import Destination, Table
 from scorestream_server.engine import recovery
 from scorestream_server.engine.active import ActiveJob, partition_rows
 from scorestream_server.engine.engine import Engine
+from scorestream_server.engine.quota import JobQuota
 from scorestream_server.scoring.check import check_job
 from scorestream_server.scoring.match import match_columns
 from scorestream_server.store import jobs as job_store
@@ -28,6 +29,7 @@ from scorestream_server.store import models as model_store
 from scorestream_server.store import sessions as session_store
 from scorestream_server.store import tables as table_store
 from scorestream_server.store.database import Database
+from scorestream_server.store.usage import Usage
 from scorestream_server.tables.paths import DataRoots
 from scorestream_server.tables.plan import plan_partitions
 from scorestream_server.tables.publish import check_output
@@ -86,12 +88,20 @@ class Submitter:
     """Makes jobs."""
 
     def __init__(
-        self, database: Database, engine: Engine, directory: DataDirectory, roots: DataRoots
+        self,
+        database: Database,
+        engine: Engine,
+        directory: DataDirectory,
+        roots: DataRoots,
+        quota: JobQuota,
+        usage: Usage,
     ) -> None:
         self._database = database
         self._engine = engine
         self._directory = directory
         self._roots = roots
+        self._quota = quota
+        self._usage = usage
         self._orders = itertools.count(1)
 
     async def submit(self, submission: Submission) -> Job:
@@ -170,6 +180,7 @@ class Submitter:
             return earlier
         old = job_store.get(connection, resumption.old_id, resumption.owner)
         recovery.require_resumable(old)
+        self._require_room(connection, resumption.owner)
         session = session_store.get(connection, old.session_id, resumption.owner)
         require_active(session)
         model = model_store.get(connection, old.spec.model_id, old.spec.model_version)
@@ -215,6 +226,7 @@ class Submitter:
             return earlier
         session = session_store.get(connection, submission.session_id, submission.owner)
         require_active(session)
+        self._require_room(connection, submission.owner)
         faults = Faults()
         with faults.of("spec.model"):
             model = model_store.get(connection, submission.model_id, submission.model_version)
@@ -298,6 +310,10 @@ class Submitter:
         )
         active.restore({}, {})
         return active
+
+    def _require_room(self, connection: sa.Connection, owner: str) -> None:
+        self._quota.require_room(owner)
+        self._usage.require_room(connection, owner)
 
     def _model_path(self, model: Model) -> Path:
         return self._directory.models / model.file_name

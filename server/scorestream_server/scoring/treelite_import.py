@@ -9,7 +9,7 @@ import treelite
 from numpy.typing import NDArray
 
 from scorestream_server.device.forest_arrays import Floats, ForestArrays, PostProcessor, structure_faults
-from scorestream_server.domain.errors import invalid
+from scorestream_server.domain.errors import ErrorCode, ScorestreamError, invalid
 
 _LIGHTGBM_ZERO = np.float64(np.float32(1e-35))
 """LightGBM takes what is no larger than this for 0 when it reads a row to score."""
@@ -20,6 +20,8 @@ _EQ, _LT, _LE, _GT, _GE = 1, 2, 3, 4, 5  # treelite's comparison operators; 0 is
 _FLOAT32_MIDPOINT_BITS = 32
 MOST_FEATURES = 1 << 20
 """A file of a few bytes may claim thousands of millions, and there are arrays of a value a feature."""
+MOST_NODES = 1 << 26
+"""Each takes some 60 bytes while a model is read; the largest that train in practice have a few millions."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,10 +66,17 @@ def forest_from_treelite(
     classes = tuple(int(count) for count in header.get_field("num_class"))
     vector_shape = [int(size) for size in header.get_field("leaf_vector_shape")]
     width = vector_shape[0] * vector_shape[1]
-    parts = [_read_tree(model.get_tree_accessor(index), width) for index in range(trees)]
+    accessors = [model.get_tree_accessor(index) for index in range(trees)]
+    nodes = sum(int(tree.get_field("num_nodes")[0]) for tree in accessors)
+    if nodes > MOST_NODES:
+        raise ScorestreamError(
+            ErrorCode.RESOURCE_EXHAUSTED,
+            "MODEL_TOO_LARGE",
+            f"The model has {nodes:,} nodes, at most {MOST_NODES:,} are taken. Train fewer or shallower trees.",
+            metadata={"limit": str(MOST_NODES)},
+        )
+    parts = [_read_tree(tree, width) for tree in accessors]
     starts = np.concatenate([[0], np.cumsum([len(part.left) for part in parts])]).astype(np.int64)
-    if starts[-1] > np.iinfo(np.int32).max:
-        raise invalid("MODEL_TOO_LARGE", "The model has more than two thousand million nodes.")
     if any(
         np.any(part.feature >= model.num_feature) for part in parts
     ):  # before anything is counted by feature

@@ -18,7 +18,7 @@ _NOT_FINAL = JOBS.c.state.not_in([state.value for state in FINAL_STATES])
 _JSON = {"spec", "failure", "outputs", "warnings"}
 _CHANGING = (
     *("state", "rows_done", "rows_scored", "partitions_done", "start_time", "end_time"),
-    *("failure", "outputs", "warnings", "device"),
+    *("failure", "outputs", "warnings", "device", "stored_bytes"),
 )
 _FIELDS = tuple(field.name for field in dataclasses.fields(Job))
 

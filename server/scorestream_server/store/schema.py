@@ -11,6 +11,13 @@ METADATA = sa.MetaData(
     }
 )
 
+
+def _stored_bytes() -> "sa.Column[int]":
+    return sa.Column(
+        "stored_bytes", sa.BigInteger, nullable=False, server_default="0", comment="in the data directory"
+    )
+
+
 # Times are seconds since 1970, UTC. JSON columns hold msgspec's encoding of the domain's records.
 
 SESSIONS = sa.Table(
@@ -28,7 +35,15 @@ SESSIONS = sa.Table(
     sa.Column(
         "inactive_timeout", sa.Float, nullable=False, server_default="0", comment="seconds; 0 for never"
     ),
+    sa.Index(
+        "ix_sessions_open",
+        "owner",
+        sqlite_where=sa.text("state != 'ENDED'"),
+        postgresql_where=sa.text("state != 'ENDED'"),
+    ),
 )
+IS_OPEN = SESSIONS.c.state != sa.literal_column("'ENDED'")
+"""Whether a session has not ended; as a literal, so that the index above is used."""
 
 MODELS = sa.Table(
     "models",
@@ -53,6 +68,7 @@ TABLES = sa.Table(
     sa.Column("data", sa.LargeBinary, nullable=False, comment="TableData as JSON"),
     sa.Column("source_paths", sa.LargeBinary, nullable=False, comment="JSON list"),
     sa.Column("size_bytes", sa.BigInteger, nullable=False),
+    _stored_bytes(),
     sa.Column("create_time", sa.Float, nullable=False),
     sa.Column("dropped", sa.Boolean, nullable=False, comment="jobs that run on it still need its row"),
     sa.Index(
@@ -89,6 +105,7 @@ JOBS = sa.Table(
     sa.Column("outputs", sa.LargeBinary, nullable=False, comment="JSON list"),
     sa.Column("warnings", sa.LargeBinary, nullable=False, comment="JSON list"),
     sa.Column("device", sa.Text, nullable=False),
+    _stored_bytes(),
 )
 
 PARTITIONS = sa.Table(

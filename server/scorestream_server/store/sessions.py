@@ -1,5 +1,6 @@
 """Sessions in the store."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,9 +9,10 @@ import sqlalchemy as sa
 from scorestream_server.domain.errors import not_found
 from scorestream_server.domain.event import EventType
 from scorestream_server.domain.job import FINAL_STATES
+from scorestream_server.domain.limits import exhausted
 from scorestream_server.domain.session import Session, SessionState
 from scorestream_server.store import events, requests
-from scorestream_server.store.schema import JOBS, SESSIONS, begins_with, owned_by
+from scorestream_server.store.schema import IS_OPEN, JOBS, SESSIONS, begins_with, owned_by
 
 _RUNNING_JOBS = (
     sa.select(sa.func.count())
@@ -21,6 +23,7 @@ _RUNNING_JOBS = (
 _COLUMNS = sa.select(SESSIONS, _RUNNING_JOBS.label("running_jobs"))
 _GET = _COLUMNS.where(SESSIONS.c.id == sa.bindparam("session_id"), owned_by(SESSIONS.c.owner))
 _INSERT = sa.insert(SESSIONS)
+_COUNT_OPEN = sa.select(sa.func.count()).where(SESSIONS.c.owner == sa.bindparam("owner_"), IS_OPEN)
 _TOUCH = (
     sa.update(SESSIONS)
     .where(SESSIONS.c.id == sa.bindparam("session_id"))
@@ -29,12 +32,21 @@ _TOUCH = (
 _TOUCH_ACTIVE = _TOUCH.where(SESSIONS.c.state == SessionState.ACTIVE.value)
 
 
-def create(connection: sa.Connection, session: Session, request_id: str) -> Session:
-    """Insert a session with its first event; a request id seen before gives the session of then."""
+def create(connection: sa.Connection, session: Session, request_id: str, most: float = math.inf) -> Session:
+    """Insert a session with its first event; a request id seen before gives the session of then.
+
+    Raises:
+        ScorestreamError: RESOURCE_EXHAUSTED, where its owner has `most` open ones.
+    """
     if request_id:
         earlier = requests.find(connection, session.owner, request_id, "session")
         if earlier is not None:
             return get(connection, earlier, session.owner)
+    if connection.execute(_COUNT_OPEN, {"owner_": session.owner}).scalar_one() >= most:
+        what = f"You have {most:,.0f} open sessions, as many as one user may."
+        advice = "End some, for example with: scorestream session terminate."
+        raise exhausted("TOO_MANY_SESSIONS", "sessions", int(most), what, advice)
+    if request_id:
         requests.record(connection, session.owner, request_id, "session", session.id, session.create_time)
     values = {
         column.name: getattr(session, column.name) for column in SESSIONS.columns if column.name != "seq"

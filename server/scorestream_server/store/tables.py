@@ -60,6 +60,7 @@ def put(connection: sa.Connection, table: Table, *, replace: bool) -> None:
             data=msgspec.json.encode(table.data),
             source_paths=msgspec.json.encode(table.source_paths),
             size_bytes=table.size_bytes,
+            stored_bytes=table.stored_bytes,
             create_time=table.create_time,
             dropped=False,
         )
@@ -130,5 +131,6 @@ def _table(row: Any) -> Table:
         msgspec.json.decode(row.data, type=TableData),
         msgspec.json.decode(row.source_paths, type=Sequence[str]),
         row.size_bytes,
+        row.stored_bytes,
         row.create_time,
     )
