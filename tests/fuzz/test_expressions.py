@@ -21,7 +21,7 @@ LONGEST_SECONDS = 5.0
 """Of a processor, for the worst text of up to 64 KiB."""
 
 
-@sizes(short=600, long=40_000, share=0.15)
+@sizes(short=600, long=30_000, share=0.15)
 def test_a_text_is_an_expression_or_is_refused(plan: Plan, figures: Callable[[object], None]) -> None:
     """INVALID_ARGUMENT with a reason is the only error, compiling and computing alike."""
     counted, process = Figures("expressions and filters", plan), psutil.Process()
