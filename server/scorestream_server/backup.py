@@ -1,6 +1,7 @@
 """`python -m scorestream_server.backup`: a whole copy of a data directory."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 
@@ -23,6 +24,7 @@ def main() -> None:
     )
     parser.add_argument("--to", type=Path, required=True, metavar="DIR", help="new folder for the copy")
     flags = parser.parse_args()
+    os.umask(0o077)  # the copy is about clients' customers, too
     try:
         files = back_up(DataDirectory(flags.data_dir.resolve()), flags.to)
     except (OSError, UnusableDirectoryError) as error:

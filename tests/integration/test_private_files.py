@@ -2,6 +2,8 @@
 
 import os
 import stat
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -27,7 +29,7 @@ def mode(path: Path) -> int:
 
 
 def test_others_cannot_read_what_the_server_keeps(tmp_path: Path, umask: int) -> None:
-    """Every file of uploads, conversions, results, models, the store and the audit log; outputs keep the umask."""
+    """Every file of uploads, conversions, results, models, the store, the audit log and a backup; outputs keep the umask."""
     root = tmp_path / "root"
     root.mkdir()
     rows = pa.table({"a": [1.0, 2.0]})
@@ -41,7 +43,18 @@ def test_others_cannot_read_what_the_server_keeps(tmp_path: Path, umask: int) ->
         session.score(model, "uploaded", out="kept").wait()
         for name in ("out.parquet", "out.csv", "dataset"):
             session.score(model, "converted", out_path=name).wait()
-        kept = [data, *data.rglob("*")]
+        copy = tmp_path / "copy"
+        command = [
+            sys.executable,
+            "-m",
+            "scorestream_server.backup",
+            "--data-dir",
+            str(data),
+            "--to",
+            str(copy),
+        ]
+        subprocess.run(command, check=True)
+        kept = [data, *data.rglob("*"), copy, *copy.rglob("*")]
         names = {path.name for path in kept}
         assert {"scorestream.db", "audit.log", "upload.arrow", "part-00000.arrow"} <= names
         assert {path: oct(mode(path)) for path in kept if mode(path) & 0o077} == {}
