@@ -15,6 +15,8 @@ from scorestream_server.config import (
     DEFAULT_DRAIN_SECONDS,
     DEFAULT_GPU_MEMORY,
     DEFAULT_PORT,
+    DEFAULT_STALL_SECONDS,
+    SMALLEST_WORKER_MEMORY,
     Config,
     available_cores,
     lanes_of_worker,
@@ -24,6 +26,7 @@ from scorestream_server.device.choose import Cards, NoSuchDevice, choose_devices
 from scorestream_server.domain.data_directory import DataDirectory, UnusableDirectoryError
 from scorestream_server.domain.device import CPU
 from scorestream_server.store.owner import Ownership, owned
+from scorestream_server.workers.memory import machine_memory, usual_memory
 from scorestream_server.workers.pool import LocalPool
 
 logger = logging.getLogger(__name__)
@@ -75,6 +78,19 @@ def parse(arguments: list[str] | None = None) -> Config:
         "(default: %(default)s)",
     )
     parser.add_argument(
+        "--worker-memory",
+        metavar="AMOUNT",
+        help="how much memory each worker may take for its tasks: a fraction of the machine's, or an amount such as 8GiB "
+        "(default: the workers share three quarters of it, at least 2GiB each)",
+    )
+    parser.add_argument(
+        "--stall-seconds",
+        type=float,
+        default=DEFAULT_STALL_SECONDS,
+        metavar="S",
+        help="how long a task may take in a worker without a sign of progress (default: %(default)s)",
+    )
+    parser.add_argument(
         "--drain-seconds",
         type=float,
         default=DEFAULT_DRAIN_SECONDS,
@@ -94,10 +110,16 @@ def parse(arguments: list[str] | None = None) -> Config:
         memory_budget(flags.gpu_memory, 1 << 60)
     except ValueError as error:
         parser.error(f"--gpu-memory: {error}")
+    if not 1 <= flags.stall_seconds <= 86400:
+        parser.error("--stall-seconds must be from 1 to 86400")
     try:
         devices = _devices(flags.device, flags.workers)
     except NoSuchDevice as error:
         parser.error(str(error))
+    try:
+        worker_memory = _worker_memory(flags.worker_memory, len(devices))
+    except ValueError as error:
+        parser.error(f"--worker-memory: {error}")
     missing = [str(root) for root in flags.data_root if not root.is_dir()]
     if missing:
         parser.error(f"--data-root {', '.join(missing)}: no such folder")
@@ -109,6 +131,8 @@ def parse(arguments: list[str] | None = None) -> Config:
         devices=devices,
         lanes=lanes_of_worker(devices[0], available_cores(), len(devices)),
         gpu_memory=flags.gpu_memory,
+        worker_memory=worker_memory,
+        stall_seconds=flags.stall_seconds,
         drain_seconds=0.0 if flags.private else flags.drain_seconds,
         private=flags.private,
     )
@@ -129,6 +153,17 @@ def _devices(requested: str, workers: int) -> tuple[str, ...]:
     if passed := passed_over(requested, cards, cupy=cupy):
         logger.warning(passed)
     return devices * workers if devices == (CPU,) else devices
+
+
+def _worker_memory(text: str | None, workers: int) -> int:
+    """Return how many bytes each worker may take for its tasks."""
+    total = machine_memory()
+    if text is None:
+        return usual_memory(total, workers)
+    size = memory_budget(text, total)
+    if size < SMALLEST_WORKER_MEMORY:
+        raise ValueError(f"{text!r} is {size:,} bytes; a worker needs {SMALLEST_WORKER_MEMORY:,}")
+    return size
 
 
 def main() -> None:
@@ -156,6 +191,8 @@ async def _serve(config: Config, ownership: Ownership) -> None:
         devices=config.devices,
         lanes=config.lanes,
         gpu_memory=config.gpu_memory,
+        task_memory=config.worker_memory,
+        stall_seconds=config.stall_seconds,
         inherited=(ownership.descriptor,),
     )
     pool.start()

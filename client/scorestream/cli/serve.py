@@ -22,6 +22,14 @@ def serve(
         str | None,
         typer.Option(help="How much of a card's memory its worker may take: a fraction, or 8GiB, or 512MiB."),
     ] = None,
+    worker_memory: Annotated[
+        str | None,
+        typer.Option(help="How much memory a worker may take for its tasks: a fraction, or 8GiB, or 512MiB."),
+    ] = None,
+    stall_seconds: Annotated[
+        float | None,
+        typer.Option(help="How long a task may take in a worker without a sign of progress."),
+    ] = None,
     drain_seconds: Annotated[
         float | None,
         typer.Option(help="How long partitions in flight may take when the server is told to stop."),
@@ -53,6 +61,10 @@ def serve(
         command += ["--workers", str(workers)]
     if gpu_memory is not None:
         command += ["--gpu-memory", gpu_memory]
+    if worker_memory is not None:
+        command += ["--worker-memory", worker_memory]
+    if stall_seconds is not None:
+        command += ["--stall-seconds", str(stall_seconds)]
     if drain_seconds is not None:
         command += ["--drain-seconds", str(drain_seconds)]
     # This process becomes the server, so that signals and exit codes are its own.
