@@ -16,6 +16,8 @@ from scorestream_server.config import (
     DEFAULT_DRAIN_SECONDS,
     DEFAULT_GPU_MEMORY,
     DEFAULT_PORT,
+    DEFAULT_STALL_SECONDS,
+    SMALLEST_WORKER_MEMORY,
     Config,
     UnfitError,
     available_cores,
@@ -27,12 +29,21 @@ from scorestream_server.domain.data_directory import DataDirectory, UnusableDire
 from scorestream_server.domain.device import CPU
 from scorestream_server.domain.limits import NAMES, parse_limits
 from scorestream_server.store.owner import Ownership, owned
+from scorestream_server.workers.memory import machine_memory, usual_memory
 from scorestream_server.workers.pool import LocalPool
 
 logger = logging.getLogger(__name__)
 
 UNUSABLE_DIRECTORY = 3
 """What this process exits with when it cannot serve from its data directory."""
+
+_RANGES = (
+    ("workers", 1, 1024),
+    ("port", 0, 65_535),
+    ("drain_seconds", 0, 86_400),
+    ("stall_seconds", 1, 86_400),
+)
+"""What numbers are taken."""
 
 
 def parse(arguments: list[str] | None = None) -> Config:
@@ -78,6 +89,19 @@ def parse(arguments: list[str] | None = None) -> Config:
         "(default: %(default)s)",
     )
     parser.add_argument(
+        "--worker-memory",
+        metavar="AMOUNT",
+        help="how much memory each worker may take for its tasks: a fraction of the machine's, or an amount such as 8GiB "
+        "(default: the workers share three quarters of it, at least 2GiB each)",
+    )
+    parser.add_argument(
+        "--stall-seconds",
+        type=float,
+        default=DEFAULT_STALL_SECONDS,
+        metavar="S",
+        help="how long a task may take in a worker without a sign of progress (default: %(default)s)",
+    )
+    parser.add_argument(
         "--drain-seconds",
         type=float,
         default=DEFAULT_DRAIN_SECONDS,
@@ -112,12 +136,9 @@ def parse(arguments: list[str] | None = None) -> Config:
     )
     parser.add_argument("--private", action="store_true", help=argparse.SUPPRESS)
     flags = parser.parse_args(arguments)
-    if flags.workers < 1:
-        parser.error("--workers must be at least 1")
-    if not 0 <= flags.port <= 65535:
-        parser.error("--port must be from 0 to 65535")
-    if not 0 <= flags.drain_seconds <= 86400:
-        parser.error("--drain-seconds must be from 0 to 86400")
+    for name, least, most in _RANGES:
+        if not least <= getattr(flags, name) <= most:
+            parser.error(f"--{name.replace('_', '-')} must be from {least} to {most}")
     try:
         memory_budget(flags.gpu_memory, 1 << 60)
     except ValueError as error:
@@ -134,6 +155,10 @@ def parse(arguments: list[str] | None = None) -> Config:
         devices = _devices(flags.device, flags.workers)
     except NoSuchDevice as error:
         parser.error(str(error))
+    try:
+        worker_memory = _worker_memory(flags.worker_memory, len(devices))
+    except ValueError as error:
+        parser.error(f"--worker-memory: {error}")
     missing = [str(root) for root in flags.data_root if not root.is_dir()]
     if missing:
         parser.error(f"--data-root {', '.join(missing)}: no such folder")
@@ -145,6 +170,8 @@ def parse(arguments: list[str] | None = None) -> Config:
         devices=devices,
         lanes=lanes_of_worker(devices[0], available_cores(), len(devices)),
         gpu_memory=flags.gpu_memory,
+        worker_memory=worker_memory,
+        stall_seconds=flags.stall_seconds,
         drain_seconds=0.0 if flags.private else flags.drain_seconds,
         private=flags.private,
         tls_cert=flags.tls_cert,
@@ -189,6 +216,17 @@ def _devices(requested: str, workers: int) -> tuple[str, ...]:
     return devices * workers if devices == (CPU,) else devices
 
 
+def _worker_memory(text: str | None, workers: int) -> int:
+    """Return how many bytes each worker may take for its tasks."""
+    total = machine_memory()
+    if text is None:
+        return usual_memory(total, workers)
+    size = memory_budget(text, total)
+    if size < SMALLEST_WORKER_MEMORY:
+        raise ValueError(f"{text!r} is {size:,} bytes; a worker needs {SMALLEST_WORKER_MEMORY:,}")
+    return size
+
+
 def main() -> None:
     """Run."""
     logging.basicConfig(
@@ -221,6 +259,8 @@ async def _serve(config: Config, ownership: Ownership, output_umask: int) -> Non
         devices=config.devices,
         lanes=config.lanes,
         gpu_memory=config.gpu_memory,
+        task_memory=config.worker_memory,
+        stall_seconds=config.stall_seconds,
         inherited=(ownership.descriptor,),
         output_umask=output_umask,
     )

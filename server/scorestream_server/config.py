@@ -12,6 +12,8 @@ DEFAULT_PORT = 8500
 MIB = 1 << 20
 DEFAULT_GPU_MEMORY = "0.8"
 DEFAULT_DRAIN_SECONDS = 30.0
+DEFAULT_STALL_SECONDS = 600.0
+SMALLEST_WORKER_MEMORY = 256 * MIB
 _MEMORY = re.compile(r"([0-9]+(?:\.[0-9]+)?)\s*(MiB|GiB)?")
 _UNITS = {"MiB": MIB, "GiB": 1024 * MIB}
 
@@ -33,6 +35,8 @@ class Config:
         devices: the device of each worker by name, ``cpu`` or ``cuda:N``.
         lanes: lanes of each worker.
         gpu_memory: how much of its card's memory a worker may use; see `memory_budget`.
+        worker_memory: bytes that a worker may take for its tasks.
+        stall_seconds: how long a task in a worker may take without a sign of progress.
         drain_seconds: how long the partitions in flight may take when the server is told to stop.
         private: end when standard input ends, because the process that started this one is gone.
         private_token: what the starter of a private server calls with; nobody else gets in.
@@ -51,6 +55,8 @@ class Config:
     devices: tuple[str, ...] = ("cpu",)
     lanes: int = 1
     gpu_memory: str = DEFAULT_GPU_MEMORY
+    worker_memory: int = 2048 * MIB
+    stall_seconds: float = DEFAULT_STALL_SECONDS
     drain_seconds: float = DEFAULT_DRAIN_SECONDS
     private: bool = False
     private_token: str = field(default="", repr=False)
@@ -107,11 +113,11 @@ def lanes_of_worker(device: str, cores: int, workers: int) -> int:
 
 
 def memory_budget(text: str, total: int) -> int:
-    """Return how many bytes of a device's memory a worker may use.
+    """Return how many bytes of a device's, or the machine's, memory a worker may use.
 
     Args:
-        text: a fraction of the device's memory, such as ``0.5``, or an amount, such as ``8GiB`` or ``512 MiB``.
-        total: bytes that the device has.
+        text: a fraction of that memory, such as ``0.5``, or an amount, such as ``8GiB`` or ``512 MiB``.
+        total: bytes that there are.
 
     Raises:
         ValueError: it is neither, or it is nothing or more than the whole.
@@ -122,9 +128,9 @@ def memory_budget(text: str, total: int) -> int:
     amount, unit = float(found[1]), found[2]
     if not unit and not 0 < amount <= 1:
         raise ValueError(
-            f"{text!r} is no fraction of a card's memory: more than 0, at most 1; or write MiB or GiB"
+            f"{text!r} is no fraction of the memory: more than 0, at most 1; or write MiB or GiB"
         )
     size = int(amount * (_UNITS[unit] if unit else total))
     if not 0 < size <= total:
-        raise ValueError(f"{text!r} is {size:,} bytes, and the device has {total:,}")
+        raise ValueError(f"{text!r} is {size:,} bytes, and there are {total:,}")
     return size

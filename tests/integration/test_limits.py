@@ -2,13 +2,12 @@
 
 import threading
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-import grpc
 import psutil
 import pyarrow as pa
 import pytest
@@ -89,15 +88,6 @@ def check(error: scorestream.ScorestreamError, reason: str, limit: str) -> None:
     assert f"{LIMITS[limit]:,}" in str(error)
 
 
-def until_refused(call: Callable[[], object]) -> scorestream.ScorestreamError:
-    """Make a call again and again, and return the error with which it fails."""
-    while True:
-        try:
-            call()
-        except scorestream.ScorestreamError as error:
-            return error
-
-
 def test_a_user_has_so_many_open_sessions(limited: Limited) -> None:
     """Ended ones do not count, others' neither, and a request that was answered is answered again."""
     request = session_service_pb2.CreateSessionRequest(request_id="first")
@@ -175,13 +165,21 @@ def test_a_user_has_so_many_calls_in_progress(limited: Limited) -> None:
 
     with raw_channel(limited.ann) as channel:
         upload = table_service_pb2_grpc.TableServiceStub(channel).UploadTable
-        calls = [upload.future(half(number)) for number in range(LIMITS["calls"])]
-        check(until_refused(limited.ann.sessions), "TOO_MANY_CALLS", "calls")
+        refused = threading.Semaphore(0)
+        calls = [upload.future(half(number)) for number in range(LIMITS["calls"] + 2)]
+        for call in calls:
+            call.add_done_callback(lambda _: refused.release())
+        # Once those beyond the limit are turned away, the others are in progress.
+        assert refused.acquire(timeout=60)
+        assert refused.acquire(timeout=60)
+        with pytest.raises(scorestream.ResourceExhaustedError) as caught:
+            limited.ann.sessions()
+        check(caught.value, "TOO_MANY_CALLS", "calls")
         assert limited.bob.sessions() == []
         end.set()
-        for call in calls:
-            with pytest.raises(grpc.RpcError, match="broke off"):
-                call.result(60)
+        told = [str(call.exception(60).details()) for call in calls]
+        assert sum("broke off" in words for words in told) == LIMITS["calls"]
+        assert sum("calls in progress" in words for words in told) == 2
     with patient(limited.ann) as waiting:
         assert [each.id for each in waiting.sessions()] == [session.id]
 

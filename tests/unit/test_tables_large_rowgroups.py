@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -17,8 +18,9 @@ from hypothesis import strategies as st
 
 from scorestream_server.domain.errors import ScorestreamError
 from scorestream_server.domain.table import TableData
-from scorestream_server.tables import large_rowgroups
+from scorestream_server.tables import large_rowgroups, reading
 from scorestream_server.tables.large_rowgroups import Decoding, LargeRowGroup
+from scorestream_server.tables.parquet_files import open_parquet
 from scorestream_server.tables.plan import plan_partitions
 from scorestream_server.tables.reading import Scratch, TableReader
 from scorestream_server.tables.sources import load_table
@@ -171,13 +173,12 @@ def test_memory_is_bounded_and_the_row_group_is_decoded_once(
     monkeypatch.setattr(large_rowgroups, "KEPT_BYTES", 1 << 20)
     reader = TableReader(cache_bytes=1 << 20)
     opened: list[int] = []
-    real = TableReader._parquet
 
-    def spy(self: TableReader, *args: object) -> object:
+    def spy(*args: Any) -> object:
         opened.append(1)
-        return real(self, *args)  # type: ignore[arg-type]
+        return open_parquet(*args)
 
-    monkeypatch.setattr(TableReader, "_parquet", spy)
+    monkeypatch.setattr(reading, "open_parquet", spy)
     partitions = plan_partitions(large, 200_000)
     before, peak, total, rows = pa.total_allocated_bytes(), 0, 0, 0
     for part in [*partitions[::step], *(partitions[1::step] if step > 1 else ())]:

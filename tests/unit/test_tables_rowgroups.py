@@ -11,6 +11,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from scorestream_server.domain.table import Partition
+from scorestream_server.tables import reading
+from scorestream_server.tables.parquet_files import open_parquet
 from scorestream_server.tables.plan import plan_partitions
 from scorestream_server.tables.reading import Scratch, TableReader
 from scorestream_server.tables.rowgroups import RowGroupCache
@@ -26,13 +28,12 @@ def test_lanes_on_one_row_group_decode_it_once_and_it_goes_with_its_last_partiti
     partitions = plan_partitions(loaded, 1000)
     reader = TableReader()
     opened: list[int] = []
-    real = TableReader._parquet
 
-    def spy(self: TableReader, *args: Any, **options: Any) -> Any:
+    def spy(*args: Any) -> Any:
         opened.append(1)
-        return real(self, *args, **options)
+        return open_parquet(*args)
 
-    monkeypatch.setattr(TableReader, "_parquet", spy)
+    monkeypatch.setattr(reading, "open_parquet", spy)
     gate = threading.Barrier(8)
 
     def lane(part: Partition) -> pa.Table:

@@ -2,6 +2,7 @@
 
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated
 
@@ -21,6 +22,14 @@ def serve(
     gpu_memory: Annotated[
         str | None,
         typer.Option(help="How much of a card's memory its worker may take: a fraction, or 8GiB, or 512MiB."),
+    ] = None,
+    worker_memory: Annotated[
+        str | None,
+        typer.Option(help="How much memory a worker may take for its tasks: a fraction, or 8GiB, or 512MiB."),
+    ] = None,
+    stall_seconds: Annotated[
+        float | None,
+        typer.Option(help="How long a task may take in a worker without a sign of progress."),
     ] = None,
     drain_seconds: Annotated[
         float | None,
@@ -55,34 +64,27 @@ def serve(
     from scorestream.private_server import require_server  # noqa: PLC0415 - keeps --help quick
 
     require_server()
-    command = [
-        sys.executable,
-        "-m",
-        "scorestream_server",
-        "--host",
-        host,
-        "--port",
-        str(port),
-        "--device",
-        device,
-    ]
-    if data_dir is not None:
-        command += ["--data-dir", str(data_dir)]
-    for root in data_root or []:
-        command += ["--data-root", str(root)]
-    if workers is not None:
-        command += ["--workers", str(workers)]
-    if gpu_memory is not None:
-        command += ["--gpu-memory", gpu_memory]
-    if drain_seconds is not None:
-        command += ["--drain-seconds", str(drain_seconds)]
-    for flag, path in (("--tls-cert", tls_cert), ("--tls-key", tls_key), ("--tls-client-ca", tls_client_ca)):
-        if path is not None:
-            command += [flag, str(path)]
-    for name in admin or []:
-        command += ["--admin", name]
-    for each in limit or []:
-        command += ["--limit", each]
+    flags: dict[str, Iterable[object]] = {
+        "--host": [host],
+        "--port": [port],
+        "--device": [device],
+        "--data-dir": [data_dir],
+        "--data-root": data_root or [],
+        "--workers": [workers],
+        "--gpu-memory": [gpu_memory],
+        "--worker-memory": [worker_memory],
+        "--stall-seconds": [stall_seconds],
+        "--drain-seconds": [drain_seconds],
+        "--tls-cert": [tls_cert],
+        "--tls-key": [tls_key],
+        "--tls-client-ca": [tls_client_ca],
+        "--admin": admin or [],
+        "--limit": limit or [],
+    }
+    command = [sys.executable, "-m", "scorestream_server"]
+    for flag, values in flags.items():
+        # With the flag in one word: a value may begin with a dash.
+        command += [f"{flag}={value}" for value in values if value is not None]
     # This process becomes the server, so that signals and exit codes are its own.
     os.execv(command[0], command)  # noqa: S606 - our own module, run by this very interpreter
 

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
 import sqlalchemy as sa
 
 from scorestream.v1 import table_pb2, table_service_pb2, table_service_pb2_grpc
@@ -18,7 +17,7 @@ from scorestream_server.api.auth import Context, owner_of, reach_of, require_own
 from scorestream_server.config import Config
 from scorestream_server.domain.data_directory import DataDirectory
 from scorestream_server.domain.errors import ErrorCode, FieldFault, ScorestreamError, invalid
-from scorestream_server.domain.messages import LoadTable, TableLoaded
+from scorestream_server.domain.messages import HeadRead, LoadTable, ReadHead, TableLoaded
 from scorestream_server.domain.session import Session
 from scorestream_server.domain.table import Table, TableData
 from scorestream_server.engine.expiry import SessionExpiry
@@ -28,7 +27,7 @@ from scorestream_server.store import tables as table_store
 from scorestream_server.store.database import Database
 from scorestream_server.store.usage import Usage
 from scorestream_server.tables.paths import DataRoots
-from scorestream_server.tables.reading import TableReader
+from scorestream_server.tables.plan import beginning
 from scorestream_server.tables.upload import UploadWriter
 from scorestream_server.workers.pool import WorkerPool, run_anywhere
 
@@ -69,7 +68,6 @@ class TableService(table_service_pb2_grpc.TableServiceServicer):
         self._roots = roots
         self._expiry = expiry
         self._usage = usage
-        self._reader = TableReader(cache_bytes=0)
 
     async def LoadTable(
         self, request: table_service_pb2.LoadTableRequest, context: Context
@@ -123,8 +121,9 @@ class TableService(table_service_pb2_grpc.TableServiceServicer):
             raise invalid("INVALID_LIMIT", "limit must not be negative.", [FieldFault("limit", "negative")])
         limit = min(request.limit or DEFAULT_HEAD, LARGEST_HEAD)
         table = await self._get(request.name, context)
-        stream = await asyncio.to_thread(self._head, table.data, limit)
-        return table_service_pb2.HeadTableResponse(arrow_stream=stream)
+        task = ReadHead(self._pool.next_task_id(), beginning(table.data, limit), limit)
+        head = await run_anywhere(self._pool, task, HeadRead)
+        return table_service_pb2.HeadTableResponse(arrow_stream=head.stream)
 
     async def DropTable(
         self, request: table_service_pb2.DropTableRequest, context: Context
@@ -241,10 +240,3 @@ class TableService(table_service_pb2_grpc.TableServiceServicer):
         session_id, table_id = names.table_ids("name", name)
         await self._owned(session_id, context)
         return await self._database.read(lambda connection: table_store.get(connection, session_id, table_id))
-
-    def _head(self, data: TableData, limit: int) -> bytes:
-        rows = self._reader.head(data, limit)
-        sink = pa.BufferOutputStream()
-        with pa.ipc.new_stream(sink, rows.schema) as writer:
-            writer.write_table(rows)
-        return bytes(sink.getvalue())

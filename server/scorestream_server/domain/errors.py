@@ -62,6 +62,17 @@ class ScorestreamError(Exception):
         return self.message
 
 
+class NoMemoryError(MemoryError):
+    """There was no memory for something; `where` says for what, as the beginning of a sentence.
+
+    A worker makes it a `ScorestreamError` that tells its limit.
+    """
+
+    def __init__(self, where: str, told: object) -> None:
+        super().__init__(str(told))
+        self.where = where
+
+
 def invalid(
     reason: str, message: str, faults: Sequence[FieldFault] = (), **metadata: str
 ) -> ScorestreamError:

@@ -80,6 +80,18 @@ class Publish(ToWorker, frozen=True, tag=True):
     replace: bool
 
 
+class ReadHead(ToWorker, frozen=True, tag=True):
+    """Read a table's first rows; their columns that cannot be read are left out."""
+
+    task_id: int
+    table: TableData
+    limit: int
+
+
+class Ping(ToWorker, frozen=True, tag=True):
+    """Say that you live, and what moves."""
+
+
 class CancelTask(ToWorker, frozen=True, tag=True):
     """Stop a task at the next batch; it answers with an error of code CANCELLED."""
 
@@ -134,8 +146,29 @@ class OutputPublished(FromWorker, frozen=True, tag=True):
     output: Published
 
 
+class HeadRead(FromWorker, frozen=True, tag=True):
+    """A table's first rows, as an Arrow IPC stream."""
+
+    task_id: int
+    stream: bytes
+
+
+class Alive(FromWorker, frozen=True, tag=True):
+    """The answer to a ping.
+
+    Attributes:
+        steps: for each task that was begun, how many steps it has taken; one that works takes more and more.
+    """
+
+    steps: dict[int, int]
+
+
 class TaskFailed(FromWorker, frozen=True, tag=True):
-    """A task could not be done; the fields are those of a `ScorestreamError`."""
+    """A task could not be done; the fields are those of a `ScorestreamError`.
+
+    Attributes:
+        crowded: there was no memory for it beside other tasks, so that another try may do better.
+    """
 
     task_id: int
     code: str
@@ -143,6 +176,7 @@ class TaskFailed(FromWorker, frozen=True, tag=True):
     message: str
     faults: Sequence[tuple[str, str]]
     metadata: dict[str, str]
+    crowded: bool = False
 
 
 class DeviceLost(FromWorker, frozen=True, tag=True):
@@ -151,7 +185,30 @@ class DeviceLost(FromWorker, frozen=True, tag=True):
     reason: str
 
 
-Task = RunPartition | InspectModel | LoadTable | Publish
-Result = PartitionDone | ModelInspected | TableLoaded | OutputPublished
-Command = OpenJob | RunPartition | CloseJob | InspectModel | LoadTable | Publish | CancelTask
-Report = Ready | PartitionDone | ModelInspected | TableLoaded | OutputPublished | TaskFailed | DeviceLost
+class Leaving(FromWorker, frozen=True, tag=True):
+    """The worker ends of its own accord, so that another begins anew, and this is the last that it says.
+
+    Attributes:
+        reason: why, to be read after "the worker".
+    """
+
+    reason: str
+
+
+Task = RunPartition | InspectModel | LoadTable | ReadHead | Publish
+Result = PartitionDone | ModelInspected | TableLoaded | HeadRead | OutputPublished
+Command = (
+    OpenJob | RunPartition | CloseJob | InspectModel | LoadTable | ReadHead | Publish | CancelTask | Ping
+)
+Report = (
+    Ready
+    | Alive
+    | PartitionDone
+    | ModelInspected
+    | TableLoaded
+    | HeadRead
+    | OutputPublished
+    | TaskFailed
+    | DeviceLost
+    | Leaving
+)

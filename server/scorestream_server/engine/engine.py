@@ -207,7 +207,7 @@ class Engine:
                 raise TypeError(done)
         except WorkerLost as lost:
             self._land(active, partition)
-            await self._retry(active, partition, str(lost))
+            await self._retry(active, partition, lost)
             await asyncio.to_thread(temporary.unlink, missing_ok=True)
         except ScorestreamError as error:
             self._land(active, partition)
@@ -261,18 +261,20 @@ class Engine:
         finally:
             active.committing -= 1
 
-    async def _retry(self, active: ActiveJob, partition: Partition, reason: str) -> None:
+    async def _retry(self, active: ActiveJob, partition: Partition, lost: WorkerLost) -> None:
         if active.ending is not None:
             return
         attempts = active.give_back(partition.index)
         rows = f"rows {partition.first_row} to {partition.first_row + partition.rows - 1}"
         if attempts >= MAX_ATTEMPTS:
             message = (
-                f"Partition {partition.index} ({rows}) lost its worker {attempts} times; the last: {reason}."
+                f"Partition {partition.index} ({rows}) lost its worker {attempts} times; the last: {lost}."
             )
-            self._end(active, State.FAILED, ScorestreamError(ErrorCode.INTERNAL, "WORKER_LOST", message))
+            known = None if lost.stalled else lost.error
+            error = known or ScorestreamError(ErrorCode.INTERNAL, "WORKER_LOST", message)
+            self._end(active, State.FAILED, error)
             return
-        message = f"partition {partition.index} ({rows}) is run again: {reason}"
+        message = f"partition {partition.index} ({rows}) is run again: {lost}"
         job, now = active.job, time.time()
         await self._database.write(
             lambda connection: job_store.retry_partition(

@@ -63,7 +63,8 @@ class OutputWriter:
             return (await run_anywhere(self._pool, task, OutputPublished)).output
         except ScorestreamError as error:
             # Who lost its worker could not tidy up; who has one did.
-            arrived = await asyncio.to_thread(settle, journal) if error.reason == "WORKER_LOST" else None
+            lost = error.reason in {"WORKER_LOST", "TASK_STALLED"}
+            arrived = await asyncio.to_thread(settle, journal) if lost else None
             if arrived is None:
                 raise
             return arrived

@@ -78,6 +78,8 @@ def read_forest_file(path: Path, kind: ModelKind) -> ForestFile:
             case ModelKind.EXPRESSION:
                 raise invalid("MODEL_KIND_MISMATCH", f"{path.name} is score code, which holds no trees.")
     except treelite.TreeliteError as error:
+        if "bad_alloc" in str(error):
+            raise MemoryError(str(error)) from None
         raise _corrupt(path, _first_line(error)) from None
 
 

@@ -26,7 +26,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import types as pat
 
-from scorestream_server.domain.errors import FieldFault, invalid
+from scorestream_server.domain.errors import FieldFault, NoMemoryError, invalid
 
 MAX_BATCH_ROWS = 131_072
 """No batch that a reader yields has more rows."""
@@ -95,7 +95,7 @@ def normal_schema(schema: pa.Schema, where: str) -> pa.Schema:
         raise invalid(
             "BAD_COLUMN_NAMES",
             f"{where} cannot be a table: {told}. Give every column a name of its own.",
-            faults,
+            faults[:100],
         )
     return pa.schema([(field.name, normal_type(field.type) or field.type) for field in schema])
 
@@ -145,7 +145,10 @@ def validated(batch: pa.RecordBatch, where: str) -> pa.RecordBatch:
 
 
 def corrupt(where: str, error: object) -> Exception:
-    """Return the error for data that are not what their format says."""
+    """Return the error for data that are not what their format says, or that there is no memory for."""
+    # Arrow's are among `READ_ERRORS`, and a thread needs memory for its stack.
+    if isinstance(error, MemoryError) or "Failed to launch worker thread" in str(error):
+        return error if isinstance(error, NoMemoryError) else NoMemoryError(where, error)
     told = " ".join(str(error).split())[:300].rstrip(".")
     return invalid("CORRUPT_DATA", f"{where} is damaged or was cut short: {told}. Write it again.")
 

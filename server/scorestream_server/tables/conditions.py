@@ -45,6 +45,8 @@ def filtered(batch: pa.RecordBatch, where: Iterable[Condition]) -> pa.RecordBatc
     try:
         keep = plan.to_table(use_threads=False).column(0)
         return batch.filter(pa.concat_arrays(keep.chunks))
+    except MemoryError:
+        raise
     except (pa.ArrowException, TypeError) as error:
         told = " ".join(str(error).split())[:300]
         raise invalid(

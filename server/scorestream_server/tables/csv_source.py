@@ -24,6 +24,9 @@ from scorestream_server.tables.files import cancelled_error
 BLOCK_BYTES = 4 << 20
 """How much text is parsed at once; no line may be longer."""
 
+MOST_COLUMNS = 100_000
+"""Of a CSV file: Arrow's reader takes some 3 KiB a column, however few rows there are."""
+
 _LADDER: tuple[pa.DataType, ...] = (
     pa.null(),
     pa.int64(),
@@ -33,6 +36,7 @@ _LADDER: tuple[pa.DataType, ...] = (
     pa.timestamp("us"),
 )
 _PREFIX = 60
+_TOO_LONG = "line too long"
 
 
 class TypesChangedError(Exception):
@@ -139,6 +143,8 @@ class CsvSource:
             raise self._fault(path, error) from None
 
     def _fault(self, path: Path, error: Exception) -> Exception:
+        if isinstance(error, MemoryError):
+            return error
         told = str(error)
         if "invalid UTF8" in told or "decode byte" in told:
             return _not_utf8(path)
@@ -172,6 +178,8 @@ def _first_types(path: Path, names: Sequence[str]) -> dict[str, pa.DataType]:
     try:
         with _open(path, None, names) as reader:
             found = {field.name: field.type for field in reader.schema}
+    except MemoryError:
+        raise
     except (pa.ArrowException, OSError, EOFError) as error:
         raise _broken(path, len(names), str(error)) from None
     if any(pa.types.is_binary(kind) for kind in found.values()):
@@ -183,7 +191,7 @@ def _names(path: Path) -> list[str]:
     """Return the header's names, checked."""
     try:
         with _text(path) as file:
-            names = next((row for row in csv.reader(file, delimiter=_delimiter(path)) if row), [])
+            names = next((row for row in csv.reader(_lines(file), delimiter=_delimiter(path)) if row), [])
     except UnicodeDecodeError:
         raise _not_utf8(path) from None
     except (csv.Error, OSError, EOFError) as error:
@@ -194,13 +202,20 @@ def _names(path: Path) -> list[str]:
             f"The file {path.name!r} is empty. A CSV file begins with a line of column names.",
             file=path.name,
         )
+    if len(names) > MOST_COLUMNS:
+        raise invalid(
+            "TOO_MANY_COLUMNS",
+            f"The file {path.name!r} has {len(names):,} columns; at most {MOST_COLUMNS:,} are read from CSV. Write it as "
+            "Parquet, or leave columns out.",
+            file=path.name,
+        )
     normal_schema(pa.schema([(name, pa.string()) for name in names]), f"The file {path.name!r}")
     return names
 
 
 def _has_no_rows(path: Path) -> bool:
     with _text(path) as file:
-        rows = (row for row in csv.reader(file, delimiter=_delimiter(path)) if row)
+        rows = (row for row in csv.reader(_lines(file), delimiter=_delimiter(path)) if row)
         try:
             next(rows, None)
             return next(rows, None) is None
@@ -212,6 +227,14 @@ def _text(path: Path) -> TextIO:
     if path.name.lower().endswith(".gz"):
         return io.TextIOWrapper(gzip.open(path, "rb"), "utf-8-sig", newline="")
     return path.open(encoding="utf-8-sig", newline="")
+
+
+def _lines(file: TextIO) -> Iterator[str]:
+    """Yield a file's lines; raises csv.Error for one that is longer than any may be, before it is all read."""
+    while line := file.readline(BLOCK_BYTES + 1):
+        if len(line) > BLOCK_BYTES:
+            raise csv.Error(_TOO_LONG)
+        yield line
 
 
 def _delimiter(path: Path) -> str:
@@ -266,18 +289,14 @@ def _first_misfit(text: pa.Array, kind: pa.DataType) -> int:
 
 def _broken(path: Path, width: int, told: str) -> ScorestreamError:
     """Find the line that the parser complained of; only now is it worth reading the file line by line."""
-    if "straddling" in told:
-        return invalid(
-            "CSV_BROKEN_LINE",
-            f"The file {path.name!r} has a line of more than {BLOCK_BYTES:,} bytes, or a quote that is never closed.",
-            file=path.name,
-        )
+    if "straddling" in told or _TOO_LONG in told:
+        return _line_too_long(path)
     try:
         with _text(path) as file:
             kept: list[str] = []
 
             def lines() -> Iterator[str]:
-                for line in file:
+                for line in _lines(file):
                     kept.append(line)
                     yield line
 
@@ -300,9 +319,19 @@ def _broken(path: Path, width: int, told: str) -> ScorestreamError:
         return _not_utf8(path)
     except (csv.Error, OSError, EOFError) as error:
         told = str(error)
+        if _TOO_LONG in told:
+            return _line_too_long(path)
     return invalid(
         "CSV_UNREADABLE",
         f"The file {path.name!r} cannot be read: {' '.join(told.split())[:200]}.",
+        file=path.name,
+    )
+
+
+def _line_too_long(path: Path) -> ScorestreamError:
+    return invalid(
+        "CSV_BROKEN_LINE",
+        f"The file {path.name!r} has a line of more than {BLOCK_BYTES:,} bytes, or a quote that is never closed.",
         file=path.name,
     )
 

@@ -5,7 +5,8 @@ import tempfile
 import threading
 import weakref
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from io import FileIO
 from pathlib import Path
@@ -16,6 +17,9 @@ from scorestream_server.tables.files import disk_errors
 
 TAKEN_BYTES = 64 << 20
 """So many bytes of its own rows a lane takes with it when it decodes them; more would be too much memory."""
+
+WAIT_SECONDS = 1.0
+"""How often a lane that waits for another one's decoding says so."""
 
 KEPT_BYTES = 64 << 20
 """So much of what a lane comes across stays in memory: lanes that begin together seldom come in order."""
@@ -73,8 +77,15 @@ class LargeRowGroup:
         # Also where it is dropped in the middle.
         self._give_way = weakref.finalize(self, decoding.by_and_by.release) if self._by_and_by else None
 
-    def read(self, offset: int, rows: int) -> Iterator[pa.RecordBatch] | None:
+    def read(
+        self, offset: int, rows: int, moving: Callable[[], object] = lambda: None
+    ) -> Iterator[pa.RecordBatch] | None:
         """Return ``rows`` rows from ``offset`` on, decoding what is not decoded yet; None if they were taken.
+
+        Args:
+            offset: the first row.
+            rows: how many.
+            moving: called again and again while rows are decoded, here or by the lane that is waited for.
 
         Raises:
             ScorestreamError: DISK_FULL.
@@ -82,12 +93,12 @@ class LargeRowGroup:
         """
         end = offset + rows
         taken: dict[int, pa.RecordBatch] = {}
-        with self._lock:
+        with _held(self._lock, moving):
             if self._by_and_by:
-                self._decode(end, offset, end, taken)
+                self._decode(end, offset, end, taken, moving)
             elif self._decoded < end:
-                with self._decoding.to_the_end:
-                    self._decode(self._rows, offset, end, taken)
+                with _held(self._decoding.to_the_end, moving):
+                    self._decode(self._rows, offset, end, taken, moving)
             first, last = bisect_right(self._ends, offset), bisect_right(self._ends, end - 1)
             numbers = [number for number in range(first, last + 1) if number not in taken]
             if any(self._places[number] is None and number not in self._kept for number in numbers):
@@ -122,7 +133,14 @@ class LargeRowGroup:
             self._kept_bytes -= kept.piece.nbytes
         return kept.piece
 
-    def _decode(self, until: int, offset: int, end: int, taken: dict[int, pa.RecordBatch]) -> None:
+    def _decode(
+        self,
+        until: int,
+        offset: int,
+        end: int,
+        taken: dict[int, pa.RecordBatch],
+        moving: Callable[[], object],
+    ) -> None:
         """Decode rows up to ``until``; those from ``offset`` to ``end`` are taken, as many as memory allows."""
         if self._failure is not None and self._decoded < until:
             raise self._failure
@@ -130,6 +148,7 @@ class LargeRowGroup:
         try:
             while self._decoded < until:
                 piece = self._next(offset, end)
+                moving()
                 keep = False
                 mine = offset <= self._decoded < end and size + piece.nbytes <= TAKEN_BYTES
                 if mine:
@@ -188,3 +207,14 @@ class LargeRowGroup:
         self._pieces, self._rest = iter(()), None
         if self._give_way is not None:
             self._give_way()
+
+
+@contextmanager
+def _held(lock: threading.Lock, moving: Callable[[], object]) -> Iterator[None]:
+    """Hold a lock; who has it may have much to decode, and tells so itself."""
+    while not lock.acquire(timeout=WAIT_SECONDS):
+        moving()
+    try:
+        yield
+    finally:
+        lock.release()

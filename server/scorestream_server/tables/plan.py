@@ -1,6 +1,8 @@
 """How a table is cut into partitions: pure decisions, no I/O."""
 
-from scorestream_server.domain.table import FragmentSlice, Partition, TableData
+from dataclasses import replace
+
+from scorestream_server.domain.table import Fragment, FragmentSlice, Partition, TableData
 
 
 def plan_partitions(table: TableData, target_rows: int) -> tuple[Partition, ...]:
@@ -33,3 +35,15 @@ def plan_partitions(table: TableData, target_rows: int) -> tuple[Partition, ...]
             rows += end - start
     close()
     return tuple(partitions)
+
+
+def beginning(table: TableData, rows: int) -> TableData:
+    """Return a table of the first fragments of another, as many as hold so many rows."""
+    wanted: list[Fragment] = []
+    for fragment in table.fragments:
+        if sum(one.rows for one in wanted) >= rows:
+            break
+        wanted.append(fragment)
+    paths = {fragment.path for fragment in wanted}
+    files = tuple(file for file in table.files if file.path in paths)
+    return replace(table, fragments=tuple(wanted), files=files, sources=())

@@ -12,7 +12,7 @@ import pyarrow.dataset as ds
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from scorestream_server.domain.errors import counted, precondition
+from scorestream_server.domain.errors import ErrorCode, NoMemoryError, ScorestreamError, counted, precondition
 from scorestream_server.domain.table import (
     FileFormat,
     Fragment,
@@ -28,22 +28,23 @@ from scorestream_server.tables.columns import (
     joined,
     normalised,
     project,
-    row_width,
     unreadable_columns,
     validated,
 )
 from scorestream_server.tables.conditions import Condition, filtered, never_true
 from scorestream_server.tables.large_rowgroups import Decoding, LargeRowGroup
+from scorestream_server.tables.parquet_files import RowGroupLook, look, open_parquet, probe
 from scorestream_server.tables.rowgroups import RowGroupCache
 
 LARGEST_IN_MEMORY = 160 << 20
 """A Parquet row group is kept in memory only if it is at most so large once decoded, for two lanes' groups must fit
 into a worker's memory; a larger one is decoded by and by (see `LargeRowGroup`)."""
 CACHE_BYTES = 192 << 20
+LARGEST_HEAD_BYTES = 32 << 20
+"""Of the first rows of a table: they are one message to a client."""
 LARGE_KEPT = 64
 _PIECE_ROWS = 65_536
 _PIECE_BYTES = 16 << 20
-_READ_BUFFER = 1 << 20
 _OPEN_FILES = 128
 
 
@@ -53,10 +54,12 @@ class Scratch(NamedTuple):
     Attributes:
         job: its id; its partitions are read once each.
         folder: where there is room for decoded rows; no name ever appears there.
+        moving: called again and again while rows are decoded or waited for.
     """
 
     job: str
     folder: Path
+    moving: Callable[[], object] = lambda: None
 
 
 class TableReader:
@@ -108,11 +111,15 @@ class TableReader:
         """Let go of what is decoded for a job alone."""
         self._large.drop(lambda key: key[0] == job)
 
+    def make_room(self) -> None:
+        """Let go of what can be decoded again."""
+        self._in_memory.drop(lambda _: True)
+
     def head(self, table: TableData, limit: int, columns: Sequence[str] | None = None) -> pa.Table:
         """Return a table's first ``limit`` rows; columns that cannot be read are left out unless named.
 
         Raises:
-            ScorestreamError: as `read` does.
+            ScorestreamError: as `read` does; HEAD_TOO_LARGE.
         """
         schema = pa.ipc.read_schema(pa.py_buffer(table.schema))
         if columns is None:
@@ -125,7 +132,18 @@ class TableReader:
                 break
             slices.append(FragmentSlice(number, 0, min(left, fragment.rows)))
             left -= fragment.rows
-        batches = list(self._rows(table, slices, columns, (), None))
+        batches: list[pa.RecordBatch] = []
+        size = 0
+        for batch in self._rows(table, slices, columns, (), None):
+            batches.append(batch)
+            size += batch.nbytes
+            if size > LARGEST_HEAD_BYTES:
+                raise ScorestreamError(
+                    ErrorCode.RESOURCE_EXHAUSTED,
+                    "HEAD_TOO_LARGE",
+                    f"The table's first rows have more than {LARGEST_HEAD_BYTES:,} bytes in {counted(limit, 'row')}. "
+                    "Ask for fewer rows.",
+                )
         return pa.Table.from_batches(batches, project(schema, columns))
 
     def _rows(
@@ -143,7 +161,6 @@ class TableReader:
             hidden = unreadable_columns(schema)
             needed = [name for name in schema.names if name not in hidden][:1]
         target = project(schema, needed)
-        share = row_width(target) / row_width(schema)
         files = {file.path: file for file in table.files}
         used = [files[path] for path in {table.fragments[part.fragment].path for part in slices}]
         _check_unchanged(used)
@@ -156,12 +173,8 @@ class TableReader:
                     found = self._arrow(file, fragment, part, target)
                 elif self._excluded(file, fragment, where, target):
                     continue
-                elif scratch is None:
-                    found = self._streamed(file, fragment, part, target)
-                elif fragment.bytes * share > self._largest:
-                    found = self._from_large(file, fragment, part, target, scratch)
                 else:
-                    found = self._from_memory(file, fragment, part, target)
+                    found = self._parquet_rows(file, fragment, part, target, scratch)
                 for raw in found:
                     for batch in normalised(validated(raw, f"The file {fragment.path!r}"), target):
                         yield filtered(batch, where).select(list(columns))
@@ -186,13 +199,41 @@ class TableReader:
         except READ_ERRORS as error:
             raise corrupt(f"The file {file.path!r}", error) from None
 
+    def _parquet_rows(
+        self,
+        file: SourceFile,
+        fragment: Fragment,
+        part: FragmentSlice,
+        target: pa.Schema,
+        scratch: Scratch | None,
+    ) -> Iterator[pa.RecordBatch]:
+        seen = self._look(file, fragment.part, target)
+        try:
+            if scratch is None:
+                yield from self._streamed(file, fragment, part, target, seen)
+            elif not seen.known or seen.width * fragment.rows > self._largest:
+                yield from self._from_large(file, fragment, part, target, seen, scratch)
+            else:
+                yield from self._from_memory(file, fragment, part, target, seen)
+        except MemoryError as error:
+            raise NoMemoryError(
+                f"The file {file.path!r} (row group {fragment.part}; its largest column by the footer is "
+                f"{seen.largest!r}, {seen.largest_bytes:,} bytes)",
+                error,
+            ) from None
+
     def _from_memory(
-        self, file: SourceFile, fragment: Fragment, part: FragmentSlice, target: pa.Schema
+        self,
+        file: SourceFile,
+        fragment: Fragment,
+        part: FragmentSlice,
+        target: pa.Schema,
+        seen: RowGroupLook,
     ) -> Iterator[pa.RecordBatch]:
         key = (file, fragment.part, *target.names)
 
         def decode() -> pa.Table:
-            with self._parquet(file, fragment.part, target) as source:
+            with open_parquet(file, self._metadata(file), seen.dictionaries) as source:
                 table = source.read_row_group(fragment.part, columns=target.names).select(target.names)
             if table.num_rows != fragment.rows:
                 raise pa.ArrowInvalid(
@@ -208,12 +249,19 @@ class TableReader:
         self._in_memory.release(key, part.rows)
 
     def _from_large(
-        self, file: SourceFile, fragment: Fragment, part: FragmentSlice, target: pa.Schema, scratch: Scratch
+        self,
+        file: SourceFile,
+        fragment: Fragment,
+        part: FragmentSlice,
+        target: pa.Schema,
+        seen: RowGroupLook,
+        scratch: Scratch,
     ) -> Iterator[pa.RecordBatch]:
         key = (scratch.job, part.fragment)
+        whole = FragmentSlice(part.fragment, 0, fragment.rows)
 
         def pieces() -> Iterator[pa.RecordBatch]:
-            for raw in self._streamed(file, fragment, FragmentSlice(part.fragment, 0, fragment.rows), target):
+            for raw in self._streamed(file, fragment, whole, target, seen):
                 yield from normalised(validated(raw, f"The file {file.path!r}"), target)
 
         def begin() -> LargeRowGroup:
@@ -222,7 +270,9 @@ class TableReader:
         found = None
         while found is None:
             try:
-                found = self._large.get(key, fragment.rows, begin).read(part.offset, part.rows)
+                found = self._large.get(key, fragment.rows, begin).read(
+                    part.offset, part.rows, scratch.moving
+                )
             except Exception:  # whoever comes next begins anew
                 self._large.drop(lambda other: other == key)
                 raise
@@ -232,13 +282,18 @@ class TableReader:
         self._large.release(key, part.rows)
 
     def _streamed(
-        self, file: SourceFile, fragment: Fragment, part: FragmentSlice, target: pa.Schema
+        self,
+        file: SourceFile,
+        fragment: Fragment,
+        part: FragmentSlice,
+        target: pa.Schema,
+        seen: RowGroupLook,
     ) -> Iterator[pa.RecordBatch]:
         """Decode a row group piece by piece; rows before the slice are decoded and dropped."""
         at, end = 0, part.offset + part.rows
-        rows = max(1, min(_PIECE_ROWS, end, int(_PIECE_BYTES / max(row_width(target), 1.0))))
+        rows = max(1, min(_PIECE_ROWS, end, int(_PIECE_BYTES / max(seen.width, 1.0))))
         try:
-            with self._parquet(file, fragment.part, target) as source:
+            with open_parquet(file, self._metadata(file), seen.dictionaries) as source:
                 pieces = source.iter_batches(rows, row_groups=[fragment.part], columns=target.names)
                 for piece in pieces:
                     first, last = max(part.offset - at, 0), min(end - at, piece.num_rows)
@@ -254,17 +309,18 @@ class TableReader:
             f"row group {fragment.part} has {counted(at, 'row')}, not {fragment.rows:,}",
         )
 
-    def _parquet(self, file: SourceFile, part: int, target: pa.Schema) -> pq.ParquetFile:
-        """Open a file for one row group; the footer is shared, the reader is not, for it belongs to one thread."""
-        metadata = self._handle(("parquet", file), lambda: pq.read_metadata(file.path))
-        texts = [
-            field.name for field in target if pa.types.is_string(field.type) or pa.types.is_binary(field.type)
-        ]
-        dictionaries: Sequence[str] = ()
-        if texts:
-            key = ("dictionaries", file, part, *texts)
-            dictionaries = self._handle(key, lambda: _dictionaries(file, metadata, part, texts))
-        return _open_parquet(file, metadata, dictionaries)
+    def _metadata(self, file: SourceFile) -> pq.FileMetaData:
+        """Return a file's footer, which is shared; an open file belongs to one thread."""
+        return self._handle(("parquet", file), lambda: pq.read_metadata(file.path))
+
+    def _look(self, file: SourceFile, part: int, target: pa.Schema) -> RowGroupLook:
+        key = ("look", file, part, *target.names)
+        try:
+            metadata = self._metadata(file)
+            found: RowGroupLook = self._handle(key, lambda: look(file, metadata, part, target))
+        except READ_ERRORS as error:
+            raise corrupt(f"The file {file.path!r} (row group {part})", error) from None
+        return found
 
     def _excluded(
         self, file: SourceFile, fragment: Fragment, where: Sequence[Condition], target: pa.Schema
@@ -273,8 +329,8 @@ class TableReader:
         if not where:
             return False
         try:
-            metadata = self._handle(("parquet", file), lambda: pq.read_metadata(file.path))
-            _probe(file, metadata, fragment.part, [name for condition in where for name in condition.columns])
+            columns = [name for condition in where for name in condition.columns]
+            probe(file, self._metadata(file), fragment.part, columns)
             source = self._handle(("statistics", file), lambda: _open_statistics(file))
             group = source.subset(row_group_ids=[fragment.part])
             physical = source.physical_schema
@@ -315,46 +371,6 @@ def _check_unchanged(files: Iterable[SourceFile]) -> None:
 def _open_arrow(file: SourceFile) -> pa.RecordBatchFileReader:
     # No `included_fields`: with it Arrow copies each batch, and without it columns that nobody asks for cost nothing.
     return pa.ipc.open_file(pa.memory_map(file.path))
-
-
-def _open_parquet(file: SourceFile, metadata: pq.FileMetaData, dictionaries: Sequence[str]) -> pq.ParquetFile:
-    # Without the last two Arrow holds all compressed bytes of a row group at once: four times the memory of a stream.
-    return pq.ParquetFile(
-        file.path,
-        metadata=metadata,
-        read_dictionary=list(dictionaries),
-        buffer_size=_READ_BUFFER,
-        pre_buffer=False,
-    )
-
-
-def _probe(file: SourceFile, metadata: pq.FileMetaData, part: int, columns: Sequence[str]) -> None:
-    """Read one row of some columns, so that a damaged column chunk raises.
-
-    What else looks at a column chunk (its Python view, the pruning by statistics) does not raise: Arrow ends
-    the process there.
-    """
-    with _open_parquet(file, metadata, ()) as source:
-        next(source.iter_batches(1, row_groups=[part], columns=list(columns)), None)
-
-
-def _dictionaries(file: SourceFile, metadata: pq.FileMetaData, part: int, texts: Sequence[str]) -> list[str]:
-    """Return those text columns of a row group that are dictionary-encoded.
-
-    They are decoded as dictionaries: as plain text, a short dictionary can stand for any amount of memory.
-    """
-    _probe(file, metadata, part, texts)
-    group = metadata.row_group(part)
-    found = []
-    for at in range(metadata.num_columns):
-        leaf = metadata.schema.column(at)
-        if (
-            leaf.path in texts
-            and leaf.physical_type == "BYTE_ARRAY"
-            and any("DICTIONARY" in name for name in group.column(at).encodings)
-        ):
-            found.append(leaf.path)
-    return found
 
 
 def _open_statistics(file: SourceFile) -> Any:

@@ -67,6 +67,8 @@ def read_partition(file: PartitionFile) -> Iterator[pa.RecordBatch]:
             reader = pa.ipc.open_file(mapped)
             for part in range(reader.num_record_batches):
                 yield reader.get_batch(part)
+    except MemoryError:
+        raise
     except (pa.ArrowException, OSError) as error:
         raise ScorestreamError(
             ErrorCode.INTERNAL,

@@ -13,7 +13,7 @@ import threading
 import msgspec
 
 from scorestream_server.domain.errors import ErrorCode, ScorestreamError
-from scorestream_server.domain.messages import Command, DeviceLost, Ready, Report, TaskFailed
+from scorestream_server.domain.messages import Alive, Command, DeviceLost, Leaving, Ready, Report, TaskFailed
 
 LARGEST_REPORT = 64 << 20
 LARGEST_COMMAND = 128 << 20
@@ -83,7 +83,7 @@ class WorkerEnd:
     def send(self, report: Report) -> None:
         """Send a report; where the server is gone, `receive` tells. One that is too large becomes a failed task."""
         body = _encode(report)
-        if len(body) > LARGEST_REPORT and not isinstance(report, Ready | DeviceLost):
+        if len(body) > LARGEST_REPORT and not isinstance(report, Ready | Alive | DeviceLost | Leaving):
             error = _too_large(type(report).__name__, len(body), LARGEST_REPORT)
             body = _encode(TaskFailed(report.task_id, error.code.value, error.reason, error.message, (), {}))
         with self._sending, contextlib.suppress(BrokenPipeError, ConnectionResetError):
@@ -101,7 +101,10 @@ class WorkerEnd:
         Raises:
             MessageTooLargeError: what came is no command of this server.
         """
-        header = self._input.read(_LENGTH.size)
+        try:
+            header = self._input.read(_LENGTH.size)
+        except ConnectionResetError:  # it went without reading what was sent to it
+            return None
         if len(header) < _LENGTH.size:
             return None
         (length,) = _LENGTH.unpack(header)

@@ -12,7 +12,7 @@ import pyarrow as pa
 from scorestream_server.device.base import Device, Lane
 from scorestream_server.domain.errors import ErrorCode, ScorestreamError
 from scorestream_server.domain.messages import OpenJob, RunPartition
-from scorestream_server.domain.table import PartitionFile
+from scorestream_server.domain.table import PartitionFile, TableData
 from scorestream_server.scoring.base import Scorer
 from scorestream_server.scoring.expression import compile_conditions
 from scorestream_server.scoring.load import load_scorer
@@ -42,6 +42,26 @@ class OpenedJobs:
         self._jobs.pop(job_id, None)
         self._reader.forget(job_id)
 
+    def head(self, table: TableData, limit: int) -> bytes:
+        """Return a table's first rows as an Arrow IPC stream.
+
+        Raises:
+            ScorestreamError: they cannot be read, or are too large for a message.
+        """
+        rows = self._reader.head(table, limit)
+        sink = pa.BufferOutputStream()
+        with pa.ipc.new_stream(sink, rows.schema) as writer:
+            writer.write_table(rows)
+        return bytes(sink.getvalue())
+
+    def make_room(self) -> None:
+        """Let go of models and rows that can be loaded again; what is in use stays until it is not."""
+        with self._lock:
+            for digest, future in list(self._models.items()):
+                if future.done():
+                    del self._models[digest]
+        self._reader.make_room()
+
     def score(self, task: RunPartition, lane: Lane, cancelled: Callable[[], bool]) -> PartitionFile:
         """Score a partition into its file.
 
@@ -56,7 +76,7 @@ class OpenedJobs:
         schema = pa.ipc.read_schema(pa.py_buffer(job.result_schema))
         wanted = list(dict.fromkeys([*job.columns, *job.keep]))
         path = Path(task.path)
-        scratch = Scratch(task.job_id, path.parent)
+        scratch = Scratch(task.job_id, path.parent, moving=cancelled)
 
         def scored() -> Iterator[pa.RecordBatch]:
             for batch in self._reader.read(job.table, task.partition, wanted, where, scratch=scratch):

@@ -1,14 +1,15 @@
 """The worker pool: starts processes, hands them tasks, and starts another when one dies.
 
 What happens to tasks in flight when a worker dies is written here, in `_lose`, and nowhere else: each of
-them raises `WorkerLost` at whoever waits for it, and that one decides.
+them raises `WorkerLost` at whoever waits for it, and that one decides. A worker that does not move any more is
+killed (`_watch`; `vigil.py` decides), and so dies like any other.
 """
 
 import asyncio
 import contextlib
 import itertools
 import logging
-import signal
+import os
 import socket
 import sys
 from collections.abc import Callable, Sequence
@@ -17,18 +18,25 @@ from typing import Protocol, TypeVar
 
 import msgspec
 
-from scorestream_server.config import DEFAULT_GPU_MEMORY
-from scorestream_server.domain.errors import ErrorCode, FieldFault, ScorestreamError
+from scorestream_server.config import DEFAULT_GPU_MEMORY, DEFAULT_STALL_SECONDS
+from scorestream_server.domain.errors import ErrorCode, ScorestreamError
 from scorestream_server.domain.messages import (
+    Alive,
     CancelTask,
     Command,
     DeviceLost,
+    Leaving,
+    Ping,
     Ready,
+    Report,
     Result,
     Task,
     TaskFailed,
 )
+from scorestream_server.workers import memory
 from scorestream_server.workers.channel import MessageTooLargeError, ServerEnd
+from scorestream_server.workers.endings import computed, ending, error_of, stalled_error
+from scorestream_server.workers.vigil import Patience, Vigil
 
 logger = logging.getLogger(__name__)
 
@@ -42,10 +50,19 @@ R = TypeVar("R")
 
 
 class WorkerLost(Exception):  # noqa: N818  # a fact about a worker, not a fault of the task
-    """The worker died before it had done the task."""
+    """The worker died before it had done the task, or had no memory for it beside others.
 
-    def __init__(self, worker_id: int, reason: str) -> None:
+    Attributes:
+        error: what to tell where it is not tried again; None where the death is all that is known.
+        stalled: the worker was killed because this very task did not move; only partitions are worth another try.
+    """
+
+    def __init__(
+        self, worker_id: int, reason: str, error: ScorestreamError | None = None, *, stalled: bool = False
+    ) -> None:
         super().__init__(f"worker {worker_id} {reason}")
+        self.error = error
+        self.stalled = stalled
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,26 +123,32 @@ class _Worker:
     ready: bool = False
     last_words: str = ""
     tasks: dict[int, asyncio.Future[Result]] = field(default_factory=dict)
+    vigil: Vigil = field(default_factory=Vigil)
+    stalled: tuple[int, ...] = ()
 
 
 async def run_anywhere(pool: WorkerPool, task: Task, answer: type[R]) -> R:
     """Run a task on whichever worker has the least to do, and on another one if that dies.
 
     Raises:
-        ScorestreamError: it could not be done; INTERNAL, WORKER_LOST where it cost several workers.
+        ScorestreamError: it could not be done; INTERNAL, WORKER_LOST where it cost several workers;
+            DEADLINE_EXCEEDED, TASK_STALLED where it did not move.
     """
+    error: ScorestreamError | None = None
     for attempt in range(1, MAX_ATTEMPTS + 1):
         worker = await pool.any_ready()
         try:
             result = await pool.run(worker.worker_id, task)
         except WorkerLost as lost:
             logger.warning("%s, attempt %d: %s", type(task).__name__, attempt, lost)
-            reason = str(lost)
+            reason, error = str(lost), lost.error
+            if lost.stalled:
+                break
             continue
         if not isinstance(result, answer):
             raise TypeError(result)
         return result
-    raise ScorestreamError(
+    raise error or ScorestreamError(
         ErrorCode.INTERNAL,
         "WORKER_LOST",
         f"This cost {MAX_ATTEMPTS} workers their lives, the last time because the {reason}. "
@@ -142,6 +165,8 @@ class LocalPool:
         devices: Sequence[str],
         lanes: int,
         gpu_memory: str = DEFAULT_GPU_MEMORY,
+        task_memory: int = memory.FLOOR,
+        stall_seconds: float = DEFAULT_STALL_SECONDS,
         inherited: Sequence[int] = (),
         output_umask: int = 0o022,
     ) -> None:
@@ -151,6 +176,8 @@ class LocalPool:
             devices: the device of each worker by name, ``cpu`` or ``cuda:N``.
             lanes: lanes of each worker.
             gpu_memory: how much of its card's memory a worker may use; see `config.memory_budget`.
+            task_memory: bytes that each worker may take for its tasks.
+            stall_seconds: how long a task may take without a step.
             inherited: file descriptors that each worker holds open as long as it lives.
             output_umask: of published outputs; all other files have the umask of this process.
         """
@@ -159,6 +186,8 @@ class LocalPool:
         self._lanes = lanes
         self._gpu_memory = gpu_memory
         self._output_umask = output_umask
+        self._task_memory = task_memory
+        self._patience = Patience.of(stall_seconds)
         self.on_change: Callable[[], None] = lambda: None
         self._workers: dict[int, _Worker] = {}
         self._ids = itertools.count()
@@ -172,6 +201,7 @@ class LocalPool:
     def start(self) -> None:
         """Begin to start the workers; they come up by themselves."""
         self._keepers = [asyncio.create_task(self._keep(place)) for place in range(len(self._devices))]
+        self._keepers.append(asyncio.create_task(self._watch()))
 
     async def any_ready(self) -> WorkerInfo:
         """Return the worker with the least to do; wait for one to come up where none takes tasks.
@@ -283,6 +313,8 @@ class LocalPool:
             *("--socket", str(descriptor), "--device", device, "--lanes", str(self._lanes)),
             *("--gpu-memory", self._gpu_memory),
             *("--output-umask", str(self._output_umask)),
+            *("--memory", str(self._task_memory)),
+            env={**os.environ, **memory.ENVIRONMENT},
             pass_fds=(descriptor, *self._inherited),
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
@@ -302,20 +334,35 @@ class LocalPool:
             except msgspec.DecodeError as error:
                 self._stop(worker, f"sent something that is no message ({error})")
                 return
-            match report:
-                case Ready(device=device, lanes=lanes):
-                    worker.info = WorkerInfo(worker.info.worker_id, worker.info.pid, device, lanes)
-                    worker.ready = True
-                    self._failed_starts[worker.place] = 0
-                    self._changed.set()
-                    self.on_change()
-                case DeviceLost(reason=reason):
-                    worker.last_words = self._why = f"has no device ({reason})"
-                    return
-                case TaskFailed():
-                    self._settle(worker, report.task_id, _error(report))
-                case _:
-                    self._settle(worker, report.task_id, report)
+            if not self._heed(worker, report):
+                return
+
+    def _heed(self, worker: _Worker, report: Report) -> bool:
+        """Act on what a worker says; return whether there is more to come."""
+        match report:
+            case Ready(device=device, lanes=lanes):
+                worker.info = WorkerInfo(worker.info.worker_id, worker.info.pid, device, lanes)
+                worker.ready = True
+                self._failed_starts[worker.place] = 0
+                self._changed.set()
+                self.on_change()
+            case Alive(steps=steps):
+                worker.vigil.answered(steps)
+            case DeviceLost(reason=reason):
+                worker.last_words = self._why = f"has no device ({reason})"
+                return False
+            case Leaving(reason=reason):
+                worker.last_words = reason
+                return False
+            case TaskFailed(crowded=True):
+                why = "had no memory for it beside other tasks"
+                crowded = WorkerLost(worker.info.worker_id, why, error_of(report))
+                self._settle(worker, report.task_id, crowded)
+            case TaskFailed():
+                self._settle(worker, report.task_id, error_of(report))
+            case _:
+                self._settle(worker, report.task_id, report)
+        return True
 
     def _stop(self, worker: _Worker, what_it_did: str) -> None:
         """Stop a worker that is not to be trusted any more, and remember why."""
@@ -323,11 +370,24 @@ class LocalPool:
         with contextlib.suppress(ProcessLookupError):
             worker.process.kill()
 
-    def _settle(self, worker: _Worker, task_id: int, outcome: Result | ScorestreamError) -> None:
+    async def _watch(self) -> None:
+        """Stop the workers that do not move."""
+        while not self._stopping.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), self._patience.tick)
+            for worker in self._workers.values():
+                finding = worker.vigil.tick(computed(worker.info.pid), self._patience)
+                if finding is None:
+                    worker.end.send(Ping())
+                elif not worker.last_words:
+                    worker.stalled = finding.tasks
+                    self._stop(worker, finding.what_it_did)
+
+    def _settle(self, worker: _Worker, task_id: int, outcome: Result | ScorestreamError | WorkerLost) -> None:
         future = worker.tasks.pop(task_id, None)
         if future is None or future.done():
             return
-        if isinstance(outcome, ScorestreamError):
+        if isinstance(outcome, ScorestreamError | WorkerLost):
             future.set_exception(outcome)
         else:
             future.set_result(outcome)
@@ -341,18 +401,12 @@ class LocalPool:
         except TimeoutError:
             worker.process.kill()
             code = await worker.process.wait()
-        reason = (
-            f"was ended by signal {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
-        )
-        reason = worker.last_words or reason
+        reason = worker.last_words or ending(code)
         if not self._stopping.is_set():
             logger.warning("worker %d (process %d) %s", worker.info.worker_id, worker.info.pid, reason)
-        for future in worker.tasks.values():
+        for task_id, future in worker.tasks.items():
+            stalled = task_id in worker.stalled
+            error = stalled_error(self._patience) if stalled else None
             if not future.done():
-                future.set_exception(WorkerLost(worker.info.worker_id, reason))
+                future.set_exception(WorkerLost(worker.info.worker_id, reason, error, stalled=stalled))
         self.on_change()
-
-
-def _error(report: TaskFailed) -> ScorestreamError:
-    faults = tuple(FieldFault(name, description) for name, description in report.faults)
-    return ScorestreamError(ErrorCode(report.code), report.reason, report.message, faults, report.metadata)

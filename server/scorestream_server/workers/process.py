@@ -7,6 +7,7 @@ at once on busy cores.
 
 import argparse
 import faulthandler
+import functools
 import logging
 import os
 import queue
@@ -14,7 +15,6 @@ import socket
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NoReturn
 
@@ -23,42 +23,75 @@ import pyarrow as pa
 
 from scorestream_server.device.base import DeviceFault
 from scorestream_server.device.kernel_cache import kernel_digest
-from scorestream_server.domain.errors import ErrorCode, ScorestreamError
+from scorestream_server.domain.errors import ErrorCode, NoMemoryError, ScorestreamError, counted
 from scorestream_server.domain.messages import (
+    Alive,
     CancelTask,
     CloseJob,
     Command,
     DeviceLost,
+    HeadRead,
     InspectModel,
+    Leaving,
     LoadTable,
     ModelInspected,
     OpenJob,
     OutputPublished,
     PartitionDone,
+    Ping,
     Publish,
+    ReadHead,
     Ready,
     Result,
     RunPartition,
     TableLoaded,
+    Task,
     TaskFailed,
 )
 from scorestream_server.workers.channel import MessageTooLargeError, WorkerEnd
+from scorestream_server.workers.memory import die_first, limit_memory
 
 logger = logging.getLogger(__name__)
 
 NICENESS = 10
 LOST_DEVICE = 70
 """What this process exits with when its device is of no use to it any more."""
+WORN = 72
+"""What it exits with when a task had taken more memory than there was."""
 LAST_WORDS_SECONDS = 5.0
 """How long such a process waits for the server to hear of it."""
 SIDE_THREADS = 2
 """For models, tables and outputs; scoring goes on beside them in the lanes."""
+SideTask = InspectModel | LoadTable | ReadHead | Publish
+SPEECHLESS = 71
+"""What this process exits with when it cannot even say what became of a task, mostly for want of memory."""
+
+
+class Running:
+    """A task that this process has: whether it was begun or cancelled, and how many steps it has taken."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        self.begun = False
+        self.steps = 0
+        self._cancelled = threading.Event()
+
+    def cancel(self) -> None:
+        """Have it stop at its next step."""
+        self._cancelled.set()
+
+    def cancelled(self) -> bool:
+        """Count a step; return whether it is to stop. Whatever works long asks this again and again."""
+        self.steps += 1
+        return self._cancelled.is_set()
 
 
 class Worker:
     """One device and everything that this process does with it."""
 
-    def __init__(self, end: WorkerEnd, device_name: str, lanes: int, gpu_memory: str, umask: int) -> None:
+    def __init__(
+        self, end: WorkerEnd, device_name: str, lanes: int, gpu_memory: str, task_memory: int, umask: int
+    ) -> None:
         # Imported here: numba must find its cache directory set, and a command line fault need not wait.
         from scorestream_server.device.open import open_device  # noqa: PLC0415
         from scorestream_server.workers.opened import OpenedJobs  # noqa: PLC0415
@@ -67,10 +100,14 @@ class Worker:
         self._device = open_device(device_name, lanes, gpu_memory)
         self._lanes = lanes
         self._umask = umask
+        self._task_memory = task_memory
         self._jobs = OpenedJobs(self._device)
         self._partitions: queue.SimpleQueue[RunPartition] = queue.SimpleQueue()
-        self._side = ThreadPoolExecutor(SIDE_THREADS, "side")
-        self._cancelled: dict[int, threading.Event] = {}
+        self._side: queue.SimpleQueue[SideTask] = queue.SimpleQueue()
+        self._heads: queue.SimpleQueue[SideTask] = queue.SimpleQueue()
+        # Memory that was freed stays with the allocators in part, and then counts, and is not where it is wanted next.
+        self._worn = False
+        self._running: dict[int, Running] = {}
         self._opened: queue.SimpleQueue[int] = queue.SimpleQueue()
 
     def serve(self) -> None:
@@ -80,6 +117,11 @@ class Worker:
             threading.Thread(target=self._lane, args=(number,), name=f"lane-{number}", daemon=True).start()
         for _ in range(self._lanes):
             self._opened.get()
+        # Now, because later there may be no memory for a thread. People wait for heads, so these have one of their own.
+        for tasks in (*[self._side] * SIDE_THREADS, self._heads):
+            threading.Thread(target=self._aside, args=(tasks,), name="side", daemon=True).start()
+        # Not before: what a device's driver takes and reserves is its own affair.
+        limit_memory(self._task_memory)
         self._end.send(Ready(self._device.name, self._lanes))
         while (command := self._end.receive()) is not None:
             self._take(command)
@@ -92,14 +134,17 @@ class Worker:
                 self._jobs.close(job_id)
             case CancelTask(task_id=task_id):
                 # Nothing to do where the task is done already; its answer is on the way.
-                if (event := self._cancelled.get(task_id)) is not None:
-                    event.set()
+                if (running := self._running.get(task_id)) is not None:
+                    running.cancel()
+            case Ping():
+                running_now = list(self._running.items())
+                self._end.send(Alive({task_id: task.steps for task_id, task in running_now if task.begun}))
             case RunPartition():
-                self._cancelled[command.task_id] = threading.Event()
+                self._running[command.task_id] = Running(_what(command))
                 self._partitions.put(command)
             case _:
-                self._cancelled[command.task_id] = threading.Event()
-                self._side.submit(self._answer, command.task_id, lambda: self._do(command))
+                self._running[command.task_id] = Running(_what(command))
+                (self._heads if isinstance(command, ReadHead) else self._side).put(command)
 
     def _lane(self, number: int) -> None:
         try:
@@ -109,7 +154,7 @@ class Worker:
         self._opened.put(number)
         while True:
             task = self._partitions.get()
-            cancelled = self._cancelled[task.task_id].is_set
+            cancelled = self._running[task.task_id].cancelled
 
             def score(task: RunPartition = task, cancelled: Callable[[], bool] = cancelled) -> Result:
                 started = time.perf_counter()
@@ -120,12 +165,17 @@ class Worker:
 
             self._answer(task.task_id, score)
 
-    def _do(self, task: InspectModel | LoadTable | Publish) -> Result:
+    def _aside(self, tasks: queue.SimpleQueue[SideTask]) -> None:
+        while True:
+            task = tasks.get()
+            self._answer(task.task_id, functools.partial(self._do, task))
+
+    def _do(self, task: SideTask) -> Result:
         from scorestream_server.scoring.load import inspect_model  # noqa: PLC0415  # see __init__
         from scorestream_server.tables.publish import publish  # noqa: PLC0415
         from scorestream_server.tables.sources import load_table  # noqa: PLC0415
 
-        cancelled = self._cancelled[task.task_id].is_set
+        cancelled = self._running[task.task_id].cancelled
         match task:
             case InspectModel():
                 return ModelInspected(task.task_id, inspect_model(Path(task.path)))
@@ -133,6 +183,8 @@ class Worker:
                 paths = [Path(path) for path in task.paths]
                 table = load_table(paths, Path(task.cache_dir), cancelled=cancelled)
                 return TableLoaded(task.task_id, table)
+            case ReadHead():
+                return HeadRead(task.task_id, self._jobs.head(task.table, task.limit))
             case Publish():
                 schema = pa.ipc.read_schema(pa.py_buffer(task.schema))
                 journal = Path(task.journal)
@@ -149,32 +201,78 @@ class Worker:
 
     def _answer(self, task_id: int, work: Callable[[], Result]) -> None:
         """Do a task and send what came of it; no fault of a task ends a lane."""
+        running = self._running[task_id]
+        running.begun = True
         try:
-            self._end.send(work())
+            self._end.send(self._outcome(task_id, running, work))
         except DeviceFault as lost:
             _end_without_device(self._end, f"{self._device.name}: {lost}")
+        except BaseException:  # noqa: BLE001  # the server waits for an answer, and the end of this process is one
+            try:
+                logger.exception("task %d: nothing could be said", task_id)
+            finally:
+                os._exit(SPEECHLESS)
+        finally:
+            del self._running[task_id]
+        if self._worn and not any(other.begun for other in list(self._running.values())):
+            _leave(self._end, Leaving("ended to give back the memory that a task had taken"), WORN)
+
+    def _outcome(self, task_id: int, running: Running, work: Callable[[], Result]) -> Result | TaskFailed:
+        crowded = False
+        try:
+            return work()
+        except DeviceFault:
+            raise
+        except MemoryError as error:
+            crowded = sum(other.begun for other in list(self._running.values())) > 1
+            fault = no_memory(error, running.what, self._task_memory)
+            self._jobs.make_room()
+            self._worn = True
+            logger.warning("task %d: %s", task_id, fault)
         except Exception as error:  # whatever it is, the server must hear of it
             fault = _fault(error)
             if fault.code is ErrorCode.INTERNAL:
                 logger.exception("task %d failed", task_id)
-            faults = [(part.field, part.description) for part in fault.faults]
-            self._end.send(
-                TaskFailed(
-                    task_id, fault.code.value, fault.reason, fault.message, faults, dict(fault.metadata)
-                )
-            )
-        finally:
-            del self._cancelled[task_id]
+        faults = [(part.field, part.description) for part in fault.faults]
+        return TaskFailed(
+            task_id, fault.code.value, fault.reason, fault.message, faults, dict(fault.metadata), crowded
+        )
+
+
+def _what(task: Task) -> str:
+    """Return what a task is about, as the beginning of a sentence."""
+    match task:
+        case RunPartition(partition=partition):
+            return f"Partition {partition.index} ({counted(partition.rows, 'row')})"
+        case InspectModel(path=path):
+            return f"The model file {Path(path).name!r}"
+        case LoadTable(paths=paths):
+            more = f" and {len(paths) - 1:,} more" if len(paths) > 1 else ""
+            return f"The file {Path(paths[0]).name!r}{more}"
+        case ReadHead():
+            return "The first rows of the table"
+        case Publish(destination=destination):
+            return f"The output {Path(destination.path).name!r}"
+
+
+def no_memory(error: MemoryError, what: str, task_memory: int) -> ScorestreamError:
+    """Return what is told of a task that there is no memory for."""
+    where = error.where if isinstance(error, NoMemoryError) else what
+    told = f" ({error})" if str(error) else ""
+    return ScorestreamError(
+        ErrorCode.RESOURCE_EXHAUSTED,
+        "OUT_OF_MEMORY",
+        f"{where}: this takes more than the {task_memory:,} bytes of memory that a worker has for its tasks{told}. Write "
+        "it in smaller parts (rows of a row group or batch, bytes of a value, trees of a model), or have the server "
+        "started with more --worker-memory.",
+        metadata={"limit_bytes": str(task_memory)},
+    )
 
 
 def _fault(error: Exception) -> ScorestreamError:
     match error:
         case ScorestreamError():
             return error
-        case MemoryError():
-            return ScorestreamError(
-                ErrorCode.RESOURCE_EXHAUSTED, "OUT_OF_MEMORY", "A worker ran out of memory on this task."
-            )
         case OSError(errno=28):  # ENOSPC
             message = f"The disk is full; make room and try again. ({error})"
             return ScorestreamError(ErrorCode.RESOURCE_EXHAUSTED, "DISK_FULL", message)
@@ -185,11 +283,15 @@ def _fault(error: Exception) -> ScorestreamError:
 
 def _end_without_device(end: WorkerEnd, reason: str) -> NoReturn:
     """End this process: nothing that it does with its device, if it has one, can be trusted."""
-    end.send(DeviceLost(reason))
     logger.critical("no device: %s", reason)
+    _leave(end, DeviceLost(reason), LOST_DEVICE)
+
+
+def _leave(end: WorkerEnd, last_words: DeviceLost | Leaving, code: int) -> NoReturn:
+    end.send(last_words)
     # Were this process to end at once, what the server may be writing to it would fail, and the report be lost with it.
     end.wait_until_closed(LAST_WORDS_SECONDS)
-    os._exit(LOST_DEVICE)
+    os._exit(code)
 
 
 def main() -> None:
@@ -202,22 +304,33 @@ def main() -> None:
     parser.add_argument("--lanes", type=int, required=True)
     parser.add_argument("--gpu-memory", required=True)
     parser.add_argument("--output-umask", type=int, required=True, help="for published outputs alone")
+    parser.add_argument("--memory", type=int, required=True, help="bytes that tasks may take")
     arguments = parser.parse_args()
     faulthandler.enable()
     logging.basicConfig(level=logging.WARNING, format="worker %(process)d %(levelname)s %(message)s")
     os.nice(NICENESS)
+    die_first()
     kernels = Path(
         os.environ.get("NUMBA_CACHE_DIR") or platformdirs.user_cache_path("scorestream") / "kernels"
     )
     os.environ["NUMBA_CACHE_DIR"] = str(kernels / kernel_digest())
     end = WorkerEnd(socket.socket(fileno=arguments.socket))
     try:
-        Worker(end, arguments.device, arguments.lanes, arguments.gpu_memory, arguments.output_umask).serve()
+        Worker(
+            end,
+            arguments.device,
+            arguments.lanes,
+            arguments.gpu_memory,
+            arguments.memory,
+            arguments.output_umask,
+        ).serve()
     except (DeviceFault, OSError, ValueError, ImportError) as error:
         _end_without_device(end, f"{arguments.device}: {error}")
     except MessageTooLargeError as error:
         logger.critical("the server %s; this worker ends", error)
         os._exit(1)
+    except MemoryError:  # for the little that this thread does
+        os._exit(SPEECHLESS)
     # Lanes may be in the middle of a partition that nobody waits for any more.
     os._exit(0)
 

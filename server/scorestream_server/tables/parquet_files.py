@@ -1,0 +1,92 @@
+"""What the footer of a Parquet file says of a row group, and opening the file for it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from scorestream_server.domain.table import SourceFile
+from scorestream_server.tables.columns import row_width
+
+_READ_BUFFER = 1 << 20
+_ALLOWED_WIDTH = 4096.0
+"""Bytes that are allowed for a text that says only how it differs from the one before, which tells nothing of its
+size."""
+
+
+@dataclass(frozen=True, slots=True)
+class RowGroupLook:
+    """What some columns of a row group take, as far as that can be known before they are decoded.
+
+    Attributes:
+        dictionaries: text columns that are dictionary-encoded. They are decoded as dictionaries: as plain text, a short
+            dictionary can stand for any amount of memory.
+        width: bytes a row once decoded, with dictionaries as they are; a guess where it is not ``known``.
+        known: whether the footer tells the size of all columns.
+        largest: the column that takes most by the footer.
+        largest_bytes: what it takes.
+    """
+
+    dictionaries: tuple[str, ...]
+    width: float
+    known: bool
+    largest: str
+    largest_bytes: int
+
+
+def look(file: SourceFile, metadata: pq.FileMetaData, part: int, target: pa.Schema) -> RowGroupLook:
+    """Return what the columns of ``target`` take in a row group.
+
+    Raises:
+        READ_ERRORS: the row group is damaged.
+    """
+    rows = max(1, metadata.row_group(part).num_rows)
+    widths = {field.name: row_width(pa.schema([field])) for field in target}
+    texts = {
+        field.name for field in target if pa.types.is_string(field.type) or pa.types.is_binary(field.type)
+    }
+    dictionaries: list[str] = []
+    guessed: set[str] = set()
+    if texts:
+        probe(file, metadata, part, sorted(texts))
+        group = metadata.row_group(part)
+        for at in range(metadata.num_columns):
+            leaf = metadata.schema.column(at)
+            if leaf.path not in texts:
+                continue
+            chunk = group.column(at)
+            claimed = chunk.total_uncompressed_size / rows
+            if leaf.physical_type == "BYTE_ARRAY":
+                if any("DICTIONARY" in name for name in chunk.encodings):
+                    dictionaries.append(leaf.path)
+                if "DELTA_BYTE_ARRAY" in chunk.encodings:
+                    guessed.add(leaf.path)
+            else:  # of one length, which a dictionary of it does not tell
+                claimed = max(claimed, float(leaf.length))
+            widths[leaf.path] = max(widths[leaf.path], claimed)
+    largest = max(widths, key=widths.__getitem__)
+    width = sum(max(one, _ALLOWED_WIDTH) if name in guessed else one for name, one in widths.items())
+    return RowGroupLook(tuple(dictionaries), width, not guessed, largest, int(widths[largest] * rows))
+
+
+def open_parquet(file: SourceFile, metadata: pq.FileMetaData, dictionaries: Sequence[str]) -> pq.ParquetFile:
+    """Open a file whose footer was read before."""
+    # Without the last two Arrow holds all compressed bytes of a row group at once: four times the memory of a stream.
+    return pq.ParquetFile(
+        file.path,
+        metadata=metadata,
+        read_dictionary=list(dictionaries),
+        buffer_size=_READ_BUFFER,
+        pre_buffer=False,
+    )
+
+
+def probe(file: SourceFile, metadata: pq.FileMetaData, part: int, columns: Sequence[str]) -> None:
+    """Read one row of some columns, so that a damaged column chunk raises.
+
+    What else looks at a column chunk (its Python view, the pruning by statistics) does not raise: Arrow ends
+    the process there.
+    """
+    with open_parquet(file, metadata, ()) as source:
+        next(source.iter_batches(1, row_groups=[part], columns=list(columns)), None)
