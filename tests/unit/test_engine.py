@@ -34,6 +34,7 @@ from scorestream_server.domain.messages import (
     OutputPublished,
     PartitionDone,
     Publish,
+    ReadHead,
     Result,
     RunPartition,
     TableLoaded,
@@ -67,10 +68,12 @@ class InProcessPool:
 
     Attributes:
         deaths: how often the worker still dies when it has a partition, by job and index.
+        crowded: how often there is still no memory for a partition beside others, by job and index.
         hold: partitions that are not answered before they are cancelled or their worker dies.
     """
 
     deaths: Counter[tuple[str, int]] = field(default_factory=Counter)
+    crowded: Counter[tuple[str, int]] = field(default_factory=Counter)
     hold: set[int] = field(default_factory=set)
     together: list[set[int]] = field(default_factory=list)
     closed: list[str] = field(default_factory=list)
@@ -130,11 +133,11 @@ class InProcessPool:
             case LoadTable():
                 paths = [Path(path) for path in task.paths]
                 return TableLoaded(task.task_id, load_table(paths, Path(task.cache_dir)))
-            case InspectModel():
+            case InspectModel() | ReadHead():
                 raise AssertionError
 
     async def _run_partition(self, task: RunPartition) -> Result:
-        index = task.partition.index
+        index, worker_id = task.partition.index, self._worker_id
         fate: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._flights[task.task_id] = (index, fate)
         self.together.append({flight[0] for flight in self._flights.values()})
@@ -146,6 +149,10 @@ class InProcessPool:
             if self.deaths[task.job_id, index] > 0:
                 self.deaths[task.job_id, index] -= 1
                 self._die()
+            if self.crowded[task.job_id, index] > 0:
+                self.crowded[task.job_id, index] -= 1
+                full = ScorestreamError(ErrorCode.RESOURCE_EXHAUSTED, "OUT_OF_MEMORY", "too much")
+                raise WorkerLost(worker_id, "had no memory for it beside other tasks", full)
             if fate.done():
                 fate.result()
             file = self._jobs.score(task, self._lane, lambda: False)
@@ -293,6 +300,20 @@ async def test_a_partition_that_keeps_killing_fails_its_job_and_no_other(bench: 
     assert doomed.failure.reason == "WORKER_LOST"
     assert "Partition 3 (rows 300 to 399)" in doomed.failure.message
     assert "3 times" in doomed.failure.message
+
+
+async def test_a_partition_without_memory_beside_others_runs_alone_and_then_says_what_it_took(
+    bench: Bench,
+) -> None:
+    """One that was only crowded out is done at its next try; one that takes too much fails its job with the reason."""
+    bench.pool.crowded["crowded", 3] = 1
+    bench.pool.crowded["hog", 3] = MAX_ATTEMPTS
+    jobs = [await bench.submit(job_id=name) for name in ("crowded", "hog")]
+    crowded, hog = [await bench.finished(job) for job in jobs]
+    assert crowded.state is State.SUCCEEDED
+    assert {3} in bench.pool.together
+    assert hog.failure is not None
+    assert (hog.failure.reason, hog.failure.message) == ("OUT_OF_MEMORY", "too much")
 
 
 async def test_a_suspect_runs_alone(bench: Bench) -> None:

@@ -7,8 +7,9 @@ import pytest
 
 from fake_nvml import FakeCard, FakeNvml
 from scorestream_server.__main__ import parse
-from scorestream_server.config import available_cores, lanes_of_worker
+from scorestream_server.config import MIB, available_cores, lanes_of_worker
 from scorestream_server.device import nvml
+from scorestream_server.workers.memory import machine_memory, usual_memory
 
 
 @pytest.fixture
@@ -91,3 +92,29 @@ def test_a_device_that_cannot_be_had_is_wrong_usage(
             "--device cpu needs no card."
         )
     )
+
+
+def test_workers_share_three_quarters_of_the_memory_unless_told_otherwise() -> None:
+    """A fraction, an amount, or nothing said; too little and nonsense are refused."""
+    total = machine_memory()
+    assert parse(["--device", "cpu", "--workers", "2"]).worker_memory == usual_memory(total, 2)
+    assert parse(["--device", "cpu", "--worker-memory", "512MiB"]).worker_memory == 512 * MIB
+    assert parse(["--device", "cpu", "--worker-memory", "0.5"]).worker_memory == total // 2
+    assert (usual_memory(64 << 30, 2), usual_memory(1 << 30, 8)) == (24 << 30, 2 << 30)
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--worker-memory", "much"], "--worker-memory: 'much' is no amount of memory"),
+        (["--worker-memory", "100MiB"], "a worker needs 268,435,456"),
+        (["--worker-memory", "1.5"], "no fraction"),
+        (["--stall-seconds", "0"], "--stall-seconds must be from 1"),
+    ],
+)
+def test_limits_that_make_no_sense_are_refused(
+    flags: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        parse(["--device", "cpu", *flags])
+    assert told in capsys.readouterr().err

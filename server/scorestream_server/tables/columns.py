@@ -153,15 +153,18 @@ def corrupt(where: str, error: object) -> Exception:
     return invalid("CORRUPT_DATA", f"{where} is damaged or was cut short: {told}. Write it again.")
 
 
-def normalised(batch: pa.RecordBatch, target: pa.Schema) -> Iterator[pa.RecordBatch]:
+def normalised(
+    batch: pa.RecordBatch, target: pa.Schema, most_bytes: int = MAX_BATCH_BYTES
+) -> Iterator[pa.RecordBatch]:
     """Yield a validated batch's rows with the types of ``target``, in batches of bounded size.
 
     Args:
         batch: columns as the source has them, in the order of ``target``.
         target: a projection of the normalised schema, readable columns only.
+        most_bytes: of a batch once decoded, unless a single row has more.
     """
     width = sum(_row_bytes(column) for column in batch.columns)
-    rows = max(1, min(MAX_BATCH_ROWS, int(MAX_BATCH_BYTES / max(width, 1.0))))
+    rows = max(1, min(MAX_BATCH_ROWS, int(most_bytes / max(width, 1.0))))
     for start in range(0, batch.num_rows, rows):
         part = batch.slice(start, rows)
         if part.schema.types == target.types:

@@ -12,6 +12,10 @@ from scorestream_server.tables.columns import normal_schema, normalised, unreada
 from scorestream_server.tables.files import ArrowFile, temporary_name
 from scorestream_server.tables.ipc_messages import MalformedMessageError, message_claim
 
+PIECE_BYTES = 8 << 20
+"""So many bytes of an upload are decoded at once: the server does that itself, for many clients, and what stands in a
+message can stand for a thousand times as much."""
+
 _WHAT = "The uploaded table"
 
 
@@ -85,7 +89,7 @@ class UploadWriter:
         if self._sent is None or self._file is None:
             raise precondition("UPLOAD_ORDER", "Rows came before the schema. Send the schema first.")
         try:
-            for batch in normalised(self._decode(data, self._sent), self._target):
+            for batch in normalised(self._decode(data, self._sent), self._target, PIECE_BYTES):
                 self._write(self._file, batch)
         except BaseException:
             self.abort()

@@ -343,6 +343,7 @@ class LocalPool:
             case Ready(device=device, lanes=lanes):
                 worker.info = WorkerInfo(worker.info.worker_id, worker.info.pid, device, lanes)
                 worker.ready = True
+                worker.vigil = Vigil()
                 self._failed_starts[worker.place] = 0
                 self._changed.set()
                 self.on_change()
@@ -376,7 +377,8 @@ class LocalPool:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), self._patience.tick)
             for worker in self._workers.values():
-                finding = worker.vigil.tick(computed(worker.info.pid), self._patience)
+                patience = self._patience if worker.ready else self._patience.with_a_start()
+                finding = worker.vigil.tick(computed(worker.info.pid), patience)
                 if finding is None:
                     worker.end.send(Ping())
                 elif not worker.last_words:

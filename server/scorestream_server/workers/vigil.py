@@ -4,6 +4,7 @@ Ticks are counted and not seconds, so that a machine that slept, or a server tha
 a tick may cost is in `Patience`.
 """
 
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
@@ -25,16 +26,22 @@ class Patience:
         tick: seconds from one look to the next.
         stall_ticks: looks after which a task that takes no step is given up, and a worker that computes all the time
             and does not answer.
+        silent_ticks: looks after which a worker is given up that neither answers nor computes.
     """
 
     tick: float
     stall_ticks: int
+    silent_ticks: int = SILENT_TICKS
 
     @classmethod
     def of(cls, stall_seconds: float) -> "Patience":
         """Return the patience that gives a task so many seconds without a step."""
         tick = min(LONGEST_TICK, stall_seconds / TICKS)
         return cls(tick, round(stall_seconds / tick))
+
+    def with_a_start(self) -> "Patience":
+        """Return the patience with a worker that starts: it compiles as long as it takes, and answers only then."""
+        return Patience(self.tick, sys.maxsize, round(SILENT_TICKS * LONGEST_TICK / self.tick))
 
     @property
     def stall_seconds(self) -> float:
@@ -44,7 +51,7 @@ class Patience:
     @property
     def silent_seconds(self) -> float:
         """Seconds that a worker may neither answer nor compute."""
-        return SILENT_TICKS * self.tick
+        return self.silent_ticks * self.tick
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,13 +88,13 @@ class Vigil:
             computed: seconds of processor time that the worker has used since its start.
             patience: how long to wait.
         """
+        if not self.unanswered:  # else nothing is known of its tasks
+            self.quiet = {task: ticks + 1 for task, ticks in self.quiet.items()}
         self.unanswered += 1
         idle = computed - self.computed < IDLE_SHARE * patience.tick
         self.idle = self.idle + 1 if idle else 0
         self.computed = computed
-        for task in self.quiet:
-            self.quiet[task] += 1
-        if self.unanswered > SILENT_TICKS and self.idle >= SILENT_TICKS:
+        if min(self.unanswered - 1, self.idle) >= patience.silent_ticks:
             return Finding(f"neither answered nor computed for {patience.silent_seconds:g} seconds")
         late = tuple(task for task, ticks in self.quiet.items() if ticks > patience.stall_ticks)
         if late:
