@@ -194,6 +194,7 @@ class TableService(table_service_pb2_grpc.TableServiceServicer):
         try:
             await asyncio.to_thread(folder.mkdir, parents=True)
             data = await fill(folder)
+            await asyncio.to_thread(_remove_others, folder, data)
             size = sum(file.size for file in data.files)
             table = Table(uid, wanted.session_id, wanted.table_id, data, paths, size, time.time())
 
@@ -238,3 +239,11 @@ class TableService(table_service_pb2_grpc.TableServiceServicer):
         with pa.ipc.new_stream(sink, rows.schema) as writer:
             writer.write_table(rows)
         return bytes(sink.getvalue())
+
+
+def _remove_others(folder: Path, data: TableData) -> None:
+    """Remove what attempts whose workers died have left beside a table's files."""
+    kept = {file.path for file in data.files}
+    for path in folder.iterdir():
+        if str(path) not in kept:
+            path.unlink()

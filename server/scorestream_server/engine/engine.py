@@ -36,6 +36,8 @@ logger = logging.getLogger(__name__)
 STATE_PATIENCE_SECONDS = 0.02
 """How long the news that a job runs may wait for company: a short job is told of in one transaction less."""
 
+CLOSE_SECONDS = 0.05
+
 
 class Engine:
     """Drives every job that is not final; used on the event loop only."""
@@ -86,9 +88,11 @@ class Engine:
 
     async def close(self) -> None:
         """Stop; what is in flight is lost and will be run again by the next server."""
-        for task in self._background:
-            task.cancel()
-        await asyncio.gather(*self._background, return_exceptions=True)
+        while self._background:
+            # Again and again: an output that was stopped waits for its worker's answer.
+            for task in self._background:
+                task.cancel()
+            await asyncio.wait(self._background, timeout=CLOSE_SECONDS)
 
     def wake(self) -> None:
         """Look again: a job or a worker came, went or changed."""
@@ -309,6 +313,7 @@ class Engine:
             return
         active.job = replace(active.job, outputs=published.names)
         active.table_made = published.table
+        active.failure = None  # a limit that was passed meanwhile was passed too late
         await self._finish(active, _succeeded(active.job, time.time()).state)
 
     def _unpublished(self, active: ActiveJob, task: asyncio.Task[None]) -> None:

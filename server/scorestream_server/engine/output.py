@@ -60,7 +60,13 @@ class OutputWriter:
             active.job.spec.replace,
         )
         try:
-            return (await run_anywhere(self._pool, task, OutputPublished)).output
+            return (await run_anywhere(self._pool, task, OutputPublished, to_the_end=True)).output
+        except asyncio.CancelledError:
+            # Where the server stops, the next one sees to it; else the worker has stopped, or died in the middle.
+            arrived = await asyncio.to_thread(settle, journal) if active.ending is not None else None
+            if arrived is None:
+                raise
+            return arrived
         except ScorestreamError as error:
             # Who lost its worker could not tidy up; who has one did.
             arrived = await asyncio.to_thread(settle, journal) if error.reason == "WORKER_LOST" else None
