@@ -2,7 +2,7 @@
 //
 // BAD_DISK names a file with the rules, which all processes map and a test may change at any time; `bad_disk.py` has
 // the same layout. A rule says which calls it is about, on which paths (a pattern as of fnmatch), how many of them it
-// lets pass first, the error that they fail with (0: none), and how long they take.
+// lets pass first, how many it is about then (0: all), the error that they fail with (0: none), and how long they take.
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -27,8 +27,9 @@ struct Rule {
     int error;
     int milliseconds;
     int passing;
+    int times;
     int hits;
-    char pattern[492];
+    char pattern[488];
 };
 
 constexpr int RULES = 8;
@@ -52,7 +53,8 @@ bool fails(int call, const char *path) {
     for (int place = 0; rule && place < RULES; ++place, ++rule) {
         if (!(__atomic_load_n(&rule->calls, __ATOMIC_ACQUIRE) & call) || fnmatch(rule->pattern, path, 0)) continue;
         if (__atomic_fetch_sub(&rule->passing, 1, __ATOMIC_ACQ_REL) > 0) continue;
-        __atomic_fetch_add(&rule->hits, 1, __ATOMIC_ACQ_REL);
+        int before = __atomic_fetch_add(&rule->hits, 1, __ATOMIC_ACQ_REL);
+        if (rule->times && before >= rule->times) continue;
         if (rule->milliseconds) {
             timespec time{rule->milliseconds / 1000, rule->milliseconds % 1000 * 1000000L};
             nanosleep(&time, nullptr);

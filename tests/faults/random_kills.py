@@ -17,7 +17,7 @@ import psutil
 import pyarrow as pa
 
 import scorestream
-from scorestream import Event, JobFailedError, State
+from scorestream import Event, State
 from served import served, workers_of
 
 COUNTDOWN = Path(__file__).parent / "countdown"
@@ -313,8 +313,8 @@ class Customer:
                     self._check_rows(result)
                 else:
                     assert result.num_rows == jobs[told.job.id].rows_scored
-        for name, told in self._outputs().items():
-            assert content(self._serving.out / name) == self.calm_files[told.suffix], name
+        for name, output in self._outputs().items():
+            assert content(output) == self.calm_files[output.suffix], name
 
     def outputs(self) -> set[str]:
         """Return the names of the files and folders that must be there."""
@@ -370,7 +370,9 @@ class Follower:
 
 def unknown_files(data: Path) -> set[str]:
     """Return the files and folders of a data directory that its store does not name, or that are missing there."""
-    with contextlib.closing(sqlite3.connect(f"{(data / 'scorestream.db').as_uri()}?mode=ro", uri=True)) as store:
+    with contextlib.closing(
+        sqlite3.connect(f"{(data / 'scorestream.db').as_uri()}?mode=ro", uri=True)
+    ) as store:
 
         def column(query: str) -> set[str]:
             return {str(row[0]) for row in store.execute(query)}
@@ -388,11 +390,16 @@ def unknown_files(data: Path) -> set[str]:
         )
         folders = {
             str(data / "sessions" / session / kind / one)
-            for kind, query in (("jobs", "SELECT session_id, id FROM jobs"), ("tables", "SELECT session_id, uid FROM tables"))
+            for kind, query in (
+                ("jobs", "SELECT session_id, id FROM jobs"),
+                ("tables", "SELECT session_id, uid FROM tables"),
+            )
             for session, one in store.execute(f"{query} WHERE {open_}")
         }
     found = {path for name in ("models", "publishing", "sessions") for path in (data / name).rglob("*")}
-    wrong = {str(path) for path in found if path.is_file()} ^ {path for path in files if path.startswith(str(data))}
+    wrong = {str(path) for path in found if path.is_file()} ^ {
+        path for path in files if path.startswith(str(data))
+    }
     deep = {str(path) for path in found if path.is_dir() and len(path.relative_to(data).parts) > 3}
     return wrong | deep - folders
 

@@ -180,7 +180,9 @@ def test_kills_at_random_moments_lose_and_leave_nothing(
         assert follower.numbers == list(range(1, last + 1))
     took = time.monotonic() - started
     did = sum((customer.did for customer in customers), Counter[str]())
-    figures(f"random kills: {killer.kills} in {rounds} rounds and {took:.0f} s, seed {SEED}: {_listed(killer.killed)}")
+    figures(
+        f"random kills: {killer.kills} in {rounds} rounds and {took:.0f} s, seed {SEED}: {_listed(killer.killed)}"
+    )
     figures(f"random kills: in the middle of: {_listed(killer.during)}")
     figures(f"random kills: customers did: {_listed(did)}")
 
