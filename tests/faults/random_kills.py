@@ -5,20 +5,20 @@ import json
 import mmap
 import os
 import random
-import sqlite3
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 import psutil
 import pyarrow as pa
 
 import scorestream
 from scorestream import Event, State
-from served import served, workers_of
+from served import served
 
 COUNTDOWN = Path(__file__).parent / "countdown"
 PATIENCE = 60.0
@@ -62,7 +62,7 @@ class Serving:
         self.out.mkdir()
         self.client, self.process = self._start()
 
-    def __enter__(self) -> "Serving":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -366,44 +366,3 @@ class Follower:
             for event in self._client.watch():
                 self.numbers.append(event.number)
                 self._progress.step()
-
-
-def unknown_files(data: Path) -> set[str]:
-    """Return the files and folders of a data directory that its store does not name, or that are missing there."""
-    with contextlib.closing(
-        sqlite3.connect(f"{(data / 'scorestream.db').as_uri()}?mode=ro", uri=True)
-    ) as store:
-
-        def column(query: str) -> set[str]:
-            return {str(row[0]) for row in store.execute(query)}
-
-        open_ = "session_id IN (SELECT id FROM sessions WHERE state != 'ENDED')"
-        files = {
-            str(data / "models" / name) for name in column("SELECT file_name FROM models WHERE NOT removed")
-        }
-        files |= column(
-            "SELECT json_extract(file, '$.path') FROM partitions JOIN jobs ON jobs.id = job_id "
-            f"WHERE file IS NOT NULL AND {open_}"
-        )
-        files |= column(
-            f"SELECT json_extract(value, '$.path') FROM tables, json_each(data, '$.files') WHERE {open_}"
-        )
-        folders = {
-            str(data / "sessions" / session / kind / one)
-            for kind, query in (
-                ("jobs", "SELECT session_id, id FROM jobs"),
-                ("tables", "SELECT session_id, uid FROM tables"),
-            )
-            for session, one in store.execute(f"{query} WHERE {open_}")
-        }
-    found = {path for name in ("models", "publishing", "sessions") for path in (data / name).rglob("*")}
-    wrong = {str(path) for path in found if path.is_file()} ^ {
-        path for path in files if path.startswith(str(data))
-    }
-    deep = {str(path) for path in found if path.is_dir() and len(path.relative_to(data).parts) > 3}
-    return wrong | deep - folders
-
-
-def living(serving: Serving) -> list[psutil.Process]:
-    """Return the processes of a server, itself first."""
-    return [serving.process, *workers_of(serving.process)]

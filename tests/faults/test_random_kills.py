@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 import scorestream
+from faults.left_behind import unknown_files
 from faults.random_kills import (
     FORMATS,
     PATIENCE,
@@ -27,7 +28,6 @@ from faults.random_kills import (
     Serving,
     content,
     rows,
-    unknown_files,
 )
 from served import workers_of
 
@@ -55,8 +55,12 @@ class Killer:
         """How many there were."""
         return self.killed.total()
 
-    def strike(self, aim: str, customers: Sequence[Customer], idle: Callable[[], bool]) -> None:
+    def strike(self, aim: str, customers: Sequence[Customer], shifts: Sequence[Future[None]]) -> None:
         """Kill once, at a moment of the customers' work if there is one left; and once more at the next start, maybe."""
+
+        def idle() -> bool:
+            return all(shift.done() for shift in shifts)
+
         moment = self._source.choice(("change", "change", "answer"))
         before = {process.pid for process in workers_of(self._serving.process)}
         if moment == "change" and aim != "all":
@@ -169,7 +173,7 @@ def test_kills_at_random_moments_lose_and_leave_nothing(
             shifts: list[Future[None]] = [threads.submit(customer.shift) for customer in customers]
             aims = source.choice(ROUNDS)
             for aim in source.sample(aims, len(aims)):
-                killer.strike(aim, customers, lambda: all(shift.done() for shift in shifts))
+                killer.strike(aim, customers, shifts)
             for shift in shifts:
                 shift.result(2 * PATIENCE)
             last = follower.check(last)
