@@ -116,7 +116,8 @@ class InProcessPool:
                     error = ScorestreamError(ErrorCode.CANCELLED, "TASK_CANCELLED", "cancelled")
                     flight[1].set_exception(error)
 
-    async def run(self, worker_id: int, task: Task) -> Result:
+    async def run(self, worker_id: int, task: Task, *, to_the_end: bool = False) -> Result:
+        del to_the_end  # this worker is not told to stop in the middle of anything but partitions
         if worker_id != self._worker_id:
             raise WorkerLost(worker_id, "is gone")
         match task:

@@ -14,6 +14,7 @@ from google.protobuf.message import DecodeError
 from google.rpc import error_details_pb2, status_pb2
 
 from scorestream_server.api.interceptor import rewrapped
+from scorestream_server.domain.disk import disk_error
 from scorestream_server.domain.errors import ErrorCode, FieldFault, ScorestreamError, invalid
 
 logger = logging.getLogger(__name__)
@@ -92,6 +93,8 @@ def _cut(text: str, most_bytes: int) -> str:
 
 
 async def _abort(context: grpc.aio.ServicerContext[Any, Any], error: Exception) -> NoReturn:
+    if isinstance(error, OSError):
+        error = disk_error(error) or error
     if not isinstance(error, ScorestreamError):
         # The client gets a number to quote; what happened is for the server's log alone.
         incident = uuid.uuid4().hex[:12]

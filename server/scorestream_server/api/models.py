@@ -9,6 +9,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import BinaryIO
 
 from scorestream.v1 import model_pb2, model_service_pb2, model_service_pb2_grpc
 from scorestream_server.api import convert, names, paging
@@ -21,6 +22,7 @@ from scorestream_server.domain.model import Model
 from scorestream_server.store import models as model_store
 from scorestream_server.store.database import Database
 from scorestream_server.store.usage import Usage
+from scorestream_server.tables.files import sync
 from scorestream_server.workers.pool import WorkerPool, run_anywhere
 
 _HARMFUL = re.compile(r"[^A-Za-z0-9_.-]|^\.+")
@@ -112,10 +114,19 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
         async with self._files:
             if not admin:
                 await self._database.read(lambda connection: model_store.check_owner(connection, model))
-            await asyncio.to_thread(os.replace, incoming, self._directory.models / model.file_name)
-            return await self._database.write(
-                lambda connection: model_store.register(connection, model, request_id)
-            )
+            final = self._directory.models / model.file_name
+            await asyncio.to_thread(os.replace, incoming, final)
+            try:
+                await asyncio.to_thread(sync, final.parent)
+                return await self._database.write(
+                    lambda connection: model_store.register(connection, model, request_id)
+                )
+            except Exception:
+                if not await self._database.read(
+                    lambda connection: model_store.is_used(connection, model.file_name)
+                ):
+                    await asyncio.to_thread(final.unlink, missing_ok=True)
+                raise
 
     async def _remove(self, model_id: str, version: int, owner: str | None) -> None:
         async with self._files:
@@ -135,6 +146,7 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
             async for message in messages:
                 if message.WhichOneof("content") != "chunk":
                     if message.footer.digest == digest.hexdigest():
+                        await asyncio.to_thread(_sync, file)
                         return digest.hexdigest(), size
                     break
                 size += len(message.chunk)
@@ -151,3 +163,9 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
             "A registration is a header, the file in chunks, and a footer with the file's SHA-256; this one broke "
             "off or is out of order. Send it again.",
         )
+
+
+def _sync(file: BinaryIO) -> None:
+    """Have all of a file on the disk."""
+    file.flush()
+    os.fsync(file.fileno())

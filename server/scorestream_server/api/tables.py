@@ -194,32 +194,44 @@ class TableService(table_service_pb2_grpc.TableServiceServicer):
         """Have a new folder filled and make a table of it; without one, nothing is left of the folder."""
         uid = str(uuid.uuid4())
         folder = self._directory.table(wanted.session_id, uid)
-        made: Table | None = None
+        filled = False
         try:
             await asyncio.to_thread(folder.mkdir, parents=True)
             data = await fill(folder)
+            await asyncio.to_thread(_remove_others, folder, data)
             size = sum(file.size for file in data.files)
             stored = 0 if data.in_place and paths else size
             table = Table(uid, wanted.session_id, wanted.table_id, data, paths, size, stored, time.time())
-
-            def create(connection: sa.Connection) -> Table:
-                # As long as it took, the session may be over.
-                require_active(session_store.get(connection, wanted.session_id, wanted.owner))
-                return table_store.create(
-                    connection, table, wanted.owner, wanted.request_id, replace=wanted.replace
-                )
-
-            made = await self._database.write(create)
-            return convert.table(made)
+            filled = True
+            # Shielded: a client that hangs up now must not have the files of a table removed that is being recorded.
+            return convert.table(await asyncio.shield(self._record(wanted, table, folder)))
         except (OSError, ScorestreamError) as error:
             if isinstance(error, OSError) or error.code is ErrorCode.INTERNAL:
                 # A session's end takes the folder along: then say that it has ended.
                 await self._session(f"sessions/{wanted.session_id}", context)
             raise
         finally:
-            # Also where the same request, sent twice, was quicker the other time.
-            if made is None or made.uid != uid:
+            if not filled:
                 await asyncio.shield(asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True))
+
+    async def _record(self, wanted: _Wanted, table: Table, folder: Path) -> Table:
+        """Write a new table down, or remove its folder."""
+        made: Table | None = None
+
+        def create(connection: sa.Connection) -> Table:
+            # As long as it took, the session may be over.
+            require_active(session_store.get(connection, wanted.session_id, wanted.owner))
+            return table_store.create(
+                connection, table, wanted.owner, wanted.request_id, replace=wanted.replace
+            )
+
+        try:
+            made = await self._database.write(create)
+            return made
+        finally:
+            # Also where the same request, sent twice, was quicker the other time.
+            if made is None or made.uid != table.uid:
+                await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
     async def _session(self, name: str, context: Context) -> str:
         session = await self._owned(names.session_id("session", name), context)
@@ -240,3 +252,11 @@ class TableService(table_service_pb2_grpc.TableServiceServicer):
         session_id, table_id = names.table_ids("name", name)
         await self._owned(session_id, context)
         return await self._database.read(lambda connection: table_store.get(connection, session_id, table_id))
+
+
+def _remove_others(folder: Path, data: TableData) -> None:
+    """Remove what attempts whose workers died have left beside a table's files."""
+    kept = {file.path for file in data.files}
+    for path in folder.iterdir():
+        if str(path) not in kept:
+            path.unlink()

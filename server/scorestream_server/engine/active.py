@@ -142,6 +142,11 @@ class ActiveJob:
         )
         return notes
 
+    def take_back(self, index: int) -> None:
+        """Count a partition as not done after all, because it could not be committed."""
+        rest = {place: file for place, file in self.committed.items() if place != index}
+        self.restore(rest, self.lost)
+
     def restore(self, committed: Mapping[int, PartitionFile], lost: Mapping[int, int]) -> None:
         """Take up the job where the store says it was."""
         self.committed = dict(committed)

@@ -9,7 +9,7 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import sqlalchemy as sa
 
 from scorestream_server.domain.data_directory import DataDirectory
 from scorestream_server.domain.device import WorkerUse
+from scorestream_server.domain.disk import StorageError, disk_error
 from scorestream_server.domain.errors import ErrorCode, ScorestreamError
 from scorestream_server.domain.job import Failure, Job, State
 from scorestream_server.domain.messages import CancelTask, CloseJob, PartitionDone, RunPartition
@@ -36,6 +37,9 @@ logger = logging.getLogger(__name__)
 
 STATE_PATIENCE_SECONDS = 0.02
 """How long the news that a job runs may wait for company: a short job is told of in one transaction less."""
+
+CLOSE_SECONDS = 0.05
+STORE_RETRY_SECONDS = 0.5
 
 
 class Engine:
@@ -90,9 +94,11 @@ class Engine:
 
     async def close(self) -> None:
         """Stop; what is in flight is lost and will be run again by the next server."""
-        for task in self._background:
-            task.cancel()
-        await asyncio.gather(*self._background, return_exceptions=True)
+        while self._background:
+            # Again and again: an output that was stopped waits for its worker's answer.
+            for task in self._background:
+                task.cancel()
+            await asyncio.wait(self._background, timeout=CLOSE_SECONDS)
 
     def wake(self) -> None:
         """Look again: a job or a worker came, went or changed."""
@@ -207,8 +213,8 @@ class Engine:
                 raise TypeError(done)
         except WorkerLost as lost:
             self._land(active, partition)
+            await asyncio.to_thread(_unlink, temporary)
             await self._retry(active, partition, lost)
-            await asyncio.to_thread(temporary.unlink, missing_ok=True)
         except ScorestreamError as error:
             self._land(active, partition)
             if error.code is not ErrorCode.CANCELLED:
@@ -252,8 +258,10 @@ class Engine:
         active.committing += 1
         try:
             is_final = await self._database.write(commit)
-        except (OSError, sa.exc.SQLAlchemyError) as error:
-            self._end(active, State.FAILED, _storage_error(error))
+        except (OSError, sa.exc.SQLAlchemyError, StorageError) as error:
+            active.take_back(partition.index)
+            self._end(active, State.FAILED, _commit_error(error))
+            await asyncio.to_thread(_unlink, temporary, final)
         else:
             if ended is not None and is_final:
                 active.job = ended
@@ -276,11 +284,14 @@ class Engine:
             return
         message = f"partition {partition.index} ({rows}) is run again: {lost}"
         job, now = active.job, time.time()
-        await self._database.write(
-            lambda connection: job_store.retry_partition(
-                connection, job, active.session_name, partition.index, attempts, message, now
+        try:
+            await self._database.write(
+                lambda connection: job_store.retry_partition(
+                    connection, job, active.session_name, partition.index, attempts, message, now
+                )
             )
-        )
+        except StorageError as error:
+            self._end(active, State.FAILED, error)
 
     # -- the end of a job -------------------------------------------------------------------------------
 
@@ -311,12 +322,16 @@ class Engine:
     async def _publish(self, active: ActiveJob) -> None:
         try:
             published = await self._output.publish(active)
-        except ScorestreamError as error:
+        except (ScorestreamError, OSError) as error:
             active.publishing = None
-            self._end(active, State.FAILED, error)
+            if active.ending is None:
+                self._end(active, State.FAILED, _commit_error(error))
+            else:
+                self._finish_if_done(active)  # it was told to end, and did
             return
         active.job = replace(active.job, outputs=published.names)
         active.table_made = published.table
+        active.failure = None  # a limit that was passed meanwhile was passed too late
         await self._finish(active, _succeeded(active.job, time.time()).state)
 
     def _unpublished(self, active: ActiveJob, task: asyncio.Task[None]) -> None:
@@ -338,7 +353,7 @@ class Engine:
             job_store.change_state(connection, job, active.session_name, now, _farewell(job))
 
         try:
-            await self._database.write(finish)
+            await self._written(finish)
         except ScorestreamError as error:  # the output table's name was taken meanwhile
             active.table_made = None
             active.failure = _failure(error)
@@ -346,6 +361,18 @@ class Engine:
             return
         await self._output.written_down(active)
         self._retire(active)
+
+    async def _written(self, operation: Callable[[sa.Connection], None]) -> None:
+        """Write what must be written, as soon as the disk takes it."""
+        told = ""
+        while True:
+            try:
+                return await self._database.write(operation)
+            except StorageError as error:
+                if str(error) != told:
+                    logger.error("the end of a job cannot be written down; trying again: %s", error)  # noqa: TRY400
+                told = str(error)
+            await asyncio.sleep(STORE_RETRY_SECONDS)
 
     def _retire(self, active: ActiveJob) -> None:
         """Let go of a job that is final in the store."""
@@ -382,15 +409,21 @@ def _failure(error: ScorestreamError) -> Failure:
     return Failure(error.code.value, error.reason, error.message)
 
 
-def _storage_error(error: Exception) -> ScorestreamError:
-    full = isinstance(error, OSError) and error.errno == 28  # ENOSPC
-    return ScorestreamError(
-        ErrorCode.RESOURCE_EXHAUSTED if full else ErrorCode.INTERNAL,
-        "DISK_FULL" if full else "STORE_FAILED",
-        "The disk of the data directory is full; make room and submit the job again."
-        if full
-        else f"A partition could not be committed: {error}",
+def _commit_error(error: Exception) -> ScorestreamError:
+    """Return why what was scored could not be kept."""
+    if isinstance(error, ScorestreamError):
+        return error
+    told = disk_error(error) if isinstance(error, OSError) else None
+    return told or ScorestreamError(
+        ErrorCode.INTERNAL, "STORE_FAILED", f"What was scored could not be committed: {error}"
     )
+
+
+def _unlink(*paths: Path) -> None:
+    """Remove what is of no use; what cannot be removed now is removed at the next start."""
+    for path in paths:
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
 
 
 def _succeeded(job: Job, now: float) -> Job:

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import sqlalchemy as sa
 
+from scorestream_server.domain.disk import StorageError
 from scorestream_server.store import requests
 from scorestream_server.store.database import Database
 
@@ -26,6 +27,6 @@ async def keep_house(database: Database, clock: Callable[[], float] = time.time)
     while True:
         try:
             await database.write(functools.partial(requests.forget_old, now=clock()))
-        except sa.exc.SQLAlchemyError:
+        except (sa.exc.SQLAlchemyError, StorageError):
             logger.exception("old request ids could not be forgotten")
         await asyncio.sleep(EVERY_SECONDS)

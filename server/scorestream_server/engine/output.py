@@ -1,6 +1,7 @@
 """The last step of a job: its committed partitions become a table or files, at once or not at all."""
 
 import asyncio
+import contextlib
 import time
 import uuid
 from dataclasses import dataclass
@@ -46,7 +47,8 @@ class OutputWriter:
     async def written_down(self, active: ActiveJob) -> None:
         """Forget how a job's output came about, once the store has it as the job's."""
         if active.job.outputs and active.job.spec.destination is not None:
-            await asyncio.to_thread(self._directory.journal(active.job.id).unlink, missing_ok=True)
+            with contextlib.suppress(OSError):  # else the next start does
+                await asyncio.to_thread(self._directory.journal(active.job.id).unlink, missing_ok=True)
 
     async def _files(self, active: ActiveJob, destination: Destination) -> Published:
         """Have the output written beside its name and moved there."""
@@ -60,7 +62,13 @@ class OutputWriter:
             active.job.spec.replace,
         )
         try:
-            return (await run_anywhere(self._pool, task, OutputPublished)).output
+            return (await run_anywhere(self._pool, task, OutputPublished, to_the_end=True)).output
+        except asyncio.CancelledError:
+            # Where the server stops, the next one sees to it; else the worker has stopped, or died in the middle.
+            arrived = await asyncio.to_thread(settle, journal) if active.ending is not None else None
+            if arrived is None:
+                raise
+            return arrived
         except ScorestreamError as error:
             # Who lost its worker could not tidy up; who has one did.
             lost = error.reason in {"WORKER_LOST", "TASK_STALLED"}

@@ -3,6 +3,7 @@
 import asyncio
 import dataclasses
 import itertools
+import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -113,7 +114,10 @@ class Submitter:
         # Looking things up, parsing and looking at files are one step of one thread: every change of threads
         # costs as much as a statement.
         active = await self._database.read(lambda connection: self._prepare(connection, submission))
-        return active if isinstance(active, Job) else await self._record(active, submission.request_id)
+        if isinstance(active, Job):
+            return active
+        # Shielded: a client that hangs up now must not leave a job that is recorded, and that nobody drives.
+        return await asyncio.shield(self._record(active, submission.request_id))
 
     async def resume(self, resumption: Resumption) -> Job:
         """Record a job that does what an ended one did not come to, and hand it to the engine.
@@ -125,7 +129,9 @@ class Submitter:
                 is not as it was when the ended job began.
         """
         active = await self._database.read(lambda connection: self._resumed(connection, resumption))
-        return active if isinstance(active, Job) else await self._record(active, resumption.request_id)
+        if isinstance(active, Job):
+            return active
+        return await asyncio.shield(self._record(active, resumption.request_id))  # as above
 
     async def recover(self) -> int:
         """Go on with every job that the store says is not final; return how many there are."""
@@ -153,6 +159,7 @@ class Submitter:
     async def _record(self, active: ActiveJob, request_id: str) -> Job:
         """Write a new job and hand it to the engine; where the same request came before, return its job."""
         wanted = active.job
+        made: Job | None = None
 
         def create(connection: sa.Connection) -> Job:
             earlier = job_store.find_request(connection, wanted.owner, request_id)
@@ -167,11 +174,16 @@ class Submitter:
                 connection, wanted, active.session_name, active.partitions, active.committed, request_id
             )
 
-        job = await self._database.write(create)
-        if job.id == wanted.id:
-            active.job = job
+        try:
+            made = await self._database.write(create)
+        finally:
+            if made is None or made.id != wanted.id:
+                folder = self._directory.job(wanted.session_id, wanted.id)
+                await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        if made.id == wanted.id:
+            active.job = made
             self._engine.add(active)
-        return job
+        return made
 
     def _resumed(self, connection: sa.Connection, resumption: Resumption) -> ActiveJob | Job:
         """Return the job that goes on where an ended one stopped, or the one that the same request made before."""
@@ -211,11 +223,16 @@ class Submitter:
         )
         if what:
             raise recovery.changed_error(what)
-        self._directory.job(job.session_id, job.id).mkdir(parents=True)
-        taken = recovery.taken_over(
-            job_store.committed(connection, old.id),
-            lambda index: self._directory.partition(job.session_id, job.id, index),
-        )
+        folder = self._directory.job(job.session_id, job.id)
+        folder.mkdir(parents=True)
+        try:
+            taken = recovery.taken_over(
+                job_store.committed(connection, old.id),
+                lambda index: self._directory.partition(job.session_id, job.id, index),
+            )
+        except OSError:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
         active.restore(taken, {})
         return active
 

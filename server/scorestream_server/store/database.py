@@ -7,6 +7,7 @@ transaction (a group commit), so that hundreds of small facts a second cost a fe
 import asyncio
 import math
 import queue
+import sqlite3
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -18,6 +19,7 @@ import sqlalchemy as sa
 from alembic import command
 from alembic.config import Config as AlembicConfig
 
+from scorestream_server.domain.disk import StorageError, failed_disk, full_disk
 from scorestream_server.domain.event import Event
 
 T = TypeVar("T")
@@ -61,6 +63,19 @@ def migrate(engine: sa.Engine) -> None:
     with engine.execution_options(writes=True).begin() as connection:
         settings.attributes["connection"] = connection
         command.upgrade(settings, "head")
+
+
+def storage_error(error: Exception, url: sa.URL) -> StorageError | None:
+    """Return what to tell of a statement that failed because of the disk below a store; None for other reasons."""
+    code = (
+        getattr(getattr(error, "orig", None), "sqlite_errorcode", 0) & 0xFF
+    )  # without what makes it an extended one
+    named, metadata = f"the store {url.database!r}", {"path": str(url.database)}
+    if code == sqlite3.SQLITE_FULL:
+        return full_disk(named, metadata)
+    if code in {sqlite3.SQLITE_IOERR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN}:
+        return failed_disk(named, str(error.__cause__ or error), metadata)
+    return None
 
 
 class _Write:
@@ -116,8 +131,11 @@ class Database:
         self._engine.dispose()
 
     def _read(self, operation: Operation[T]) -> T:
-        with self._engine.begin() as connection:
-            return operation(connection)
+        try:
+            with self._engine.begin() as connection:
+                return operation(connection)
+        except sa.exc.DBAPIError as error:
+            raise storage_error(error, self._engine.url) or error from error
 
     def _write_loop(self) -> None:
         open_ = True
@@ -151,6 +169,11 @@ class Database:
                     try:
                         connection.exec_driver_sql("SAVEPOINT operation")
                         write.result = write.operation(connection)
+                    except sa.exc.DBAPIError as error:
+                        if storage_error(error, self._engine.url) is not None:
+                            raise  # SQLite may have given up the whole transaction
+                        write.error = error
+                        connection.exec_driver_sql("ROLLBACK TO operation")
                     except Exception as error:  # noqa: BLE001  # it is the caller's, who is on another thread
                         write.error = error
                         connection.exec_driver_sql("ROLLBACK TO operation")
@@ -159,7 +182,7 @@ class Database:
                     connection.exec_driver_sql("RELEASE operation")
         except Exception as error:  # noqa: BLE001  # a failed commit fails everybody in it, on their own threads
             for write in writes:
-                write.error = write.error or error
+                write.error = write.error or storage_error(error, self._engine.url) or error
             return []
         return events
 

@@ -165,8 +165,13 @@ def remove(connection: sa.Connection, model_id: str, version: int, owner: str | 
             )
     chosen = sa.and_(MODELS.c.model_id == model_id, MODELS.c.version.in_(versions))
     connection.execute(sa.update(MODELS).where(chosen).values(removed=True))
-    used = sa.select(MODELS.c.file_name).where(~MODELS.c.removed)
-    return {model.file_name for model in gone} - set(connection.execute(used).scalars())
+    return {model.file_name for model in gone if not is_used(connection, model.file_name)}
+
+
+def is_used(connection: sa.Connection, file_name: str) -> bool:
+    """Return whether a model has this file."""
+    used = sa.select(MODELS.c.version).where(MODELS.c.file_name == file_name, ~MODELS.c.removed)
+    return connection.execute(used.limit(1)).first() is not None
 
 
 def _model(row: Any) -> Model:

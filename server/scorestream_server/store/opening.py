@@ -5,10 +5,11 @@ import logging
 import sqlite3
 from pathlib import Path
 
+import sqlalchemy as sa
 from alembic.script import ScriptDirectory
 
 from scorestream_server.domain.data_directory import DataDirectory, UnusableDirectoryError
-from scorestream_server.store.database import migrate, migration_settings, open_engine
+from scorestream_server.store.database import migrate, migration_settings, open_engine, storage_error
 from scorestream_server.store.relocation import relocate
 
 logger = logging.getLogger(__name__)
@@ -38,6 +39,11 @@ def open_store(directory: DataDirectory) -> None:
                 logger.warning(
                     "the data directory was moved to %s: %d paths were made right", directory.root, moved
                 )
+    except sa.exc.DBAPIError as error:
+        told = storage_error(error, engine.url)
+        if told is None:
+            raise
+        raise UnusableDirectoryError(str(told)) from error
     finally:
         engine.dispose()
 

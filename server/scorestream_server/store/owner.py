@@ -35,6 +35,7 @@ class Ownership:
     def __init__(self, directory: DataDirectory, mounts: Iterable[Mount] | None = None) -> None:
         _refuse_network(directory.root, current_mounts() if mounts is None else mounts)
         directory.root.mkdir(parents=True, exist_ok=True)
+        self._path = directory.lock
         self.descriptor = os.open(directory.lock, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             _lock(self.descriptor, directory)
@@ -46,8 +47,11 @@ class Ownership:
     def tell(self, address: str) -> None:
         """Write down who the owner is: this process, and the address that it serves on."""
         text = json.dumps({"pid": os.getpid(), "address": address}).encode()
-        os.pwrite(self.descriptor, text, 0)
-        os.ftruncate(self.descriptor, len(text))
+        try:
+            os.pwrite(self.descriptor, text, 0)
+            os.ftruncate(self.descriptor, len(text))
+        except OSError as error:
+            raise OSError(error.errno, error.strerror, str(self._path)) from None
 
     def release(self) -> None:
         """Give the directory up."""

@@ -1,6 +1,5 @@
 """Files that appear complete or not at all."""
 
-import errno
 import os
 import secrets
 from collections.abc import Iterator
@@ -11,10 +10,9 @@ from typing import Self
 
 import pyarrow as pa
 
+from scorestream_server.domain.disk import disk_error
 from scorestream_server.domain.errors import ErrorCode, ScorestreamError
 from scorestream_server.domain.table import FileFormat, Fragment, SourceFile
-
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 def source_file(path: Path) -> SourceFile:
@@ -39,29 +37,14 @@ def sync(path: Path) -> None:
 
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Turn a full disk, and a directory that may not be written, into errors that a person can act on."""
+    """Turn what a disk refuses into errors that a person can act on."""
     try:
         yield
     except OSError as error:
-        # Arrow raises a plain OSError for some failures, its number in the text only.
-        number = error.errno or next(
-            (full for full in _FULL if f"[errno {full}]" in str(error).lower()), None
-        )
-        if number in _FULL:
-            raise ScorestreamError(
-                ErrorCode.RESOURCE_EXHAUSTED,
-                "DISK_FULL",
-                f"There is no room left to write {str(path)!r}. Free some space, or use another directory.",
-                metadata={"path": str(path)},
-            ) from error
-        if number in {errno.EACCES, errno.EPERM, errno.EROFS}:
-            raise ScorestreamError(
-                ErrorCode.PERMISSION_DENIED,
-                "DIRECTORY_NOT_WRITABLE",
-                f"The server's user may not write {str(path)!r}. Change the directory's permissions.",
-                metadata={"path": str(path)},
-            ) from error
-        raise
+        told = disk_error(error, path)
+        if told is None:
+            raise
+        raise told from error
 
 
 def cancelled_error() -> ScorestreamError:
@@ -90,8 +73,12 @@ class ArrowFile:
         self._batches: list[tuple[int, int]] = []
         with disk_errors(path):
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
-            self._sink = pa.OSFile(str(path), "wb")
-            self._writer = pa.ipc.new_file(self._sink, schema)
+            try:
+                self._sink = pa.OSFile(str(path), "wb")
+                self._writer = pa.ipc.new_file(self._sink, schema)
+            except BaseException:
+                path.unlink()
+                raise
 
     def __enter__(self) -> Self:
         return self

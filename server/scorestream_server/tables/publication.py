@@ -143,6 +143,28 @@ def settle(journal: Path) -> Published | None:
     return None
 
 
+def withdraw(journal: Path, *, keep: bool) -> bool:
+    """Undo an attempt that failed, even where its output has its name, because it may not have it for good.
+
+    Args:
+        journal: with the attempt's note.
+        keep: whether an output stays that has its name, because the file that it replaced is gone.
+
+    Returns:
+        Whether it stays.
+
+    Raises:
+        OSError: as `settle`.
+    """
+    note = read_note(journal)
+    there = None if note is None else Identity.of(note.final)
+    if note is not None and there is not None and there == note.identity and not keep:
+        _remove(note.final)
+    stays = settle(journal) is not None
+    journal.unlink(missing_ok=True)
+    return stays
+
+
 def _remove(path: Path) -> None:
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)

@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 from scorestream_server.domain.errors import ErrorCode, ScorestreamError, precondition
 from scorestream_server.domain.table import Destination, OutputFormat, PartitionFile, Published
 from scorestream_server.tables.files import cancelled_error, disk_errors, sync
-from scorestream_server.tables.publication import Identity, Note, settle, write_note
+from scorestream_server.tables.publication import Identity, Note, settle, withdraw, write_note
 from scorestream_server.tables.results import file_checksum, read_partition
 
 PART_ROWS = 4 << 20
@@ -105,6 +105,7 @@ def publish(
         return arrived
     check_output(destination, replace=replace)
     note = Note.begun(final)
+    kept = replace and destination.format is not OutputFormat.DATASET and final.exists()
     batches = _followed(files, cancelled, report)
     try:
         with disk_errors(journal):
@@ -127,10 +128,13 @@ def publish(
             else:
                 _move_file(note.temporary, final, replace=replace)
             sync(final.parent)
-    except BaseException:
+    except BaseException as error:
         # A note that cannot be followed now stays, for the next attempt or the next start.
         with contextlib.suppress(OSError):
-            settle(journal)
+            if withdraw(journal, keep=kept) and isinstance(error, ScorestreamError):
+                error.message += (
+                    f" {final.name!r} is complete and in its place, but a power cut may undo that."
+                )
         raise
     note.temporary.unlink(missing_ok=True)
     shutil.rmtree(note.aside, ignore_errors=True)

@@ -102,8 +102,14 @@ class WorkerPool(Protocol):
         """
         ...
 
-    async def run(self, worker_id: int, task: Task) -> Result:
+    async def run(self, worker_id: int, task: Task, *, to_the_end: bool = False) -> Result:
         """Run a task and return what came of it.
+
+        Args:
+            worker_id: on which worker.
+            task: which.
+            to_the_end: whether a caller that is cancelled waits until the worker has stopped, or is gone; where it
+                was quicker, this returns what came of it. A second cancel ends the waiting.
 
         Raises:
             WorkerLost: the worker is gone.
@@ -127,8 +133,8 @@ class _Worker:
     stalled: tuple[int, ...] = ()
 
 
-async def run_anywhere(pool: WorkerPool, task: Task, answer: type[R]) -> R:
-    """Run a task on whichever worker has the least to do, and on another one if that dies.
+async def run_anywhere(pool: WorkerPool, task: Task, answer: type[R], *, to_the_end: bool = False) -> R:
+    """Run a task on whichever worker has the least to do, and on another one if that dies; see `WorkerPool.run`.
 
     Raises:
         ScorestreamError: it could not be done; INTERNAL, WORKER_LOST where it cost several workers;
@@ -138,7 +144,7 @@ async def run_anywhere(pool: WorkerPool, task: Task, answer: type[R]) -> R:
     for attempt in range(1, MAX_ATTEMPTS + 1):
         worker = await pool.any_ready()
         try:
-            result = await pool.run(worker.worker_id, task)
+            result = await pool.run(worker.worker_id, task, to_the_end=to_the_end)
         except WorkerLost as lost:
             logger.warning("%s, attempt %d: %s", type(task).__name__, attempt, lost)
             reason, error = str(lost), lost.error
@@ -238,7 +244,7 @@ class LocalPool:
         """Return a task id that was never used before."""
         return next(self._task_ids)
 
-    async def run(self, worker_id: int, task: Task) -> Result:
+    async def run(self, worker_id: int, task: Task, *, to_the_end: bool = False) -> Result:
         """Run a task and return what came of it (see `WorkerPool.run`)."""
         worker = self._workers.get(worker_id)
         if worker is None:
@@ -247,10 +253,14 @@ class LocalPool:
         worker.end.send(task)
         worker.tasks[task.task_id] = future
         try:
-            return await future
+            return await asyncio.shield(future)
         except asyncio.CancelledError:
             worker.end.send(CancelTask(task.task_id))
+            if to_the_end and await _answered(future):
+                return future.result()
             raise
+        finally:
+            future.cancel()  # what is answered behind a cancel is for nobody
 
     def kill(self, worker_id: int) -> None:
         """Stop a worker at once; another takes its place."""
@@ -412,3 +422,9 @@ class LocalPool:
             if not future.done():
                 future.set_exception(WorkerLost(worker.info.worker_id, reason, error, stalled=stalled))
         self.on_change()
+
+
+async def _answered(future: asyncio.Future[Result]) -> bool:
+    """Wait for the answer to a task that was cancelled, and return whether it was done all the same."""
+    await asyncio.wait([future])
+    return future.exception() is None

@@ -23,6 +23,7 @@ import pyarrow as pa
 
 from scorestream_server.device.base import DeviceFault
 from scorestream_server.device.kernel_cache import kernel_digest
+from scorestream_server.domain.disk import disk_error
 from scorestream_server.domain.errors import ErrorCode, NoMemoryError, ScorestreamError, counted
 from scorestream_server.domain.messages import (
     Alive,
@@ -273,9 +274,8 @@ def _fault(error: Exception) -> ScorestreamError:
     match error:
         case ScorestreamError():
             return error
-        case OSError(errno=28):  # ENOSPC
-            message = f"The disk is full; make room and try again. ({error})"
-            return ScorestreamError(ErrorCode.RESOURCE_EXHAUSTED, "DISK_FULL", message)
+        case OSError() if (told := disk_error(error)) is not None:
+            return told
         case _:
             message = f"A worker met an unexpected fault: {type(error).__name__}: {error}"
             return ScorestreamError(ErrorCode.INTERNAL, "WORKER_FAULT", message)
