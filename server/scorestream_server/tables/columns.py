@@ -154,15 +154,16 @@ def corrupt(where: str, error: object) -> Exception:
 
 
 def normalised(
-    batch: pa.RecordBatch, target: pa.Schema, most_bytes: int = MAX_BATCH_BYTES
+    batch: pa.RecordBatch, target: pa.Schema, most_bytes: int | None = None
 ) -> Iterator[pa.RecordBatch]:
     """Yield a validated batch's rows with the types of ``target``, in batches of bounded size.
 
     Args:
         batch: columns as the source has them, in the order of ``target``.
         target: a projection of the normalised schema, readable columns only.
-        most_bytes: of a batch once decoded, unless a single row has more.
+        most_bytes: of a batch once decoded, unless a single row has more; None: `MAX_BATCH_BYTES`.
     """
+    most_bytes = most_bytes or MAX_BATCH_BYTES
     width = sum(_row_bytes(column) for column in batch.columns)
     rows = max(1, min(MAX_BATCH_ROWS, int(most_bytes / max(width, 1.0))))
     for start in range(0, batch.num_rows, rows):
