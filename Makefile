@@ -1,6 +1,7 @@
 # `make demo` shows the main job, `make test` runs the tests; both need only Python (3.11 or later) and make.
 # `make test-long` runs what `make test` leaves out because it takes half an hour: fuzzing (FUZZ_SECONDS, FUZZ_SEED), the
-# life cycle (LIFE_CYCLE_RUNS) and the soak (SOAK_SECONDS), with their figures at the end.
+# life cycle (LIFE_CYCLE_RUNS), the soak (SOAK_SECONDS) and kills at random moments (RANDOM_KILLS, RANDOM_KILLS_SEED),
+# with their figures at the end.
 PY ?= python3
 VENV := .venv
 BIN := $(VENV)/bin

@@ -342,7 +342,7 @@ def content(path: Path) -> dict[str, bytes]:
 
 
 class Follower:
-    """Watches all events of all sessions, over every kill."""
+    """Watches all events of all sessions, over every kill, while the block runs."""
 
     def __init__(self, client: scorestream.Client, progress: Progress) -> None:
         self.numbers: list[int] = []
@@ -350,7 +350,16 @@ class Follower:
         self._progress = progress
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._follow, daemon=True)
+
+    def __enter__(self) -> Self:
         self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        with contextlib.suppress(scorestream.ScorestreamError):
+            self._client.create_session("the end")  # one more event, for it to see that it is
+        self._thread.join(PATIENCE)
 
     def check(self, after: int) -> int:
         """It has seen every event that there is behind a number, once, in order; return the last one's number."""
@@ -362,7 +371,8 @@ class Follower:
         return there[-1] if there else after
 
     def _follow(self) -> None:
-        with contextlib.suppress(scorestream.ScorestreamError):  # the last server is gone
-            for event in self._client.watch():
-                self.numbers.append(event.number)
-                self._progress.step()
+        for event in self._client.watch():
+            self.numbers.append(event.number)
+            self._progress.step()
+            if self._end.is_set():
+                return

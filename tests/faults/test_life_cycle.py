@@ -243,7 +243,7 @@ def _rows(count: int) -> pa.Table:
 @pytest.mark.parametrize(
     ("runs", "steps"),
     [
-        pytest.param(10, 30, id="short"),
+        pytest.param(5, 30, id="short"),
         pytest.param(LONG_RUNS, 40, marks=[pytest.mark.long, pytest.mark.timeout(1200)], id="long"),
     ],
 )

@@ -72,7 +72,8 @@ class Place:
 
     def submit(self, **options: object) -> scorestream.Job:
         """Start a job of many partitions."""
-        return self.session.score("double", "rows", keep=["id"], partition_rows=ROWS_AT_ONCE, **options)  # type: ignore[arg-type]
+        wanted = {"keep": ["id"], "partition_rows": ROWS_AT_ONCE, **options}
+        return self.session.score("double", "rows", **wanted)  # type: ignore[arg-type]
 
     def left(self) -> set[str]:
         """Return what lies in the data directory and beside outputs that nobody knows."""
@@ -165,7 +166,7 @@ def test_a_disk_that_is_full_fails_a_job_which_can_be_resumed(place: Place, call
 
 def test_a_store_without_room_answers_and_goes_on_when_there_is_some(place: Place) -> None:
     """Reads are answered, writes refused; a job that ran is told of as failed as soon as that can be written."""
-    job = place.submit()
+    job = place.submit(partition_rows=20)  # so many that it is not done before
     committed = (event for event in job.watch() if event.type is EventType.PARTITION_COMMITTED)
     for _ in range(3):
         next(committed)
@@ -310,20 +311,40 @@ def test_what_is_not_on_the_disk_is_not_acknowledged(place: Place, what: str, wh
 
 
 def test_a_slow_disk_costs_time_and_nothing_else(place: Place) -> None:
-    """Syncs of 200 ms: a job gives all its rows, and who asks for the status of another session has it meanwhile."""
+    """A job gives all its rows where each sync takes 200 ms, and a status of another session waits for no sync at all."""
     place.disk.slow(place.data, 0.2)
     place.disk.slow(place.out, 0.2)
-    job = place.submit(out_path=place.out / "scores.parquet")
+    place.submit(out_path=place.out / "scores.parquet").wait(100)
+    place.disk.heal()
+    place.disk.slow(place.data, 3.0)
     with ThreadPoolExecutor(1) as threads:
         made = threads.submit(place.client.create_session, f"slow {place.number}")
-        asked = 0
-        while not made.done():
+        for _ in range(5):
             assert place.client.status("ground")[0].session == "ground"
-            asked += 1
-        made.result()
-    assert asked > 2, "a status waits for no write"
-    job.wait(100)
+        assert not made.done()
+        place.disk.heal()
     check_whole(pq.read_table(place.out / "scores.parquet"))
+    place.goes_on()
+
+
+@pytest.mark.parametrize("dies", [False, True], ids=["which is quicker", "whose worker dies"])
+def test_a_job_that_is_cancelled_has_its_output_or_nothing(place: Place, dies: bool) -> None:
+    """The cancel comes while an output waits for a slow disk: the job says what came of it, and nothing else is left."""
+    place.disk.slow(place.out, 20.0 if dies else 1.0)
+    job = place.submit(out_path=place.out / "scores.parquet")
+    while not place.disk.hits():
+        assert not job.refresh().state.final
+    job.cancel()
+    if dies:
+        for worker in workers_of(place.server):
+            worker.kill()
+        with pytest.raises(scorestream.JobCancelledError):
+            job.wait(60)
+        assert list(place.out.iterdir()) == []
+    else:
+        job.wait(60)
+        check_whole(pq.read_table(place.out / "scores.parquet"))
+    assert place.left() == set()
     place.goes_on()
 
 

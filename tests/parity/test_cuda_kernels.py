@@ -44,7 +44,7 @@ def host(tmp_path_factory: pytest.TempPathFactory, kernel_log: KernelLog) -> Hos
 
 @settings(
     deadline=None,
-    max_examples=60,
+    max_examples=25,
     suppress_health_check=[HealthCheck.too_slow],
 )
 @given(

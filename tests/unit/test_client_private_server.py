@@ -185,7 +185,8 @@ def test_serve_passes_its_flags_on(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(SystemExit) as end:
         main()
     assert end.value.code == 0
-    expected = "-m scorestream_server --host 127.0.0.1 --port 1234 --device auto --data-dir /c"
-    assert started == [
-        [sys.executable, *expected.split(), "--data-root", "/a", "--data-root", "/b", "--workers", "3"]
-    ]
+    expected = (
+        "-m scorestream_server --host=127.0.0.1 --port=1234 --device=auto --data-dir=/c --data-root=/a --data-root=/b "
+        "--workers=3"
+    )
+    assert started == [[sys.executable, *expected.split()]]

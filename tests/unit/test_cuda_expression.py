@@ -49,7 +49,7 @@ PROGRAMS = {
     "every operation": every_operation(),
     "random operations": random_program(1, 150),
     "logistic regression, 28 columns": bound(f"1 / (1 + EXP(-({linear(28)}))) AS p", pa.float32(), 28),
-    "linear model, 500 columns": bound(f"0.5 + {linear(500)} AS score", pa.float32(), 500),
+    "linear model, 200 columns": bound(f"0.5 + {linear(200)} AS score", pa.float32(), 200),
     "a default for each of 100 columns": bound(
         " + ".join(f"{n}.1 * COALESCE(c{n}, {n}.5)" for n in range(100)) + " AS score", pa.float64(), 100
     ),

@@ -39,7 +39,9 @@ STATE_PATIENCE_SECONDS = 0.02
 """How long the news that a job runs may wait for company: a short job is told of in one transaction less."""
 
 CLOSE_SECONDS = 0.05
+"""How long a step that was cancelled may take before it is cancelled again."""
 STORE_RETRY_SECONDS = 0.5
+"""Pause before the end of a job is written again to a disk that did not take it."""
 
 
 class Engine:
@@ -213,8 +215,9 @@ class Engine:
                 raise TypeError(done)
         except WorkerLost as lost:
             self._land(active, partition)
-            await asyncio.to_thread(_unlink, temporary)
+            # Given back at once: a partition that is neither in flight nor pending would be missed by nobody.
             await self._retry(active, partition, lost)
+            await asyncio.to_thread(_unlink, temporary)
         except ScorestreamError as error:
             self._land(active, partition)
             if error.code is not ErrorCode.CANCELLED:
@@ -311,7 +314,8 @@ class Engine:
     def _finish_if_done(self, active: ActiveJob) -> None:
         """Go on to the end of a job when nothing of it is pending, in flight or on its way to the store."""
         busy = active.in_flight or active.committing or active.publishing is not None
-        if busy or active.finished.is_set() or (active.ending is None and (active.pending or self._draining)):
+        missing = len(active.committed) < len(active.partitions)
+        if busy or active.finished.is_set() or (active.ending is None and (missing or self._draining)):
             return
         if active.ending is None:
             active.publishing = self._spawn(self._publish(active))

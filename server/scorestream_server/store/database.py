@@ -67,9 +67,8 @@ def migrate(engine: sa.Engine) -> None:
 
 def storage_error(error: Exception, url: sa.URL) -> StorageError | None:
     """Return what to tell of a statement that failed because of the disk below a store; None for other reasons."""
-    code = (
-        getattr(getattr(error, "orig", None), "sqlite_errorcode", 0) & 0xFF
-    )  # without what makes it an extended one
+    # The low byte: without what makes it an extended one.
+    code = getattr(getattr(error, "orig", None), "sqlite_errorcode", 0) & 0xFF
     named, metadata = f"the store {url.database!r}", {"path": str(url.database)}
     if code == sqlite3.SQLITE_FULL:
         return full_disk(named, metadata)
@@ -135,7 +134,10 @@ class Database:
             with self._engine.begin() as connection:
                 return operation(connection)
         except sa.exc.DBAPIError as error:
-            raise storage_error(error, self._engine.url) or error from error
+            told = storage_error(error, self._engine.url)
+            if told is None:
+                raise
+            raise told from error
 
     def _write_loop(self) -> None:
         open_ = True
