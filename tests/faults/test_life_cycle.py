@@ -127,8 +127,10 @@ class LifeCycle(RuleBasedStateMachine):
         return self._noted(JobModel(job, home, home.tables[name]))
 
     @rule(work=jobs)
-    def cancel(self, work: JobModel) -> None:
+    def cancel(self, work: JobModel | None) -> None:
         """Whatever state a job is in, it can be told to stop."""
+        if work is None:
+            return
         self.did["cancels"] += 1
         if work.final is None:
             work.stopped = True
@@ -136,22 +138,30 @@ class LifeCycle(RuleBasedStateMachine):
         work.look()
 
     @rule(target=jobs, work=jobs)
-    def resume(self, work: JobModel) -> object:
-        """Only what has ended before its time, in a session that is open, can be gone on with."""
+    def resume(self, work: JobModel | None) -> JobModel | None:
+        """Only what has ended before its time, in a session that is open, can be gone on with.
+
+        Where nothing comes of it there is a None among the jobs: whether something does is a matter of time, and what
+        is drawn from must be the same each time that a run begins alike.
+        """
+        if work is None:
+            return None
         self.did["resumes"] += 1
         state = work.look()
         if work.home.ended or state is not State.CANCELLED:
             if state.final or work.home.ended or not work.stopped:
                 with pytest.raises(scorestream.FailedPreconditionError):
                     work.job.resume()
-            return multiple()  # it is about to stop, or to be done: which, nobody can tell
+            return None  # it is about to stop, or to be done: which, nobody can tell
         resumed = work.job.resume()
         assert resumed.info.resumes == work.job.id
         return self._noted(JobModel(resumed, work.home, work.rows))
 
     @rule(work=jobs)
-    def wait(self, work: JobModel) -> None:
+    def wait(self, work: JobModel | None) -> None:
         """A job ends, with all of its rows in their order if it was left alone."""
+        if work is None:
+            return
         self.did["waits"] += 1
         try:
             work.job.wait(WAIT_SECONDS)
@@ -169,8 +179,10 @@ class LifeCycle(RuleBasedStateMachine):
         assert found["doubled"].to_pylist() == [number / 2 for number in found["id"].to_pylist()]
 
     @rule(work=jobs)
-    def watch(self, work: JobModel) -> None:
+    def watch(self, work: JobModel | None) -> None:
         """Events come in the order of their numbers, end with the final state, and go on from any number."""
+        if work is None:
+            return
         self.did["watches"] += 1
         events = list(work.job.watch())
         numbers = [event.number for event in events]
