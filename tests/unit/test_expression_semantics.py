@@ -10,7 +10,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 from scorestream_server.domain.errors import ScorestreamError
-from scorestream_server.scoring.expression import compile_score_code, compile_where, where_program
+from scorestream_server.scoring.expression import (
+    compile_conditions,
+    compile_score_code,
+    compile_where,
+    where_program,
+)
 from unit.expression_cases import (
     DATE_CONDITIONS,
     EDGES,
@@ -222,3 +227,10 @@ def test_a_filter_skips_row_groups(tmp_path: Path) -> None:
         ("x <> 1", 4),
     ):
         assert len(fragment.subset(compile_where(where, table.schema)).row_groups) == groups, where
+
+
+@pytest.mark.parametrize("exponent", ["EXP(1000)", "-EXP(1000)", "0.5", "-1"])
+def test_an_exponent_that_a_filter_does_not_take_is_refused_by_name(exponent: str) -> None:
+    """Also an infinite one, which has no whole number to be compared with."""
+    with pytest.raises(ScorestreamError, match="its exponent has to be a literal, a whole number from 0"):
+        compile_conditions(f"POWER(x, {exponent}) > 1", pa.schema({"x": pa.float64()}))

@@ -93,7 +93,7 @@ def _power(_node: Node, second: Node, base: Built, exponent: Built) -> Built:
         second.op is not Op.CONST
         or second.value is None
         or second.value < 0
-        or second.value != int(second.value)
+        or not float(second.value).is_integer()  # infinity and NaN neither
     ):
         raise inexpressible(Op.POWER, "its exponent has to be a literal, a whole number from 0")
     return call("power", base, exponent)

@@ -18,8 +18,9 @@ _NUMERIC, _CATEGORICAL = 1, 2  # treelite's node types; 0 is a leaf
 _EQ, _LT, _LE, _GT, _GE = 1, 2, 3, 4, 5  # treelite's comparison operators; 0 is none
 
 _FLOAT32_MIDPOINT_BITS = 32
-MOST_FEATURES = 1 << 20
-"""A file of a few bytes may claim thousands of millions, and there are arrays of a value a feature."""
+MOST_FEATURES = 1 << 18
+"""A file of a few bytes may claim thousands of millions, and there are arrays of a value a feature. An answer that names
+so many is still one that gRPC clients take as they are, which is 4 MiB."""
 MOST_NODES = 1 << 26
 """Each takes some 60 bytes while a model is read; the largest that train in practice have a few millions."""
 
