@@ -2,6 +2,7 @@
 
 import json
 import pickle
+import re
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -19,6 +20,7 @@ from sklearn.ensemble import RandomForestRegressor
 from scorestream_server.device.cpu import CpuDevice
 from scorestream_server.domain.errors import ErrorCode, ScorestreamError
 from scorestream_server.domain.model import ColumnType, ModelKind
+from scorestream_server.scoring import treelite_import
 from scorestream_server.scoring.forest import load_forest
 from scorestream_server.scoring.load import detect_kind, load_scorer
 
@@ -280,3 +282,65 @@ def test_an_xgboost_model_whose_indexes_lead_nowhere_is_refused(
         load_forest(path, ModelKind.XGBOOST_JSON)
     assert caught.value.code is ErrorCode.INVALID_ARGUMENT
     assert caught.value.reason == "MODEL_CORRUPT"
+
+
+@pytest.mark.parametrize(
+    ("field", "change"),
+    [
+        ("num_leaves", lambda _: "2147483647"),
+        ("num_leaves", lambda _: "0"),
+        ("left_child", lambda words: words.replace("1", "0", 1)),
+        ("left_child", lambda words: "1000000 " + words.split(" ", 1)[1]),
+        ("left_child", lambda words: "-1000000 " + words.split(" ", 1)[1]),
+        ("right_child", lambda words: words.split(" ", 1)[1]),
+        ("right_child", lambda words: "x " + words.split(" ", 1)[1]),
+        ("split_feature", lambda words: "2147483647 " + words.split(" ", 1)[1]),
+        ("threshold", lambda words: words + " 1"),
+        ("leaf_value", lambda words: words.split(" ", 1)[1]),
+        ("leaf_count", lambda words: words.split(" ", 1)[1]),
+        ("num_cat", lambda words: str(int(words) + 1)),
+        ("cat_boundaries", lambda words: words + " 5"),
+        ("cat_boundaries", lambda words: words.rsplit(" ", 1)[0] + " 1000000"),
+        ("cat_threshold", lambda words: words + " 1"),
+    ],
+)
+def test_a_lightgbm_model_whose_indexes_lead_nowhere_is_refused(
+    tmp_path: Path, field: str, change: Callable[[str], str]
+) -> None:
+    """As treelite follows them out of its memory, or in circles, they are all looked at first."""
+    codes = np.repeat(np.arange(8.0), 25)
+    data = lgb.Dataset(
+        np.column_stack([codes, VALUES]), (codes % 3 == 1) * 5 + LABELS, categorical_feature=[0]
+    )
+    path = tmp_path / "model.txt"
+    lgb.train({"verbose": -1, "num_threads": 1, "min_data_in_leaf": 5}, data, 3).save_model(path)
+    load_forest(path, ModelKind.LIGHTGBM)
+    text = path.read_text()
+    # The sizes are only for LightGBM's own reader.
+    found = re.search(rf"^{field}=(.*)$", text, re.MULTILINE)
+    assert found is not None
+    path.write_text(text[: found.start(1)] + change(found[1]) + text[found.end(1) :])
+    with pytest.raises(ScorestreamError) as caught:
+        load_forest(path, ModelKind.LIGHTGBM)
+    assert caught.value.code is ErrorCode.INVALID_ARGUMENT
+    assert caught.value.reason == "MODEL_CORRUPT"
+
+
+def test_a_model_of_one_leaf_is_scored(tmp_path: Path) -> None:
+    """LightGBM writes one where nothing is worth a split."""
+    path = tmp_path / "model.txt"
+    data = lgb.Dataset(VALUES, LABELS)
+    booster = lgb.train({"verbose": -1, "min_data_in_leaf": 150, "num_threads": 1}, data, 2)
+    booster.save_model(path)
+    forest, _ = load_forest(path, ModelKind.LIGHTGBM)
+    assert forest.trees == booster.num_trees()
+
+
+def test_a_model_with_too_many_outputs_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is a column of a result, and a number in a damaged file may claim millions."""
+    monkeypatch.setattr(treelite_import, "MOST_OUTPUTS", 2)
+    matrix = xgb.DMatrix(VALUES, RNG.integers(0, 3, len(VALUES)))
+    path = tmp_path / "model.ubj"
+    xgb.train({"objective": "multi:softprob", "num_class": 3, "nthread": 1}, matrix, 2).save_model(path)
+    with pytest.raises(ScorestreamError, match="3 outputs, at most 2 are taken"):
+        load_forest(path, ModelKind.XGBOOST_UBJ)

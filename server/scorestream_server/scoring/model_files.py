@@ -15,7 +15,7 @@ import treelite
 
 from scorestream_server.domain.errors import ScorestreamError, counted, invalid
 from scorestream_server.domain.model import ModelKind
-from scorestream_server.scoring import checkpoint, ubjson, xgboost_trees
+from scorestream_server.scoring import checkpoint, lightgbm_trees, ubjson, xgboost_trees
 
 Category = str | float
 """A category as the training table had it: a string, or a number."""
@@ -196,6 +196,13 @@ def _read_lightgbm(path: Path) -> ForestFile:
         )
     _refuse_zero_as_missing(path, body)
     names = tuple(fields.get("feature_names", "").split())
+    trees = body.partition("\nend of trees")[0]
+    try:
+        fault = lightgbm_trees.fault_of(trees, int(fields["max_feature_idx"]) + 1)
+    except _UNEXPECTED as error:
+        raise _corrupt(path, f"{type(error).__name__}: {_first_line(error)}") from None
+    if fault:
+        raise _corrupt(path, fault)
     model = treelite.frontend.load_lightgbm_model(path)
     if names and len(names) != model.num_feature:
         raise _corrupt(

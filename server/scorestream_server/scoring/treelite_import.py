@@ -21,6 +21,8 @@ _FLOAT32_MIDPOINT_BITS = 32
 MOST_FEATURES = 1 << 18
 """A file of a few bytes may claim thousands of millions, and there are arrays of a value a feature. An answer that names
 so many is still one that gRPC clients take as they are, which is 4 MiB."""
+MOST_OUTPUTS = 1 << 12
+"""Columns of a result, a class each."""
 MOST_NODES = 1 << 26
 """Each takes some 60 bytes while a model is read; the largest that train in practice have a few millions."""
 
@@ -65,6 +67,11 @@ def forest_from_treelite(
             f"The model has {model.num_feature:,} features, at most {MOST_FEATURES:,} are taken.",
         )
     classes = tuple(int(count) for count in header.get_field("num_class"))
+    if sum(classes) > MOST_OUTPUTS:
+        raise invalid(
+            "MODEL_TOO_LARGE",
+            f"The model has {sum(classes):,} outputs, at most {MOST_OUTPUTS:,} are taken.",
+        )
     vector_shape = [int(size) for size in header.get_field("leaf_vector_shape")]
     width = vector_shape[0] * vector_shape[1]
     accessors = [model.get_tree_accessor(index) for index in range(trees)]
