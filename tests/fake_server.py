@@ -67,6 +67,7 @@ class FakeServer:
             (False, False): grpc.unary_unary_rpc_method_handler,
             (False, True): grpc.unary_stream_rpc_method_handler,
             (True, False): grpc.stream_unary_rpc_method_handler,
+            (True, True): grpc.stream_stream_rpc_method_handler,
         }
 
         def answer(request: Any, context: grpc.ServicerContext) -> Any:

@@ -164,6 +164,8 @@ class Pool:
     def learn(self, message: Message, source: random.Random) -> None:
         """Remember every name in a server's answer."""
         for descriptor, value in message.ListFields():
+            if descriptor.message_type is not None and descriptor.message_type.GetOptions().map_entry:
+                continue  # what clients named, not what the server did
             if descriptor.message_type is not None:
                 for inner in value if descriptor.is_repeated else [value]:
                     self.learn(inner, source)
@@ -200,6 +202,8 @@ class Maker:
     def stream(self, descriptor: Descriptor) -> list[Message]:
         """Return messages for a call that takes a stream: those of a good one, some left out, repeated or mixed up."""
         source = self._source
+        if not descriptor.oneofs:
+            return [self.message(descriptor) for _ in range(source.randrange(4))]
         (kinds,) = [oneof.fields for oneof in descriptor.oneofs]
         order = [kind for kind in kinds for _ in range(either(source, 1, 1, 1, 1, 2, 0))]
         if chance(source, 0.1):
@@ -244,6 +248,9 @@ class Maker:
             count = MANY if chance(source, folly / 10) else source.randrange(4)
             values = [self._value(message, fielded, folly, depth) for _ in range(min(count, 8))]
             values = [source.choice(values) for _ in range(count)] if count > 8 else values
+            if fielded.message_type is not None and fielded.message_type.GetOptions().map_entry:
+                getattr(message, fielded.name).update({entry.key: entry.value for entry in values})
+                return
             if sum(len(value) for value in values if isinstance(value, str | bytes)) < 4 << 20:
                 getattr(message, fielded.name).extend(values)
         elif fielded.message_type is not None:

@@ -24,7 +24,7 @@ DEADLINE = 30.0
 """Seconds within which every call must have its answer."""
 GLANCE = 0.1
 """Seconds for which a stream without an end is looked at."""
-ENDLESS = {"WatchSessions", "WatchDevices"}
+ENDLESS = {"WatchSessions", "WatchDevices", "WaitJob"}
 MESSAGES_READ = 5
 MOST_BROKEN = 10
 NEVER = {"INTERNAL", "UNKNOWN", "UNIMPLEMENTED", "UNAVAILABLE", "DATA_LOSS", "DEADLINE_EXCEEDED"}
@@ -70,13 +70,14 @@ def call(channel: grpc.Channel, method: MethodDescriptor, requests: Sequence[byt
     )
     request = iter(requests) if method.client_streaming else requests[0]
     answers: list[Message] = []
+    timeout = GLANCE if method.name in ENDLESS else DEADLINE
     try:
         if method.server_streaming:
-            ongoing = stub(request, timeout=GLANCE if method.name in ENDLESS else DEADLINE)
+            ongoing = stub(request, timeout=timeout)
             answers += itertools.islice(ongoing, MESSAGES_READ)
             ongoing.cancel()
         else:
-            answers.append(stub(request, timeout=DEADLINE))
+            answers.append(stub(request, timeout=timeout))
     except grpc.RpcError as error:
         return _judged(method, error, answers)
     return Outcome("OK", "", "", tuple(answers))
