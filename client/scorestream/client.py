@@ -3,7 +3,7 @@
 
 import hashlib
 import uuid
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from types import TracebackType
@@ -88,7 +88,12 @@ class Client:
             transport.run(self._server.stop)
 
     def create_session(
-        self, name: str = "", *, weight: int = 0, inactive_timeout: float | None = None
+        self,
+        name: str = "",
+        *,
+        weight: int = 0,
+        inactive_timeout: float | None = None,
+        labels: Mapping[str, str] | None = None,
     ) -> Session:
         """Open a session.
 
@@ -96,10 +101,11 @@ class Client:
             name: for people; empty: the server makes one up.
             weight: its share of the server while other sessions want it too, from 1 to 1000; 0 means 100.
             inactive_timeout: seconds after which it ends, with its tables and results, when nobody asks for anything
-                of it, follows it, or has a job in it; 0: never. None: 15 minutes.
+                of it, follows it, or has a job in it; 0: never. None, or negative: 15 minutes.
+            labels: words of your own for it, by name.
         """
         request = session_service_pb2.CreateSessionRequest(
-            display_name=name, weight=weight, request_id=uuid.uuid4().hex
+            display_name=name, weight=weight, request_id=uuid.uuid4().hex, labels=labels
         )
         if inactive_timeout is not None:
             request.inactive_timeout.CopyFrom(duration(inactive_timeout, "inactive_timeout"))
@@ -130,11 +136,19 @@ class Client:
                 ) from None
             return named[0]
 
-    def sessions(self, prefix: str = "", *, include_ended: bool = False) -> list[Session]:
-        """Return your sessions (an admin: everybody's) whose name begins with `prefix`, oldest first."""
+    def sessions(
+        self, prefix: str = "", *, include_ended: bool = False, labels: Mapping[str, str] | None = None
+    ) -> list[Session]:
+        """Return your sessions (an admin: everybody's) whose name begins with `prefix`, oldest first.
+
+        Args:
+            prefix: what the name begins with; empty: all.
+            include_ended: whether ended ones are among them.
+            labels: only those that have all of these.
+        """
         found: list[Session] = []
         request = session_service_pb2.ListSessionsRequest(
-            display_name_prefix=prefix, include_ended=include_ended, page_size=1000
+            display_name_prefix=prefix, include_ended=include_ended, page_size=1000, labels=labels
         )
         while True:
             answer = self._connection.call(self._connection.sessions.ListSessions, request)

@@ -121,6 +121,10 @@ class Connection:
                 call.cancel()
             transport.sleep(pause)
 
+    def converse(self, method: Any, requests: Iterator[Any]) -> Any:
+        """Return the answers to a stream of requests as they come; what goes wrong is gRPC's own error."""
+        return method(requests, metadata=self._metadata)
+
     def close(self) -> None:
         """Close the channel; what is in flight on it ends."""
         self._channel.close()

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 from scorestream.errors import JobCancelledError, JobFailedError, JobTimedOutError, counted
 from scorestream.records import Event, JobFailure, JobInfo, State
-from scorestream.v1 import job_service_pb2
-from scorestream.wire import event, job_info, job_name
+from scorestream.statistics import JobStatistics
+from scorestream.v1 import job_pb2, job_service_pb2
+from scorestream.wire import duration, event, job_info, job_name
 
 from .connection import Connection
 
@@ -86,6 +87,16 @@ class Job:
         return self.info.warnings
 
     @property
+    def condition_code(self) -> int | None:
+        """0 success, 4 with warnings, 8 with an error, cancelled or timed out; None while it is not final."""
+        return self.info.condition_code
+
+    @property
+    def statistics(self) -> JobStatistics:
+        """What it had taken, and how it went, when the server was last asked."""
+        return self.info.statistics
+
+    @property
     def schema(self) -> "pa.Schema":
         """The columns of its result."""
         from scorestream.arrow import schema_of  # noqa: PLC0415 - pyarrow loads slowly; most calls need none
@@ -159,6 +170,20 @@ class Job:
                 pass
             self.refresh()
         self.raise_for_state()
+        return self
+
+    def wait_state(self, state_not: State | None = None, timeout: float = 30.0) -> Self:
+        """Wait until the job's state is another than the one known, or the time is up, and return the job as it is.
+
+        Args:
+            state_not: the state that is known; None: the one that this object has.
+            timeout: seconds to wait, 0 to 600.
+        """
+        known = job_pb2.State.Value(f"STATE_{state_not or self.state}")
+        request = job_service_pb2.WaitJobRequest(
+            name=job_name(self.id), state_not=known, timeout=duration(timeout, "timeout")
+        )
+        self.info = job_info(self._connection.call(self._connection.jobs.WaitJob, request))
         return self
 
     def raise_for_state(self) -> None:

@@ -1,8 +1,11 @@
 """What the server tells, as plain frozen values: states, events, status rows, descriptions of things."""
 
 import enum
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+
+from scorestream.statistics import JobStatistics
 
 
 class State(enum.StrEnum):
@@ -152,6 +155,8 @@ class SessionInfo:
 
     Attributes:
         inactive_timeout: seconds without activity after which it ends; 0 for never.
+        labels: words of the client's own.
+        end_reason: why it ended, or is ending; empty while it is open.
     """
 
     id: str
@@ -164,6 +169,8 @@ class SessionInfo:
     running_jobs: int
     weight: int
     inactive_timeout: float
+    labels: Mapping[str, str] = field(default_factory=dict)
+    end_reason: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +193,8 @@ class JobInfo:
         result_schema: the result's columns as an Arrow IPC schema message.
         outputs: what was published: the name of a table, or the paths of files.
         resumes: the id of the job whose committed partitions it took over, or empty.
+        condition_code: 0 success, 4 with warnings, 8 with an error, cancelled or timed out; None while not final.
+        compute_state: the state in the Compute API's words, for example ``completed``.
     """
 
     id: str
@@ -215,6 +224,9 @@ class JobInfo:
     result_schema: bytes
     outputs: tuple[str, ...]
     warnings: tuple[str, ...]
+    condition_code: int | None
+    compute_state: str
+    statistics: JobStatistics
 
     @property
     def percent(self) -> float:

@@ -23,6 +23,26 @@ def open_channel(address: str, access: Access) -> Any:
     return grpc.secure_channel(address, credentials, options=channel_options(address))
 
 
+Event = threading.Event
+
+
+def start(function: Callable[[], None]) -> threading.Thread:
+    """Run a function beside everything else."""
+    thread = threading.Thread(target=function, daemon=True)
+    thread.start()
+    return thread
+
+
+def join(thread: threading.Thread) -> None:
+    """Wait until what `start` began has ended."""
+    thread.join()
+
+
+def wait(event: threading.Event, seconds: float) -> None:
+    """Wait until an event is set, or a time is over."""
+    event.wait(seconds)
+
+
 def sleep(seconds: float) -> None:
     """Wait."""
     time.sleep(seconds)

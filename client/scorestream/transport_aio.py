@@ -1,7 +1,8 @@
 """What the asyncio client asks of gRPC and of time. `transport.py` has the same names for blocking use."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+import contextlib
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from typing import Any, ParamSpec, TypeVar
 
 import grpc
@@ -20,6 +21,25 @@ def open_channel(address: str, access: Access) -> Any:
         return grpc.aio.insecure_channel(address, options=channel_options(address))
     credentials = grpc.ssl_channel_credentials(access.tls_ca, access.tls_key, access.tls_cert)
     return grpc.aio.secure_channel(address, credentials, options=channel_options(address))
+
+
+Event = asyncio.Event
+
+
+def start(function: Callable[[], Coroutine[Any, Any, None]]) -> asyncio.Task[None]:
+    """Run a function beside everything else."""
+    return asyncio.create_task(function())
+
+
+async def join(task: asyncio.Task[None]) -> None:
+    """Wait until what `start` began has ended."""
+    await task
+
+
+async def wait(event: asyncio.Event, seconds: float) -> None:
+    """Wait until an event is set, or a time is over."""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(event.wait(), seconds)
 
 
 async def sleep(seconds: float) -> None:

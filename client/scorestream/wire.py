@@ -32,6 +32,7 @@ from scorestream.records import (
     TableInfo,
     TokenInfo,
 )
+from scorestream.statistics import job_statistics
 from scorestream.v1 import (
     device_pb2,
     event_pb2,
@@ -198,6 +199,8 @@ def session_info(message: session_pb2.Session) -> SessionInfo:
         running_jobs=message.running_jobs,
         weight=message.weight,
         inactive_timeout=message.inactive_timeout.ToTimedelta().total_seconds(),
+        labels=dict(message.labels),
+        end_reason=message.end_reason,
     )
 
 
@@ -234,6 +237,9 @@ def job_info(message: job_pb2.Job) -> JobInfo:
         result_schema=message.result_schema,
         outputs=tuple(last(out) if out.startswith("sessions/") else out for out in message.outputs),
         warnings=tuple(message.warnings),
+        condition_code=message.condition_code if message.HasField("condition_code") else None,
+        compute_state=message.compute_state,
+        statistics=job_statistics(message.statistics),
     )
 
 

@@ -66,7 +66,7 @@ SCHEMA = ModelSchema(
 )
 REPORTS = (
     Ready("cpu", 2),
-    PartitionDone(1, PartitionFile("/out", 10, 500, 2**32 - 1), 1, 0.25, ("note",)),
+    PartitionDone(1, PartitionFile("/out", 10, 500, 2**32 - 1), 1, 0.25, 0.125, 800, 1 << 30, ("note",)),
     DeviceLost("cuda:0: gone"),
     ModelInspected(2, SCHEMA),
     TaskFailed(3, "NOT_FOUND", "REASON", "sentence", (("field", "fault"),), {"key": "value"}),

@@ -130,7 +130,9 @@ async def test_a_writer_that_leaves_does_not_stop_the_others(database: Database)
     waiting.cancel()
     await database.write(lambda connection: sessions.create(connection, session(2), ""))
     found = await database.read(
-        lambda connection: sessions.page(connection, "me", prefix="", include_ended=False, after=0, limit=9)
+        lambda connection: sessions.page(
+            connection, "me", prefix="", labels={}, include_ended=False, after=0, limit=9
+        )
     )
     assert [one.id for one in found[0]] == ["id-1", "id-2"]
 
@@ -155,7 +157,7 @@ async def test_sessions_are_listed_in_pages_by_prefix_and_owner(database: Databa
     async def page(prefix: str, after: int) -> tuple[list[Session], int]:
         return await database.read(
             lambda connection: sessions.page(
-                connection, "me", prefix=prefix, include_ended=False, after=after, limit=2
+                connection, "me", prefix=prefix, labels={}, include_ended=False, after=after, limit=2
             )
         )
 

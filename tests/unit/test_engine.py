@@ -156,8 +156,8 @@ class InProcessPool:
                 raise WorkerLost(worker_id, "had no memory for it beside other tasks", full)
             if fate.done():
                 fate.result()
-            file = self._jobs.score(task, self._lane, lambda: False)
-            return PartitionDone(task.task_id, file, 0, 0.0)
+            file, bytes_in = self._jobs.score(task, self._lane, lambda: False)
+            return PartitionDone(task.task_id, file, 0, 0.0, bytes_in=bytes_in)
         finally:
             self._flights.pop(task.task_id, None)
             if fate.done() and not fate.cancelled():

@@ -2,7 +2,7 @@
 
 import hashlib
 import uuid
-from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from types import TracebackType
@@ -87,7 +87,12 @@ class AsyncClient:
             await transport_aio.run(self._server.stop)
 
     async def create_session(
-        self, name: str = "", *, weight: int = 0, inactive_timeout: float | None = None
+        self,
+        name: str = "",
+        *,
+        weight: int = 0,
+        inactive_timeout: float | None = None,
+        labels: Mapping[str, str] | None = None,
     ) -> AsyncSession:
         """Open a session.
 
@@ -95,10 +100,11 @@ class AsyncClient:
             name: for people; empty: the server makes one up.
             weight: its share of the server while other sessions want it too, from 1 to 1000; 0 means 100.
             inactive_timeout: seconds after which it ends, with its tables and results, when nobody asks for anything
-                of it, follows it, or has a job in it; 0: never. None: 15 minutes.
+                of it, follows it, or has a job in it; 0: never. None, or negative: 15 minutes.
+            labels: words of your own for it, by name.
         """
         request = session_service_pb2.CreateSessionRequest(
-            display_name=name, weight=weight, request_id=uuid.uuid4().hex
+            display_name=name, weight=weight, request_id=uuid.uuid4().hex, labels=labels
         )
         if inactive_timeout is not None:
             request.inactive_timeout.CopyFrom(duration(inactive_timeout, "inactive_timeout"))
@@ -129,11 +135,19 @@ class AsyncClient:
                 ) from None
             return named[0]
 
-    async def sessions(self, prefix: str = "", *, include_ended: bool = False) -> list[AsyncSession]:
-        """Return your sessions (an admin: everybody's) whose name begins with `prefix`, oldest first."""
+    async def sessions(
+        self, prefix: str = "", *, include_ended: bool = False, labels: Mapping[str, str] | None = None
+    ) -> list[AsyncSession]:
+        """Return your sessions (an admin: everybody's) whose name begins with `prefix`, oldest first.
+
+        Args:
+            prefix: what the name begins with; empty: all.
+            include_ended: whether ended ones are among them.
+            labels: only those that have all of these.
+        """
         found: list[AsyncSession] = []
         request = session_service_pb2.ListSessionsRequest(
-            display_name_prefix=prefix, include_ended=include_ended, page_size=1000
+            display_name_prefix=prefix, include_ended=include_ended, page_size=1000, labels=labels
         )
         while True:
             answer = await self._connection.call(self._connection.sessions.ListSessions, request)

@@ -1,6 +1,6 @@
 """One connection to a server: its channel, its stubs, and what is done when nobody answers."""
 
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -119,6 +119,10 @@ class AsyncConnection:
             finally:
                 call.cancel()
             await transport_aio.sleep(pause)
+
+    def converse(self, method: Any, requests: AsyncIterator[Any]) -> Any:
+        """Return the answers to a stream of requests as they come; what goes wrong is gRPC's own error."""
+        return method(requests, metadata=self._metadata)
 
     async def close(self) -> None:
         """Close the channel; what is in flight on it ends."""

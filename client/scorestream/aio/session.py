@@ -1,14 +1,21 @@
 """Sessions as a client sees them."""
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from scorestream.errors import InvalidArgumentError
 from scorestream.records import Priority, SessionInfo, SessionState, StatusRow
-from scorestream.v1 import job_pb2, job_service_pb2, session_service_pb2, table_service_pb2
+from scorestream.statistics import SessionStatistics, session_statistics
+from scorestream.v1 import (
+    job_pb2,
+    job_service_pb2,
+    session_pb2,
+    session_service_pb2,
+    table_service_pb2,
+)
 from scorestream.wire import (
     duration,
     job_info,
@@ -23,6 +30,7 @@ from scorestream.wire import (
 
 from .connection import AsyncConnection
 from .job import AsyncJob
+from .lease import AsyncLease
 from .model import AsyncModel
 from .table import AsyncTable
 
@@ -76,6 +84,50 @@ class AsyncSession:
     def running_jobs(self) -> int:
         """Jobs of it that were not final when the server was last asked."""
         return self.info.running_jobs
+
+    @property
+    def labels(self) -> dict[str, str]:
+        """Its labels when the server was last asked."""
+        return dict(self.info.labels)
+
+    async def update(
+        self, *, inactive_timeout: float | None = None, labels: Mapping[str, str] | None = None
+    ) -> Self:
+        """Change the session, and return it; what is None stays as it is.
+
+        Args:
+            inactive_timeout: seconds without activity until it ends; 0: never.
+            labels: all of its labels.
+
+        Raises:
+            FailedPreconditionError: it has ended.
+        """
+        request = session_service_pb2.UpdateSessionRequest(
+            session=session_pb2.Session(name=session_name(self.id), labels=labels)
+        )
+        if inactive_timeout is not None:
+            request.session.inactive_timeout.CopyFrom(duration(inactive_timeout, "inactive_timeout"))
+            request.update_mask.paths.append("inactive_timeout")
+        if labels is not None:
+            request.update_mask.paths.append("labels")
+        if request.update_mask.paths:
+            answer = await self._connection.call(self._connection.sessions.UpdateSession, request)
+            self.info = session_info(answer)
+        return self
+
+    async def statistics(self) -> SessionStatistics:
+        """Return what its jobs took together."""
+        request = session_service_pb2.GetSessionStatisticsRequest(name=session_name(self.id))
+        answer = await self._connection.call(self._connection.sessions.GetSessionStatistics, request)
+        return session_statistics(answer)
+
+    def keep_alive(self, ttl: float = 30.0) -> AsyncLease:
+        """Return a context manager that keeps the session open while its block runs and this program lives.
+
+        Args:
+            ttl: seconds that the session is still kept when nothing is heard of this program; 1 to 3600.
+        """
+        return AsyncLease(self._connection, self.id, ttl)
 
     async def refresh(self) -> Self:
         """Ask the server again, and return this session."""

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from scorestream.cli.facts import spent
 from scorestream.cli.following import follow_from_outside
 from scorestream.cli.shell import (
     DEFAULT_SERVER,
@@ -243,13 +244,14 @@ def _show(job: "Job", output: Output) -> None:
     info = job.info
     if output is Output.JSON:
         return print_json(info)
-    failure = info.failure
+    failure, took = info.failure, info.statistics
     return print_facts(
         {
             "job": info.name,
             "id": info.id,
             "session": info.session_id,
             "state": info.state,
+            "condition code": "" if info.condition_code is None else str(info.condition_code),
             "rows": f"{info.rows_done:,} of {info.rows_total:,} done ({info.percent:.0f} %), {info.rows_scored:,} scored",
             "model": info.model,
             "table": info.table,
@@ -259,6 +261,8 @@ def _show(job: "Job", output: Output) -> None:
             "created": when(info.created),
             "started": when(info.started),
             "ended": when(info.ended),
+            "elapsed": f"{took.elapsed:,.3f} s, of which it waited {took.queue_time:,.3f} s",
+            **spent(took),
             "outputs": ", ".join(info.outputs),
             "failure": f"{failure.message} ({failure.reason})" if failure is not None else "",
             "warnings": "; ".join(info.warnings),

@@ -1,10 +1,12 @@
 """`scorestream session ...`."""
 
+import dataclasses
 import time
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from scorestream.cli.facts import labels_of, labels_text, spent
 from scorestream.cli.shell import (
     DEFAULT_SERVER,
     PATIENCE,
@@ -24,7 +26,7 @@ from scorestream.cli.shell import (
 
 if TYPE_CHECKING:
     from scorestream.client import Client
-    from scorestream.records import StatusRow
+    from scorestream.records import SessionInfo, StatusRow
     from scorestream.session import Session
 
 app = typer.Typer(no_args_is_help=True, help="Sessions: workspaces with jobs and tables.")
@@ -38,6 +40,10 @@ PrefixOption = Annotated[str, typer.Option(help="Only sessions whose name begins
 @app.command("list")
 def list_sessions(
     prefix: PrefixOption = "",
+    label: Annotated[
+        list[str] | None,
+        typer.Option(metavar="NAME=VALUE", help="Only sessions with this label; may be repeated."),
+    ] = None,
     everything: Annotated[bool, typer.Option("--all", help="Ended sessions too.")] = False,
     output: OutputOption = Output.TEXT,
     server: ServerOption = DEFAULT_SERVER,
@@ -49,7 +55,8 @@ def list_sessions(
     from scorestream.fitting import Column  # noqa: PLC0415 - keeps --help quick
 
     with open_client(server) as client:
-        found = [session.info for session in client.sessions(prefix, include_ended=everything)]
+        named = client.sessions(prefix, include_ended=everything, labels=labels_of(label or []))
+        found = [session.info for session in named]
     if output is Output.JSON:
         return print_json(found)
     return print_table(
@@ -75,8 +82,8 @@ def list_sessions(
             for info in found
         ],
         "There is no session; make one with: scorestream session create NAME"
-        if not prefix
-        else f"There is no session whose name begins with {prefix}",
+        if not prefix and not label
+        else "There is no such session",
     )
 
 
@@ -92,6 +99,9 @@ def create_session(
             help="Seconds after which it ends when nothing happens in it; 0: never.", show_default="900"
         ),
     ] = None,
+    label: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="A label; may be repeated.")
+    ] = None,
     output: OutputOption = Output.TEXT,
     server: ServerOption = DEFAULT_SERVER,
 ) -> None:
@@ -99,8 +109,84 @@ def create_session(
 
     Example: scorestream session create ScoringJob_Seg1
     """
+    labels = labels_of(label or [])
     with open_client(server) as client:
-        _show(client.create_session(name, weight=weight, inactive_timeout=inactive_timeout), output)
+        made = client.create_session(name, weight=weight, inactive_timeout=inactive_timeout, labels=labels)
+        _show(made, output)
+
+
+@app.command("show")
+def show_session(
+    session: SessionArgument, output: OutputOption = Output.TEXT, server: ServerOption = DEFAULT_SERVER
+) -> None:
+    """Show a session, and what its jobs took together.
+
+    Example: scorestream session show ScoringJob_Seg1
+    """
+    with open_client(server) as client:
+        found = client.get_session(session)
+        took = found.statistics()
+    if output is Output.JSON:
+        return print_json(dataclasses.asdict(found.info) | {"statistics": took})
+    info = found.info
+    timeout = f"{info.inactive_timeout:,g} s" if info.inactive_timeout else "never"
+    return print_facts(
+        {
+            **_facts(info),
+            "created": when(info.created),
+            "last active": when(info.last_active),
+            "ends when idle": timeout,
+            "ended": when(info.ended),
+            "reason": info.end_reason,
+            "labels": labels_text(info.labels),
+            "jobs": f"{took.jobs:,}, of which {info.running_jobs:,} run and {took.jobs_ended_badly:,} ended badly",
+            "rows": f"{took.rows_done:,} done, {took.rows_scored:,} scored",
+            **spent(took),
+        }
+    )
+
+
+@app.command("update")
+def update_session(
+    session: SessionArgument,
+    inactive_timeout: Annotated[
+        float | None, typer.Option(help="Seconds without activity after which it ends; 0: never.")
+    ] = None,
+    label: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="A label; may be repeated. Replaces all.")
+    ] = None,
+    output: OutputOption = Output.TEXT,
+    server: ServerOption = DEFAULT_SERVER,
+) -> None:
+    """Change when a session ends by itself, or its labels.
+
+    Example: scorestream session update ScoringJob_Seg1 --inactive-timeout 3600 --label team=risk
+    """
+    labels = labels_of(label) if label else None
+    with open_client(server) as client:
+        _show(client.get_session(session).update(inactive_timeout=inactive_timeout, labels=labels), output)
+
+
+@app.command("keep-alive")
+def keep_session_alive(
+    session: SessionArgument,
+    ttl: Annotated[
+        float, typer.Option(help="Seconds that it is still kept when this program is gone; 1 to 3600.")
+    ] = 30.0,
+    server: ServerOption = DEFAULT_SERVER,
+) -> None:
+    """Keep a session open until this command is stopped (Ctrl-C), however long nothing happens in it.
+
+    Example: scorestream session keep-alive ScoringJob_Seg1 &
+    """
+    with (
+        open_client(server, patience=WATCH_PATIENCE) as client,
+        client.get_session(session).keep_alive(ttl) as lease,
+    ):
+        say(f"{session} is kept open until this ends")
+        lease.wait()
+        if lease.error is not None:
+            raise lease.error
 
 
 @app.command("status")
@@ -192,4 +278,8 @@ def _show(session: "Session", output: Output) -> None:
     if output is Output.JSON:
         print_json(info)
     else:
-        print_facts({"session": info.name, "uuid": info.id, "state": info.state, "owner": info.owner})
+        print_facts(_facts(info))
+
+
+def _facts(info: "SessionInfo") -> dict[str, str]:
+    return {"session": info.name, "uuid": info.id, "state": info.state, "owner": info.owner}

@@ -21,6 +21,33 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _Severity:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SeverityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Severity.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SEVERITY_UNSPECIFIED: _Severity.ValueType  # 0
+    """Never sent."""
+    SEVERITY_NORMAL: _Severity.ValueType  # 1
+    """Nothing to look at."""
+    SEVERITY_WARNING: _Severity.ValueType  # 2
+    """There are warnings."""
+    SEVERITY_ERROR: _Severity.ValueType  # 3
+    """It failed, was cancelled or timed out."""
+
+class Severity(_Severity, metaclass=_SeverityEnumTypeWrapper): ...
+
+SEVERITY_UNSPECIFIED: Severity.ValueType  # 0
+"""Never sent."""
+SEVERITY_NORMAL: Severity.ValueType  # 1
+"""Nothing to look at."""
+SEVERITY_WARNING: Severity.ValueType  # 2
+"""There are warnings."""
+SEVERITY_ERROR: Severity.ValueType  # 3
+"""It failed, was cancelled or timed out."""
+Global___Severity: _TypeAlias = Severity  # noqa: Y015
+
 class _Priority:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -123,6 +150,9 @@ class Job(_message.Message):
     WARNINGS_FIELD_NUMBER: _builtins.int
     FIRST_EVENT_FIELD_NUMBER: _builtins.int
     RESUMES_FIELD_NUMBER: _builtins.int
+    CONDITION_CODE_FIELD_NUMBER: _builtins.int
+    COMPUTE_STATE_FIELD_NUMBER: _builtins.int
+    STATISTICS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Resource name, `jobs/{job}`, unique on the server and never used again. Set by the server."""
     display_name: _builtins.str
@@ -149,6 +179,14 @@ class Job(_message.Message):
     """Number of its first event; a watch after the number before it sees all of its events. Set by the server."""
     resumes: _builtins.str
     """The job whose committed partitions it took over, `jobs/{job}`; empty for none. Set by ResumeJob."""
+    condition_code: _builtins.int
+    """How it ended, as the Compute API has it: 0 success, 4 with warnings, 8 with an error, cancelled or timed out.
+    Unset while it is not final. Set by the server.
+    """
+    compute_state: _builtins.str
+    """`state` in the Compute API's words: pending, running, completed, warning, error, canceled, timedOut. Set by the
+    server.
+    """
     @_builtins.property
     def spec(self) -> Global___JobSpec:
         """What it was asked to do. Set by the client at creation."""
@@ -177,6 +215,10 @@ class Job(_message.Message):
     def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Things that a person should look at though the job went on. Set by the server."""
 
+    @_builtins.property
+    def statistics(self) -> Global___JobStatistics:
+        """What it took so far. Set by the server."""
+
     def __init__(
         self,
         *,
@@ -200,14 +242,77 @@ class Job(_message.Message):
         warnings: _abc.Iterable[_builtins.str] | None = ...,
         first_event: _builtins.int = ...,
         resumes: _builtins.str = ...,
+        condition_code: _builtins.int | None = ...,
+        compute_state: _builtins.str = ...,
+        statistics: Global___JobStatistics | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "failure", b"failure", "spec", b"spec", "start_time", b"start_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_condition_code", b"_condition_code", "condition_code", b"condition_code", "create_time", b"create_time", "end_time", b"end_time", "failure", b"failure", "spec", b"spec", "start_time", b"start_time", "statistics", b"statistics"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "display_name", b"display_name", "end_time", b"end_time", "failure", b"failure", "first_event", b"first_event", "name", b"name", "outputs", b"outputs", "owner", b"owner", "partitions_done", b"partitions_done", "partitions_total", b"partitions_total", "result_schema", b"result_schema", "resumes", b"resumes", "rows_done", b"rows_done", "rows_scored", b"rows_scored", "rows_total", b"rows_total", "session", b"session", "spec", b"spec", "start_time", b"start_time", "state", b"state", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_condition_code", b"_condition_code", "compute_state", b"compute_state", "condition_code", b"condition_code", "create_time", b"create_time", "display_name", b"display_name", "end_time", b"end_time", "failure", b"failure", "first_event", b"first_event", "name", b"name", "outputs", b"outputs", "owner", b"owner", "partitions_done", b"partitions_done", "partitions_total", b"partitions_total", "result_schema", b"result_schema", "resumes", b"resumes", "rows_done", b"rows_done", "rows_scored", b"rows_scored", "rows_total", b"rows_total", "session", b"session", "spec", b"spec", "start_time", b"start_time", "state", b"state", "statistics", b"statistics", "warnings", b"warnings"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__condition_code: _TypeAlias = _typing.Literal["condition_code"]  # noqa: Y015
+    _WhichOneofArgType__condition_code: _TypeAlias = _typing.Literal["_condition_code", b"_condition_code"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__condition_code) -> _WhichOneofReturnType__condition_code | None: ...
+
+Global___Job: _TypeAlias = Job  # noqa: Y015
+
+@_typing.final
+class JobStatistics(_message.Message):
+    """What a job took, and how it ended. Work is counted when it is committed."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SEVERITY_FIELD_NUMBER: _builtins.int
+    REASON_FIELD_NUMBER: _builtins.int
+    STATUS_CODE_FIELD_NUMBER: _builtins.int
+    ELAPSED_SECONDS_FIELD_NUMBER: _builtins.int
+    QUEUE_SECONDS_FIELD_NUMBER: _builtins.int
+    DEVICE_SECONDS_FIELD_NUMBER: _builtins.int
+    CPU_SECONDS_FIELD_NUMBER: _builtins.int
+    BYTES_IN_FIELD_NUMBER: _builtins.int
+    BYTES_OUT_FIELD_NUMBER: _builtins.int
+    PEAK_MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    severity: Global___Severity.ValueType
+    """How it ended, or how it goes so far."""
+    reason: _builtins.str
+    """A stable name for programs of what went wrong, for example `OUT_OF_MEMORY`; empty where nothing did."""
+    status_code: _builtins.str
+    """The gRPC status code by name: `OK`, or why it ended badly; empty while it is not final."""
+    elapsed_seconds: _builtins.float
+    """Seconds from its creation until it was final, or until now."""
+    queue_seconds: _builtins.float
+    """Seconds that it waited before its first partition was sent to a worker, or has waited until now."""
+    device_seconds: _builtins.float
+    """Seconds that lanes were busy with it, over all lanes."""
+    cpu_seconds: _builtins.float
+    """Seconds of processor time that the threads of its lanes took."""
+    bytes_in: _builtins.int
+    """Bytes of the input columns of the rows that were scored, as Arrow holds them."""
+    bytes_out: _builtins.int
+    """Bytes of its result files."""
+    peak_memory_bytes: _builtins.int
+    """The most memory that a worker had resident at the end of one of its partitions, in bytes; 0 before the first."""
+    def __init__(
+        self,
+        *,
+        severity: Global___Severity.ValueType = ...,
+        reason: _builtins.str = ...,
+        status_code: _builtins.str = ...,
+        elapsed_seconds: _builtins.float = ...,
+        queue_seconds: _builtins.float = ...,
+        device_seconds: _builtins.float = ...,
+        cpu_seconds: _builtins.float = ...,
+        bytes_in: _builtins.int = ...,
+        bytes_out: _builtins.int = ...,
+        peak_memory_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_in", b"bytes_in", "bytes_out", b"bytes_out", "cpu_seconds", b"cpu_seconds", "device_seconds", b"device_seconds", "elapsed_seconds", b"elapsed_seconds", "peak_memory_bytes", b"peak_memory_bytes", "queue_seconds", b"queue_seconds", "reason", b"reason", "severity", b"severity", "status_code", b"status_code"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
-Global___Job: _TypeAlias = Job  # noqa: Y015
+Global___JobStatistics: _TypeAlias = JobStatistics  # noqa: Y015
 
 @_typing.final
 class JobSpec(_message.Message):

@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from scorestream.v1 import event_pb2 as _event_pb2
@@ -127,6 +128,40 @@ class BatchGetJobsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___BatchGetJobsResponse: _TypeAlias = BatchGetJobsResponse  # noqa: Y015
+
+@_typing.final
+class WaitJobRequest(_message.Message):
+    """Request of WaitJob."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    STATE_NOT_FIELD_NUMBER: _builtins.int
+    TIMEOUT_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Resource name, `jobs/{job}`."""
+    state_not: _job_pb2.State.ValueType
+    """The state that the caller knows. Unset: the one that the job has when the call arrives."""
+    @_builtins.property
+    def timeout(self) -> _duration_pb2.Duration:
+        """How long to wait at most, from 0 to 10 minutes; then the job is returned as it is. Unset: 30 seconds. A job that
+        is final is returned at once.
+        """
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        state_not: _job_pb2.State.ValueType = ...,
+        timeout: _duration_pb2.Duration | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["timeout", b"timeout"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "state_not", b"state_not", "timeout", b"timeout"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WaitJobRequest: _TypeAlias = WaitJobRequest  # noqa: Y015
 
 @_typing.final
 class ListJobsRequest(_message.Message):

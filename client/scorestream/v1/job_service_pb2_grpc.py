@@ -51,6 +51,11 @@ class JobServiceStub(object):
                 request_serializer=scorestream_dot_v1_dot_job__service__pb2.BatchGetJobsRequest.SerializeToString,
                 response_deserializer=scorestream_dot_v1_dot_job__service__pb2.BatchGetJobsResponse.FromString,
                 _registered_method=True)
+        self.WaitJob = channel.unary_unary(
+                '/scorestream.v1.JobService/WaitJob',
+                request_serializer=scorestream_dot_v1_dot_job__service__pb2.WaitJobRequest.SerializeToString,
+                response_deserializer=scorestream_dot_v1_dot_job__pb2.Job.FromString,
+                _registered_method=True)
         self.ListJobs = channel.unary_unary(
                 '/scorestream.v1.JobService/ListJobs',
                 request_serializer=scorestream_dot_v1_dot_job__service__pb2.ListJobsRequest.SerializeToString,
@@ -98,6 +103,13 @@ class JobServiceServicer(object):
 
     def BatchGetJobs(self, request, context):
         """Returns several jobs at once, in the order asked for; NOT_FOUND if any of them is not there.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def WaitJob(self, request, context):
+        """Returns a job as soon as its state is another than the one that the caller knows, or when the time is up.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -157,6 +169,11 @@ def add_JobServiceServicer_to_server(servicer, server):
                     servicer.BatchGetJobs,
                     request_deserializer=scorestream_dot_v1_dot_job__service__pb2.BatchGetJobsRequest.FromString,
                     response_serializer=scorestream_dot_v1_dot_job__service__pb2.BatchGetJobsResponse.SerializeToString,
+            ),
+            'WaitJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.WaitJob,
+                    request_deserializer=scorestream_dot_v1_dot_job__service__pb2.WaitJobRequest.FromString,
+                    response_serializer=scorestream_dot_v1_dot_job__pb2.Job.SerializeToString,
             ),
             'ListJobs': grpc.unary_unary_rpc_method_handler(
                     servicer.ListJobs,
@@ -266,6 +283,33 @@ class JobService(object):
             '/scorestream.v1.JobService/BatchGetJobs',
             scorestream_dot_v1_dot_job__service__pb2.BatchGetJobsRequest.SerializeToString,
             scorestream_dot_v1_dot_job__service__pb2.BatchGetJobsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def WaitJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/scorestream.v1.JobService/WaitJob',
+            scorestream_dot_v1_dot_job__service__pb2.WaitJobRequest.SerializeToString,
+            scorestream_dot_v1_dot_job__pb2.Job.FromString,
             options,
             channel_credentials,
             insecure,

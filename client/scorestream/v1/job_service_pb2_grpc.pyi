@@ -40,6 +40,8 @@ class JobServiceStub:
     """Returns one job."""
     BatchGetJobs: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.BatchGetJobsRequest, _job_service_pb2.BatchGetJobsResponse]
     """Returns several jobs at once, in the order asked for; NOT_FOUND if any of them is not there."""
+    WaitJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.WaitJobRequest, _job_pb2.Job]
+    """Returns a job as soon as its state is another than the one that the caller knows, or when the time is up."""
     ListJobs: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.ListJobsRequest, _job_service_pb2.ListJobsResponse]
     """Lists the caller's jobs, newest first."""
     CancelJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.CancelJobRequest, _job_pb2.Job]
@@ -65,6 +67,8 @@ class JobServiceAsyncStub(JobServiceStub):
     """Returns one job."""
     BatchGetJobs: _aio.UnaryUnaryMultiCallable[_job_service_pb2.BatchGetJobsRequest, _job_service_pb2.BatchGetJobsResponse]  # type: ignore[assignment]
     """Returns several jobs at once, in the order asked for; NOT_FOUND if any of them is not there."""
+    WaitJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.WaitJobRequest, _job_pb2.Job]  # type: ignore[assignment]
+    """Returns a job as soon as its state is another than the one that the caller knows, or when the time is up."""
     ListJobs: _aio.UnaryUnaryMultiCallable[_job_service_pb2.ListJobsRequest, _job_service_pb2.ListJobsResponse]  # type: ignore[assignment]
     """Lists the caller's jobs, newest first."""
     CancelJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.CancelJobRequest, _job_pb2.Job]  # type: ignore[assignment]
@@ -105,6 +109,14 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_job_service_pb2.BatchGetJobsResponse, _abc.Awaitable[_job_service_pb2.BatchGetJobsResponse]]:
         """Returns several jobs at once, in the order asked for; NOT_FOUND if any of them is not there."""
+
+    @_abc_1.abstractmethod
+    def WaitJob(
+        self,
+        request: _job_service_pb2.WaitJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_job_pb2.Job, _abc.Awaitable[_job_pb2.Job]]:
+        """Returns a job as soon as its state is another than the one that the caller knows, or when the time is up."""
 
     @_abc_1.abstractmethod
     def ListJobs(

@@ -3,10 +3,12 @@
 isort:skip_file
 """
 
+from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
@@ -53,6 +55,26 @@ class Session(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class LabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     NAME_FIELD_NUMBER: _builtins.int
     DISPLAY_NAME_FIELD_NUMBER: _builtins.int
     STATE_FIELD_NUMBER: _builtins.int
@@ -63,6 +85,8 @@ class Session(_message.Message):
     RUNNING_JOBS_FIELD_NUMBER: _builtins.int
     WEIGHT_FIELD_NUMBER: _builtins.int
     INACTIVE_TIMEOUT_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    END_REASON_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Resource name, `sessions/{session}`, unique on the server and never used again. Set by the server."""
     display_name: _builtins.str
@@ -77,6 +101,8 @@ class Session(_message.Message):
     """Share of the server that its jobs get while others wait too, relative to the other sessions' weights.
     From 1 to 1000; 0 or unset means 100. Set by the client at creation.
     """
+    end_reason: _builtins.str
+    """Why it ended, or is ending; empty while it is open. Set by the server."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was created. Set by the server."""
@@ -96,6 +122,12 @@ class Session(_message.Message):
         creation.
         """
 
+    @_builtins.property
+    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Words of the client's own for it, by name. Set by the client at creation and by UpdateSession. At most 64; names
+        are 1 to 63 letters, digits or `_ . -`, values up to 256 characters.
+        """
+
     def __init__(
         self,
         *,
@@ -109,11 +141,67 @@ class Session(_message.Message):
         running_jobs: _builtins.int = ...,
         weight: _builtins.int = ...,
         inactive_timeout: _duration_pb2.Duration | None = ...,
+        labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        end_reason: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "inactive_timeout", b"inactive_timeout", "last_active_time", b"last_active_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "display_name", b"display_name", "end_time", b"end_time", "inactive_timeout", b"inactive_timeout", "last_active_time", b"last_active_time", "name", b"name", "owner", b"owner", "running_jobs", b"running_jobs", "state", b"state", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "display_name", b"display_name", "end_reason", b"end_reason", "end_time", b"end_time", "inactive_timeout", b"inactive_timeout", "labels", b"labels", "last_active_time", b"last_active_time", "name", b"name", "owner", b"owner", "running_jobs", b"running_jobs", "state", b"state", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Session: _TypeAlias = Session  # noqa: Y015
+
+@_typing.final
+class SessionStatistics(_message.Message):
+    """What the jobs of a session took together."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    JOBS_FIELD_NUMBER: _builtins.int
+    JOBS_ENDED_BADLY_FIELD_NUMBER: _builtins.int
+    ROWS_DONE_FIELD_NUMBER: _builtins.int
+    ROWS_SCORED_FIELD_NUMBER: _builtins.int
+    DEVICE_SECONDS_FIELD_NUMBER: _builtins.int
+    CPU_SECONDS_FIELD_NUMBER: _builtins.int
+    BYTES_IN_FIELD_NUMBER: _builtins.int
+    BYTES_OUT_FIELD_NUMBER: _builtins.int
+    PEAK_MEMORY_BYTES_FIELD_NUMBER: _builtins.int
+    jobs: _builtins.int
+    """Jobs that were created in it."""
+    jobs_ended_badly: _builtins.int
+    """Of these, jobs that ended with an error, were cancelled or timed out."""
+    rows_done: _builtins.int
+    """Input rows done."""
+    rows_scored: _builtins.int
+    """Result rows committed."""
+    device_seconds: _builtins.float
+    """Seconds that lanes were busy."""
+    cpu_seconds: _builtins.float
+    """Seconds of processor time of the lanes' threads."""
+    bytes_in: _builtins.int
+    """Bytes of the input columns of the rows that were scored."""
+    bytes_out: _builtins.int
+    """Bytes of result files."""
+    peak_memory_bytes: _builtins.int
+    """The highest JobStatistics.peak_memory_bytes of its jobs."""
+    def __init__(
+        self,
+        *,
+        jobs: _builtins.int = ...,
+        jobs_ended_badly: _builtins.int = ...,
+        rows_done: _builtins.int = ...,
+        rows_scored: _builtins.int = ...,
+        device_seconds: _builtins.float = ...,
+        cpu_seconds: _builtins.float = ...,
+        bytes_in: _builtins.int = ...,
+        bytes_out: _builtins.int = ...,
+        peak_memory_bytes: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bytes_in", b"bytes_in", "bytes_out", b"bytes_out", "cpu_seconds", b"cpu_seconds", "device_seconds", b"device_seconds", "jobs", b"jobs", "jobs_ended_badly", b"jobs_ended_badly", "peak_memory_bytes", b"peak_memory_bytes", "rows_done", b"rows_done", "rows_scored", b"rows_scored"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SessionStatistics: _TypeAlias = SessionStatistics  # noqa: Y015

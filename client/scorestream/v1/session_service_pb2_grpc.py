@@ -51,6 +51,21 @@ class SessionServiceStub(object):
                 request_serializer=scorestream_dot_v1_dot_session__service__pb2.ListSessionsRequest.SerializeToString,
                 response_deserializer=scorestream_dot_v1_dot_session__service__pb2.ListSessionsResponse.FromString,
                 _registered_method=True)
+        self.UpdateSession = channel.unary_unary(
+                '/scorestream.v1.SessionService/UpdateSession',
+                request_serializer=scorestream_dot_v1_dot_session__service__pb2.UpdateSessionRequest.SerializeToString,
+                response_deserializer=scorestream_dot_v1_dot_session__pb2.Session.FromString,
+                _registered_method=True)
+        self.GetSessionStatistics = channel.unary_unary(
+                '/scorestream.v1.SessionService/GetSessionStatistics',
+                request_serializer=scorestream_dot_v1_dot_session__service__pb2.GetSessionStatisticsRequest.SerializeToString,
+                response_deserializer=scorestream_dot_v1_dot_session__pb2.SessionStatistics.FromString,
+                _registered_method=True)
+        self.KeepSessionAlive = channel.stream_stream(
+                '/scorestream.v1.SessionService/KeepSessionAlive',
+                request_serializer=scorestream_dot_v1_dot_session__service__pb2.KeepSessionAliveRequest.SerializeToString,
+                response_deserializer=scorestream_dot_v1_dot_session__service__pb2.KeepSessionAliveResponse.FromString,
+                _registered_method=True)
         self.TerminateSession = channel.unary_unary(
                 '/scorestream.v1.SessionService/TerminateSession',
                 request_serializer=scorestream_dot_v1_dot_session__service__pb2.TerminateSessionRequest.SerializeToString,
@@ -88,6 +103,28 @@ class SessionServiceServicer(object):
 
     def ListSessions(self, request, context):
         """Lists the caller's sessions, oldest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateSession(self, request, context):
+        """Changes what a session's client may change of it: `inactive_timeout` and `labels`, of an open session.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetSessionStatistics(self, request, context):
+        """Returns what the jobs of a session took together.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def KeepSessionAlive(self, request_iterator, context):
+        """Keeps a session open while its client lives: a lease that each request renews, and that is answered. It lapses
+        when the stream ends, or when no request came for as long as the last one asked; then `inactive_timeout` counts.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -131,6 +168,21 @@ def add_SessionServiceServicer_to_server(servicer, server):
                     servicer.ListSessions,
                     request_deserializer=scorestream_dot_v1_dot_session__service__pb2.ListSessionsRequest.FromString,
                     response_serializer=scorestream_dot_v1_dot_session__service__pb2.ListSessionsResponse.SerializeToString,
+            ),
+            'UpdateSession': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateSession,
+                    request_deserializer=scorestream_dot_v1_dot_session__service__pb2.UpdateSessionRequest.FromString,
+                    response_serializer=scorestream_dot_v1_dot_session__pb2.Session.SerializeToString,
+            ),
+            'GetSessionStatistics': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSessionStatistics,
+                    request_deserializer=scorestream_dot_v1_dot_session__service__pb2.GetSessionStatisticsRequest.FromString,
+                    response_serializer=scorestream_dot_v1_dot_session__pb2.SessionStatistics.SerializeToString,
+            ),
+            'KeepSessionAlive': grpc.stream_stream_rpc_method_handler(
+                    servicer.KeepSessionAlive,
+                    request_deserializer=scorestream_dot_v1_dot_session__service__pb2.KeepSessionAliveRequest.FromString,
+                    response_serializer=scorestream_dot_v1_dot_session__service__pb2.KeepSessionAliveResponse.SerializeToString,
             ),
             'TerminateSession': grpc.unary_unary_rpc_method_handler(
                     servicer.TerminateSession,
@@ -230,6 +282,87 @@ class SessionService(object):
             '/scorestream.v1.SessionService/ListSessions',
             scorestream_dot_v1_dot_session__service__pb2.ListSessionsRequest.SerializeToString,
             scorestream_dot_v1_dot_session__service__pb2.ListSessionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateSession(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/scorestream.v1.SessionService/UpdateSession',
+            scorestream_dot_v1_dot_session__service__pb2.UpdateSessionRequest.SerializeToString,
+            scorestream_dot_v1_dot_session__pb2.Session.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSessionStatistics(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/scorestream.v1.SessionService/GetSessionStatistics',
+            scorestream_dot_v1_dot_session__service__pb2.GetSessionStatisticsRequest.SerializeToString,
+            scorestream_dot_v1_dot_session__pb2.SessionStatistics.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def KeepSessionAlive(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/scorestream.v1.SessionService/KeepSessionAlive',
+            scorestream_dot_v1_dot_session__service__pb2.KeepSessionAliveRequest.SerializeToString,
+            scorestream_dot_v1_dot_session__service__pb2.KeepSessionAliveResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -40,6 +40,14 @@ class SessionServiceStub:
     """Returns one session, open or ended."""
     ListSessions: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.ListSessionsRequest, _session_service_pb2.ListSessionsResponse]
     """Lists the caller's sessions, oldest first."""
+    UpdateSession: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.UpdateSessionRequest, _session_pb2.Session]
+    """Changes what a session's client may change of it: `inactive_timeout` and `labels`, of an open session."""
+    GetSessionStatistics: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.GetSessionStatisticsRequest, _session_pb2.SessionStatistics]
+    """Returns what the jobs of a session took together."""
+    KeepSessionAlive: _grpc.StreamStreamMultiCallable[_session_service_pb2.KeepSessionAliveRequest, _session_service_pb2.KeepSessionAliveResponse]
+    """Keeps a session open while its client lives: a lease that each request renews, and that is answered. It lapses
+    when the stream ends, or when no request came for as long as the last one asked; then `inactive_timeout` counts.
+    """
     TerminateSession: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.TerminateSessionRequest, _session_pb2.Session]
     """Ends a session: waits for its jobs, or cancels them, then drops its tables and results."""
     GetStatus: _grpc.UnaryUnaryMultiCallable[_session_service_pb2.GetStatusRequest, _session_service_pb2.GetStatusResponse]
@@ -58,6 +66,14 @@ class SessionServiceAsyncStub(SessionServiceStub):
     """Returns one session, open or ended."""
     ListSessions: _aio.UnaryUnaryMultiCallable[_session_service_pb2.ListSessionsRequest, _session_service_pb2.ListSessionsResponse]  # type: ignore[assignment]
     """Lists the caller's sessions, oldest first."""
+    UpdateSession: _aio.UnaryUnaryMultiCallable[_session_service_pb2.UpdateSessionRequest, _session_pb2.Session]  # type: ignore[assignment]
+    """Changes what a session's client may change of it: `inactive_timeout` and `labels`, of an open session."""
+    GetSessionStatistics: _aio.UnaryUnaryMultiCallable[_session_service_pb2.GetSessionStatisticsRequest, _session_pb2.SessionStatistics]  # type: ignore[assignment]
+    """Returns what the jobs of a session took together."""
+    KeepSessionAlive: _aio.StreamStreamMultiCallable[_session_service_pb2.KeepSessionAliveRequest, _session_service_pb2.KeepSessionAliveResponse]  # type: ignore[assignment]
+    """Keeps a session open while its client lives: a lease that each request renews, and that is answered. It lapses
+    when the stream ends, or when no request came for as long as the last one asked; then `inactive_timeout` counts.
+    """
     TerminateSession: _aio.UnaryUnaryMultiCallable[_session_service_pb2.TerminateSessionRequest, _session_pb2.Session]  # type: ignore[assignment]
     """Ends a session: waits for its jobs, or cancels them, then drops its tables and results."""
     GetStatus: _aio.UnaryUnaryMultiCallable[_session_service_pb2.GetStatusRequest, _session_service_pb2.GetStatusResponse]  # type: ignore[assignment]
@@ -91,6 +107,32 @@ class SessionServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_session_service_pb2.ListSessionsResponse, _abc.Awaitable[_session_service_pb2.ListSessionsResponse]]:
         """Lists the caller's sessions, oldest first."""
+
+    @_abc_1.abstractmethod
+    def UpdateSession(
+        self,
+        request: _session_service_pb2.UpdateSessionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_session_pb2.Session, _abc.Awaitable[_session_pb2.Session]]:
+        """Changes what a session's client may change of it: `inactive_timeout` and `labels`, of an open session."""
+
+    @_abc_1.abstractmethod
+    def GetSessionStatistics(
+        self,
+        request: _session_service_pb2.GetSessionStatisticsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_session_pb2.SessionStatistics, _abc.Awaitable[_session_pb2.SessionStatistics]]:
+        """Returns what the jobs of a session took together."""
+
+    @_abc_1.abstractmethod
+    def KeepSessionAlive(
+        self,
+        request_iterator: _MaybeAsyncIterator[_session_service_pb2.KeepSessionAliveRequest],
+        context: _ServicerContext,
+    ) -> _typing.Union[_abc.Iterator[_session_service_pb2.KeepSessionAliveResponse], _abc.AsyncIterator[_session_service_pb2.KeepSessionAliveResponse]]:
+        """Keeps a session open while its client lives: a lease that each request renews, and that is answered. It lapses
+        when the stream ends, or when no request came for as long as the last one asked; then `inactive_timeout` counts.
+        """
 
     @_abc_1.abstractmethod
     def TerminateSession(

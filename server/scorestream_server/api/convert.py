@@ -1,5 +1,7 @@
 """The only place where wire types and the domain's meet."""
 
+import time
+
 from google.protobuf import duration_pb2, timestamp_pb2
 
 from scorestream.v1 import device_pb2, event_pb2, job_pb2, model_pb2, session_pb2, table_pb2, token_pb2
@@ -8,9 +10,16 @@ from scorestream_server.domain.event import Event
 from scorestream_server.domain.job import Job, Priority, State
 from scorestream_server.domain.model import Model
 from scorestream_server.domain.principal import Role
-from scorestream_server.domain.session import Session
+from scorestream_server.domain.session import Session, SessionStatistics
 from scorestream_server.domain.table import Table
 from scorestream_server.domain.token import Token
+
+_SEVERITY = {
+    0: job_pb2.SEVERITY_NORMAL,
+    4: job_pb2.SEVERITY_WARNING,
+    8: job_pb2.SEVERITY_ERROR,
+}
+_STATUS_OF_STATE = {State.CANCELLED: "CANCELLED", State.TIMED_OUT: "DEADLINE_EXCEEDED"}
 
 
 def timestamp(seconds: float | None) -> timestamp_pb2.Timestamp | None:
@@ -49,6 +58,11 @@ def state(value: State | None) -> "job_pb2.State.ValueType":
     return job_pb2.State.Value(f"STATE_{value.value if value else 'UNSPECIFIED'}")
 
 
+def state_known(value: int) -> State | None:
+    """Return a job's state from the wire; None for none, or for one that this server does not know."""
+    return next((known for known in State if state(known) == value), None)
+
+
 def priority(value: int) -> Priority:
     """Return a priority class; one that this server does not know is the default."""
     return Priority(value) if value in set(Priority) else Priority.NORMAL
@@ -67,6 +81,8 @@ def session(value: Session) -> session_pb2.Session:
         running_jobs=value.running_jobs,
         weight=value.weight,
         inactive_timeout=duration(value.inactive_timeout),
+        labels=value.labels,
+        end_reason=value.end_reason,
     )
 
 
@@ -113,6 +129,41 @@ def job(value: Job) -> job_pb2.Job:
         result_schema=value.result_schema,
         outputs=value.outputs,
         warnings=value.warnings,
+        condition_code=value.state.condition_code,
+        compute_state=value.state.compute_name,
+        statistics=_statistics(value, time.time()),
+    )
+
+
+def _statistics(job: Job, now: float) -> job_pb2.JobStatistics:
+    final, end = job.state.final, job.end_time or now
+    well = "OK" if final else ""
+    return job_pb2.JobStatistics(
+        severity=_SEVERITY[job.state.condition_code or (4 if job.warnings else 0)],
+        reason=job.failure.reason if job.failure else "",
+        status_code=job.failure.code if job.failure else _STATUS_OF_STATE.get(job.state, well),
+        elapsed_seconds=max(0.0, end - job.create_time),
+        queue_seconds=max(0.0, (job.start_time or end) - job.create_time),
+        device_seconds=job.device_seconds,
+        cpu_seconds=job.cpu_seconds,
+        bytes_in=job.bytes_in,
+        bytes_out=job.stored_bytes,
+        peak_memory_bytes=job.peak_memory,
+    )
+
+
+def session_statistics(value: SessionStatistics) -> session_pb2.SessionStatistics:
+    """Return what the jobs of a session took, for the wire."""
+    return session_pb2.SessionStatistics(
+        jobs=value.jobs,
+        jobs_ended_badly=value.jobs_ended_badly,
+        rows_done=value.rows_done,
+        rows_scored=value.rows_scored,
+        device_seconds=value.device_seconds,
+        cpu_seconds=value.cpu_seconds,
+        bytes_in=value.bytes_in,
+        bytes_out=value.bytes_out,
+        peak_memory_bytes=value.peak_memory,
     )
 
 

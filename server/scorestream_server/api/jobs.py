@@ -1,5 +1,6 @@
 """The JobService."""
 
+import asyncio
 import contextlib
 import time
 import uuid
@@ -24,6 +25,9 @@ from scorestream_server.store.database import Database
 
 MOST_KEPT = 1000
 MOST_NAMED = 1000
+DEFAULT_WAIT = 30.0
+LONGEST_WAIT = 600.0
+"""Seconds; a call that waits for longer is cut by whatever lies between client and server."""
 
 
 class JobService(job_service_pb2_grpc.JobServiceServicer):
@@ -86,6 +90,29 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
         return job_service_pb2.ListJobsResponse(
             jobs=map(convert.job, jobs), next_page_token=str(more) if more else ""
         )
+
+    async def WaitJob(self, request: job_service_pb2.WaitJobRequest, context: Context) -> job_pb2.Job:
+        """Return a job when its state is another than the one known, or the time is up."""
+        seconds = (
+            names.check_seconds("timeout", request.timeout, most=LONGEST_WAIT)
+            if request.HasField("timeout")
+            else DEFAULT_WAIT
+        )
+        after = self._feed.head  # before the job is read: what happens to it from here on is heard of
+        job = await self._get(request.name, context)
+        known = convert.state_known(request.state_not) or job.state
+        if job.state is not known or job.state.final:
+            return convert.job(job)
+        selection = Selection(job.owner, (job.session_id,), job_id=job.id)
+        with contextlib.suppress(TimeoutError):
+            async with (
+                asyncio.timeout(seconds),
+                contextlib.aclosing(self._feed.follow(selection, after)) as batches,
+            ):
+                async for events in batches:
+                    if any(event.state is not None and event.state is not known for event in events):
+                        break
+        return convert.job(await self._get(request.name, context))
 
     async def CancelJob(self, request: job_service_pb2.CancelJobRequest, context: Context) -> job_pb2.Job:
         """Ask a job to stop."""

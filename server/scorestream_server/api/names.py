@@ -1,12 +1,16 @@
 """Resource names and the names that clients give: what is allowed, and how they are taken apart."""
 
 import re
+from collections.abc import Mapping
 
 from google.protobuf.duration_pb2 import Duration
 
 from scorestream_server.domain.errors import FieldFault, invalid
 
 MOST_SECONDS = 366 * 24 * 3600
+MOST_LABELS = 64
+LONGEST_LABEL = 256
+_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 _DISPLAY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_ .:-]{0,127}")
 _TABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _MODEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
@@ -42,11 +46,24 @@ def check_request_id(request_id: str) -> str:
     return request_id
 
 
-def check_seconds(field: str, limit: Duration) -> float:
+def check_labels(field: str, labels: Mapping[str, str]) -> dict[str, str]:
+    """Return labels, if they are allowed."""
+    if len(labels) > MOST_LABELS:
+        raise _bad(field, f"{len(labels)} labels", f"at most {MOST_LABELS}")
+    for name, value in labels.items():
+        if not _LABEL.fullmatch(name):
+            raise _bad(field, name, "1 to 63 letters, digits or _ . -, a letter or digit first")
+        if len(value) > LONGEST_LABEL or not value.isprintable():
+            raise _bad(f"{field}[{name}]", value, f"up to {LONGEST_LABEL} characters that can be printed")
+    return dict(labels)
+
+
+def check_seconds(field: str, limit: Duration, *, least: float = 0.0, most: float = MOST_SECONDS) -> float:
     """Return a time limit in seconds, if it is allowed; 0 is none."""
     seconds = limit.seconds + limit.nanos / 1e9  # not ToTimedelta, which takes fewer than a message can hold
-    if not 0 <= seconds <= MOST_SECONDS:
-        raise _bad(field, str(seconds), f"from 0 (no limit) to {MOST_SECONDS:,} seconds")
+    if not least <= seconds <= most:
+        none = " (no limit)" if most == MOST_SECONDS else ""
+        raise _bad(field, str(seconds), f"from {least:g}{none} to {most:,.0f} seconds")
     return seconds
 
 

@@ -4,8 +4,11 @@ import contextlib
 import time
 import uuid
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from typing import Any
 
 import sqlalchemy as sa
+from google.protobuf.duration_pb2 import Duration
 
 from scorestream.v1 import session_pb2, session_service_pb2, session_service_pb2_grpc
 from scorestream_server.api import convert, names, paging, status
@@ -18,6 +21,7 @@ from scorestream_server.domain.session import Session, SessionState
 from scorestream_server.engine.engine import Engine
 from scorestream_server.engine.expiry import SessionExpiry
 from scorestream_server.engine.sessions import SessionEnder
+from scorestream_server.engine.submit import require_active
 from scorestream_server.feed import Feed, Selection
 from scorestream_server.store import jobs as job_store
 from scorestream_server.store import sessions as session_store
@@ -28,6 +32,11 @@ DEFAULT_INACTIVE_TIMEOUT = 900.0
 DEFAULT_WEIGHT = 100
 LARGEST_WEIGHT = 1000
 MOST_SESSIONS_NAMED = 1000
+CHANGEABLE = {"inactive_timeout", "labels"}
+"""What UpdateSession takes."""
+DEFAULT_LEASE = 30.0
+LONGEST_LEASE = 3600.0
+"""Seconds."""
 
 
 class SessionService(session_service_pb2_grpc.SessionServiceServicer):
@@ -63,9 +72,7 @@ class SessionService(session_service_pb2_grpc.SessionServiceServicer):
             raise invalid("INVALID_WEIGHT", f"weight: {fault.description}.", [fault])
         timeout = DEFAULT_INACTIVE_TIMEOUT
         if request.HasField("inactive_timeout"):
-            asked = request.inactive_timeout
-            negative = asked.seconds < 0 or asked.nanos < 0
-            timeout = timeout if negative else names.check_seconds("inactive_timeout", asked)
+            timeout = _inactive_timeout("inactive_timeout", request.inactive_timeout)
         session = Session(
             session_id,
             name,
@@ -77,6 +84,7 @@ class SessionService(session_service_pb2_grpc.SessionServiceServicer):
             None,
             running_jobs=0,
             inactive_timeout=timeout,
+            labels=names.check_labels("labels", request.labels),
         )
         made = await self._database.write(
             lambda connection: session_store.create(connection, session, request.request_id, self._most)
@@ -94,11 +102,13 @@ class SessionService(session_service_pb2_grpc.SessionServiceServicer):
     ) -> session_service_pb2.ListSessionsResponse:
         """List the caller's sessions, or, for an admin, everybody's."""
         limit, after = paging.size(request.page_size), paging.position(request.page_token)
+        labels = names.check_labels("labels", request.labels)
         sessions, more = await self._database.read(
             lambda connection: session_store.page(
                 connection,
                 reach_of(context),
                 prefix=request.display_name_prefix,
+                labels=labels,
                 include_ended=request.include_ended,
                 after=after,
                 limit=limit,
@@ -107,6 +117,61 @@ class SessionService(session_service_pb2_grpc.SessionServiceServicer):
         return session_service_pb2.ListSessionsResponse(
             sessions=map(convert.session, sessions), next_page_token=str(more) if more else ""
         )
+
+    async def UpdateSession(
+        self, request: session_service_pb2.UpdateSessionRequest, context: Context
+    ) -> session_pb2.Session:
+        """Change what a client may change of a session."""
+        session_id, reach = names.session_id("session.name", request.session.name), reach_of(context)
+        paths = set(request.update_mask.paths) or CHANGEABLE
+        if unknown := sorted(paths - CHANGEABLE):
+            faults = [FieldFault("update_mask", f"{path!r} cannot be changed") for path in unknown]
+            known = ", ".join(sorted(CHANGEABLE))
+            message = f"update_mask: {', '.join(map(repr, unknown))} cannot be changed; these can: {known}."
+            raise invalid("NOT_CHANGEABLE", message, faults)
+        changes: dict[str, Any] = {}
+        if "inactive_timeout" in paths:
+            asked = request.session.inactive_timeout
+            changes["inactive_timeout"] = _inactive_timeout("session.inactive_timeout", asked)
+        if "labels" in paths:
+            changes["labels"] = names.check_labels("session.labels", request.session.labels)
+
+        def update(connection: sa.Connection) -> Session:
+            session = session_store.get(connection, session_id, reach)
+            require_active(session)
+            session_store.update(connection, replace(session, last_active_time=time.time(), **changes))
+            return session_store.get(connection, session_id, reach)
+
+        return convert.session(await self._database.write(update))
+
+    async def GetSessionStatistics(
+        self, request: session_service_pb2.GetSessionStatisticsRequest, context: Context
+    ) -> session_pb2.SessionStatistics:
+        """Return what the jobs of a session took together."""
+        session = await self._get(request.name, context)
+        found = await self._database.read(lambda connection: session_store.statistics(connection, session.id))
+        return convert.session_statistics(found)
+
+    async def KeepSessionAlive(
+        self, requests: AsyncIterator[session_service_pb2.KeepSessionAliveRequest], context: Context
+    ) -> AsyncIterator[session_service_pb2.KeepSessionAliveResponse]:
+        """Keep a session alive for as long as its client says so."""
+        lease, held = object(), ""
+        try:
+            async for request in requests:
+                ttl = DEFAULT_LEASE
+                if request.HasField("ttl"):
+                    ttl = names.check_seconds("ttl", request.ttl, least=1.0, most=LONGEST_LEASE)
+                session = await self._get(request.name, context)
+                require_active(session)
+                if held and held != session.id:
+                    fault = FieldFault("name", "another session than before")
+                    raise invalid("OTHER_SESSION", "name: one stream keeps one session alive.", [fault])
+                held = session.id
+                self._expiry.hold(held, lease, time.time() + ttl)
+                yield session_service_pb2.KeepSessionAliveResponse(ttl=convert.duration(ttl))
+        finally:
+            self._expiry.let_go(held, lease)
 
     async def TerminateSession(
         self, request: session_service_pb2.TerminateSessionRequest, context: Context
@@ -167,6 +232,13 @@ class SessionService(session_service_pb2_grpc.SessionServiceServicer):
         )
         self._expiry.seen(session_id)
         return session
+
+
+def _inactive_timeout(field: str, asked: Duration) -> float:
+    """Return seconds by the Compute API's rule: negative is the default, 0 never."""
+    if asked.seconds < 0 or asked.nanos < 0:
+        return DEFAULT_INACTIVE_TIMEOUT
+    return names.check_seconds(field, asked)
 
 
 def _session_ids(resource_names: Sequence[str]) -> tuple[str, ...]:

@@ -24,10 +24,33 @@ class State(enum.StrEnum):
         """Whether nothing follows."""
         return self in FINAL_STATES
 
+    @property
+    def compute_name(self) -> str:
+        """The state in the Compute API's words."""
+        return _COMPUTE_NAMES[self]
+
+    @property
+    def condition_code(self) -> int | None:
+        """0 for success, 4 with warnings, 8 with errors, as users of SAS expect; None while nothing is decided."""
+        if not self.final:
+            return None
+        return {State.SUCCEEDED: 0, State.SUCCEEDED_WITH_WARNINGS: 4}.get(self, 8)
+
 
 FINAL_STATES = frozenset(
     {State.SUCCEEDED, State.SUCCEEDED_WITH_WARNINGS, State.FAILED, State.CANCELLED, State.TIMED_OUT}
 )
+
+_COMPUTE_NAMES = {
+    State.PENDING: "pending",
+    State.RUNNING: "running",
+    State.CANCELLING: "running",
+    State.SUCCEEDED: "completed",
+    State.SUCCEEDED_WITH_WARNINGS: "warning",
+    State.FAILED: "error",
+    State.CANCELLED: "canceled",
+    State.TIMED_OUT: "timedOut",
+}
 
 NEXT_STATES: dict[State, frozenset[State]] = {
     State.PENDING: frozenset({State.RUNNING, State.CANCELLING}) | FINAL_STATES,
@@ -105,6 +128,10 @@ class Job:
         outputs: what was published: a table's name or files' paths.
         device: devices that worked on it, for example ``cpu``.
         stored_bytes: of its committed partitions.
+        device_seconds: how long lanes were busy with it, over all lanes.
+        cpu_seconds: processor time of the lanes' threads.
+        bytes_in: of the input columns of the rows that were scored, as Arrow holds them.
+        peak_memory: the most bytes that a worker had resident at the end of one of its partitions.
     """
 
     id: str
@@ -128,3 +155,7 @@ class Job:
     warnings: Sequence[str]
     device: str
     stored_bytes: int = 0
+    device_seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    bytes_in: int = 0
+    peak_memory: int = 0

@@ -115,6 +115,9 @@ class PartitionDone(FromWorker, frozen=True, tag=True):
     Attributes:
         lane: the lane that did it.
         seconds: how long the lane was busy with it.
+        cpu_seconds: processor time of the lane's thread.
+        bytes_in: of the input columns of the rows that were scored, as Arrow holds them.
+        memory: bytes that the worker had resident in the end.
         notes: what whoever watches the job should know, such as a lack of device memory.
     """
 
@@ -122,6 +125,9 @@ class PartitionDone(FromWorker, frozen=True, tag=True):
     file: PartitionFile
     lane: int
     seconds: float
+    cpu_seconds: float = 0.0
+    bytes_in: int = 0
+    memory: int = 0
     notes: Sequence[str] = ()
 
 

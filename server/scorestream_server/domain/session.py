@@ -1,7 +1,8 @@
 """Sessions: a client's isolated workspace."""
 
 import enum
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 
 class SessionState(enum.StrEnum):
@@ -21,6 +22,8 @@ class Session:
         weight: its share of the server relative to other sessions, 100 unless said otherwise.
         running_jobs: jobs of it that are not final.
         inactive_timeout: seconds after which it ends when nothing happens in it; 0 for never.
+        labels: words of the client's own.
+        end_reason: why it ended, or is ending; empty while it is open.
     """
 
     id: str
@@ -33,3 +36,20 @@ class Session:
     end_time: float | None
     running_jobs: int
     inactive_timeout: float
+    labels: Mapping[str, str] = field(default_factory=dict)
+    end_reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SessionStatistics:
+    """What the jobs of a session took together; see `domain.job.Job`."""
+
+    jobs: int
+    jobs_ended_badly: int
+    rows_done: int
+    rows_scored: int
+    device_seconds: float
+    cpu_seconds: float
+    bytes_in: int
+    bytes_out: int
+    peak_memory: int

@@ -137,6 +137,10 @@ class ActiveJob:
             rows_scored=self.job.rows_scored + file.rows,
             stored_bytes=self.job.stored_bytes + file.bytes,
             partitions_done=self.job.partitions_done + 1,
+            device_seconds=self.job.device_seconds + done.seconds,
+            cpu_seconds=self.job.cpu_seconds + done.cpu_seconds,
+            bytes_in=self.job.bytes_in + done.bytes_in,
+            peak_memory=max(self.job.peak_memory, done.memory),
             device=",".join(devices),
             warnings=(*self.job.warnings, *notes),
         )

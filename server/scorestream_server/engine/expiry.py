@@ -19,7 +19,7 @@ class SessionExpiry:
     """Ends idle sessions; hears of activity that the store does not know of.
 
     Jobs and their ends are in the store. Reads are not worth a write each: they are remembered here, and written
-    with the next sweep. Whoever follows a session keeps it alive.
+    with the next sweep. Whoever follows a session keeps it alive, and so does a lease that is renewed.
     """
 
     def __init__(self, database: Database, feed: Feed, ender: SessionEnder) -> None:
@@ -27,11 +27,24 @@ class SessionExpiry:
         self._feed = feed
         self._ender = ender
         self._seen: set[str] = set()
+        self._leases: dict[str, dict[object, float]] = {}
         self._task: asyncio.Task[None] | None = None
 
     def seen(self, session_id: str) -> None:
         """Note that a request named a session or what belongs to it."""
         self._seen.add(session_id)
+
+    def hold(self, session_id: str, lease: object, until: float) -> None:
+        """Keep a session alive until then, seconds since 1970, and count its inactivity from then on."""
+        self.seen(session_id)
+        self._leases.setdefault(session_id, {})[lease] = until
+
+    def let_go(self, session_id: str, lease: object) -> None:
+        """End a lease; its session's inactivity counts from now on."""
+        if self._leases.get(session_id, {}).pop(lease, None) is not None:
+            self.seen(session_id)
+        if not self._leases.get(session_id):
+            self._leases.pop(session_id, None)
 
     def start(self) -> None:
         """Begin to look for idle sessions."""
@@ -46,17 +59,23 @@ class SessionExpiry:
 
     async def sweep(self, now: float) -> list[Session]:
         """End the sessions that have been idle for too long, and return them as they were."""
+        self._drop_lapsed(now)
         await self._write_seen(now)
         idle = await self._database.read(lambda connection: session_store.idle(connection, now))
         ended = []
         for session in idle:
-            if self._feed.is_followed(session.owner, session.id, session.name):
+            if session.id in self._leases or self._feed.is_followed(session.owner, session.id, session.name):
                 self._seen.add(session.id)
                 continue
             why = f"nothing happened in it for {session.inactive_timeout:,g} seconds"
             await self._ender.end(session, cancel=False, force=False, why=why)
             ended.append(session)
         return ended
+
+    def _drop_lapsed(self, now: float) -> None:
+        for session_id, leases in list(self._leases.items()):
+            for lease in [lease for lease, until in leases.items() if until <= now]:
+                self.let_go(session_id, lease)
 
     async def _write_seen(self, now: float) -> None:
         if self._seen:

@@ -41,7 +41,7 @@ class SessionEnder:
         if session.state is SessionState.ACTIVE:
             session = await self._database.write(
                 lambda connection: session_store.set_state(
-                    connection, session.id, session.owner, SessionState.ENDING, time.time()
+                    connection, session.id, session.owner, SessionState.ENDING, time.time(), why
                 )
             )
         if session.state is SessionState.ENDED:

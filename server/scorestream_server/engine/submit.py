@@ -78,9 +78,10 @@ def require_active(session: Session) -> None:
     if session.state is SessionState.ACTIVE:
         return
     when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(session.end_time or session.last_active_time))
+    why = f" ({session.end_reason})" if session.end_reason else ""
     raise precondition(
         "SESSION_ENDED",
-        f"Session {session.name!r} ({session.id}) ended or began to end at {when}; create a new one.",
+        f"Session {session.name!r} ({session.id}) ended or began to end at {when}{why}; create a new one.",
         session=session.id,
     )
 

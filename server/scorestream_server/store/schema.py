@@ -35,6 +35,8 @@ SESSIONS = sa.Table(
     sa.Column(
         "inactive_timeout", sa.Float, nullable=False, server_default="0", comment="seconds; 0 for never"
     ),
+    sa.Column("labels", sa.Text, nullable=False, server_default="{}", comment="JSON object"),
+    sa.Column("end_reason", sa.Text, nullable=False, server_default="", comment="why it ended, or is ending"),
     sa.Index(
         "ix_sessions_open",
         "owner",
@@ -106,6 +108,10 @@ JOBS = sa.Table(
     sa.Column("warnings", sa.LargeBinary, nullable=False, comment="JSON list"),
     sa.Column("device", sa.Text, nullable=False),
     _stored_bytes(),
+    sa.Column("device_seconds", sa.Float, nullable=False, server_default="0"),
+    sa.Column("cpu_seconds", sa.Float, nullable=False, server_default="0"),
+    sa.Column("bytes_in", sa.BigInteger, nullable=False, server_default="0"),
+    sa.Column("peak_memory", sa.BigInteger, nullable=False, server_default="0", comment="bytes"),
 )
 
 PARTITIONS = sa.Table(

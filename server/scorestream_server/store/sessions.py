@@ -1,16 +1,17 @@
 """Sessions in the store."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 
 from scorestream_server.domain.errors import not_found
 from scorestream_server.domain.event import EventType
-from scorestream_server.domain.job import FINAL_STATES
+from scorestream_server.domain.job import FINAL_STATES, State
 from scorestream_server.domain.limits import exhausted
-from scorestream_server.domain.session import Session, SessionState
+from scorestream_server.domain.session import Session, SessionState, SessionStatistics
 from scorestream_server.store import events, requests
 from scorestream_server.store.schema import IS_OPEN, JOBS, SESSIONS, begins_with, owned_by
 
@@ -51,7 +52,8 @@ def create(connection: sa.Connection, session: Session, request_id: str, most: f
     values = {
         column.name: getattr(session, column.name) for column in SESSIONS.columns if column.name != "seq"
     }
-    connection.execute(_INSERT, values | {"state": session.state.value})
+    stored = {"state": session.state.value, "labels": msgspec.json.encode(session.labels).decode()}
+    connection.execute(_INSERT, values | stored)
     events.record(connection, events.of_session(EventType.SESSION_CREATED, session, session.create_time))
     return session
 
@@ -73,7 +75,14 @@ def get(connection: sa.Connection, session_id: str, owner: str | None) -> Sessio
 
 
 def page(
-    connection: sa.Connection, owner: str | None, *, prefix: str, include_ended: bool, after: int, limit: int
+    connection: sa.Connection,
+    owner: str | None,
+    *,
+    prefix: str,
+    labels: Mapping[str, str],
+    include_ended: bool,
+    after: int,
+    limit: int,
 ) -> tuple[list[Session], int]:
     """Return up to `limit` sessions created after position `after`, and the position to go on from (0: none)."""
     query = _COLUMNS.where(SESSIONS.c.seq > after)
@@ -81,6 +90,9 @@ def page(
         query = query.where(SESSIONS.c.owner == owner)
     if prefix:
         query = query.where(begins_with(SESSIONS.c.name, prefix))
+    for name, value in labels.items():
+        # Names are allow-listed, and so need no quoting in a path.
+        query = query.where(sa.func.json_extract(SESSIONS.c.labels, f'$."{name}"') == value)
     if not include_ended:
         query = query.where(SESSIONS.c.state != SessionState.ENDED.value)
     rows = connection.execute(query.order_by(SESSIONS.c.seq).limit(limit + 1)).all()
@@ -101,11 +113,44 @@ def set_state(
     if session.state is SessionState.ENDED or session.state is state:
         return session
     ended = state is SessionState.ENDED
-    values = {"state": state.value, "last_active_time": time, "end_time": time if ended else None}
+    values = {
+        "state": state.value,
+        "last_active_time": time,
+        "end_time": time if ended else None,
+        "end_reason": message or session.end_reason,
+    }
     connection.execute(sa.update(SESSIONS).where(SESSIONS.c.id == session_id).values(values))
     if ended:
         events.record(connection, events.of_session(EventType.SESSION_ENDED, session, time, message))
     return get(connection, session_id, owner)
+
+
+def update(connection: sa.Connection, session: Session) -> None:
+    """Write what a client may change of a session."""
+    values = {
+        "inactive_timeout": session.inactive_timeout,
+        "labels": msgspec.json.encode(session.labels).decode(),
+        "last_active_time": session.last_active_time,
+    }
+    connection.execute(sa.update(SESSIONS).where(SESSIONS.c.id == session.id).values(values))
+
+
+def statistics(connection: sa.Connection, session_id: str) -> SessionStatistics:
+    """Return what the jobs of a session took together."""
+    bad = [State.FAILED.value, State.CANCELLED.value, State.TIMED_OUT.value]
+
+    def total(column: sa.ColumnElement[Any]) -> sa.ColumnElement[Any]:
+        return sa.func.coalesce(sa.func.sum(column), 0)
+
+    query = sa.select(
+        sa.func.count(),
+        total(sa.case((JOBS.c.state.in_(bad), 1), else_=0)),
+        *(total(column) for column in (JOBS.c.rows_done, JOBS.c.rows_scored)),
+        *(total(column) for column in (JOBS.c.device_seconds, JOBS.c.cpu_seconds)),
+        *(total(column) for column in (JOBS.c.bytes_in, JOBS.c.stored_bytes)),
+        sa.func.coalesce(sa.func.max(JOBS.c.peak_memory), 0),
+    ).where(JOBS.c.session_id == session_id)
+    return SessionStatistics(*connection.execute(query).one())
 
 
 def touch(connection: sa.Connection, session_id: str, time: float) -> None:
@@ -153,6 +198,8 @@ def _session(row: Any) -> Session:
         row.end_time,
         row.running_jobs,
         row.inactive_timeout,
+        msgspec.json.decode(row.labels, type=dict[str, str]),
+        row.end_reason,
     )
 
 

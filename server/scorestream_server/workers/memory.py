@@ -59,6 +59,12 @@ def machine_memory(groups: Path = Path("/proc/self/cgroup"), mounted: Path = Pat
     return min(limits)
 
 
+def resident_memory() -> int:
+    """Return how many bytes of memory this process has resident."""
+    pages = Path("/proc/self/statm").read_text().split()[1]
+    return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
 def limit_memory(size: int) -> None:
     """Have allocations of this process fail beyond `size` bytes on top of what it has now.
 

@@ -62,8 +62,10 @@ class OpenedJobs:
                     del self._models[digest]
         self._reader.make_room()
 
-    def score(self, task: RunPartition, lane: Lane, cancelled: Callable[[], bool]) -> PartitionFile:
-        """Score a partition into its file.
+    def score(
+        self, task: RunPartition, lane: Lane, cancelled: Callable[[], bool]
+    ) -> tuple[PartitionFile, int]:
+        """Score a partition into its file; return that, and the bytes of the columns that the model read.
 
         Raises:
             ScorestreamError: it cannot be scored; CANCELLED where it was told to stop.
@@ -78,15 +80,19 @@ class OpenedJobs:
         path = Path(task.path)
         scratch = Scratch(task.job_id, path.parent, moving=cancelled)
 
+        bytes_in = 0
+
         def scored() -> Iterator[pa.RecordBatch]:
+            nonlocal bytes_in
             for batch in self._reader.read(job.table, task.partition, wanted, where, scratch=scratch):
                 if cancelled():
                     raise ScorestreamError(ErrorCode.CANCELLED, "TASK_CANCELLED", "The task was cancelled.")
+                bytes_in += batch.nbytes
                 inputs = [batch.column(name) for name in job.columns]
                 kept = [batch.column(name) for name in job.keep]
                 yield pa.RecordBatch.from_arrays([*kept, *scorer.score(inputs, lane)], schema=schema)
 
-        return write_partition(path, scored(), schema)
+        return write_partition(path, scored(), schema), bytes_in
 
     def _scorer(self, job: OpenJob) -> Scorer:
         """Return the job's model, loaded by whichever lane comes first while the others wait."""

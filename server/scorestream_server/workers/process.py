@@ -50,7 +50,7 @@ from scorestream_server.domain.messages import (
     TaskFailed,
 )
 from scorestream_server.workers.channel import MessageTooLargeError, WorkerEnd
-from scorestream_server.workers.memory import die_first, limit_memory
+from scorestream_server.workers.memory import die_first, limit_memory, resident_memory
 
 logger = logging.getLogger(__name__)
 
@@ -158,10 +158,17 @@ class Worker:
             cancelled = self._running[task.task_id].cancelled
 
             def score(task: RunPartition = task, cancelled: Callable[[], bool] = cancelled) -> Result:
-                started = time.perf_counter()
-                file = self._jobs.score(task, lane, cancelled)
+                started, processor = time.perf_counter(), time.thread_time()
+                file, bytes_in = self._jobs.score(task, lane, cancelled)
                 return PartitionDone(
-                    task.task_id, file, number, time.perf_counter() - started, lane.take_notes()
+                    task.task_id,
+                    file,
+                    number,
+                    seconds=time.perf_counter() - started,
+                    cpu_seconds=time.thread_time() - processor,
+                    bytes_in=bytes_in,
+                    memory=resident_memory(),
+                    notes=lane.take_notes(),
                 )
 
             self._answer(task.task_id, score)
