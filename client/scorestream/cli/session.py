@@ -83,7 +83,9 @@ def list_sessions(
         ],
         "There is no session; make one with: scorestream session create NAME"
         if not prefix and not label
-        else "There is no such session",
+        else f"There is no session whose name begins with {prefix}"
+        if prefix
+        else "No session has these labels",
     )
 
 
