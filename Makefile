@@ -22,7 +22,7 @@ demo: $(VENV)/.installed
 	$(BIN)/python examples/demo.py
 
 test: $(VENV)/.installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
 
 gpu-check:
 	$(PYTHON) tools/gpu_check.py $(if $(OUTPUT),--output '$(OUTPUT)')

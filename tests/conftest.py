@@ -1,6 +1,8 @@
 """What every kind of test shares: machines with cards, and accounts of what was tried and measured, printed at the end."""
 
+import signal
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -15,6 +17,9 @@ _FIGURES = pytest.StashKey[list[str]]()
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_LOG] = KernelLog()
     config.stash[_FIGURES] = []
+    # A process of pytest-xdist ignores it, as a shell's background job does, and what tests start would do so too.
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
@@ -37,6 +42,22 @@ def cuda_machine(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], CudaM
 def figures(pytestconfig: pytest.Config) -> Callable[[object], None]:
     """Return where tests write down what they counted and measured, a line each."""
     return lambda line: pytestconfig.stash[_FIGURES].append(str(line))
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Where tests run in several processes, have each tell what it wrote down."""
+    told = getattr(session.config, "workeroutput", None)
+    if told is not None:
+        told["figures"] = session.config.stash[_FIGURES]
+        told["kernels"] = session.config.stash[_LOG].told()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Take up what one of several processes wrote down; nothing where it died."""
+    told = getattr(node, "workeroutput", {})
+    node.config.stash[_FIGURES].extend(told.get("figures", []))
+    node.config.stash[_LOG].take(told.get("kernels", ([], [])))
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

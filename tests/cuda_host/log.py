@@ -1,8 +1,12 @@
 """What the tests learn about the CUDA kernels, for the summary at the end of a run."""
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import astuple, dataclass, field
+from typing import Any
 
 from scorestream_server.device.cuda_compile import Compiled, Program, Resources
+
+Told = tuple[Iterable[tuple[Any, ...]], Iterable[tuple[str, str]]]
 
 
 @dataclass
@@ -15,6 +19,17 @@ class KernelLog:
     def add(self, program: Program, architecture: int, compiled: Compiled) -> None:
         for kernel, resources in compiled.resources.items():
             self.compiled[program.name, kernel, architecture] = resources
+
+    def told(self) -> Told:
+        """Return all of it in plain values, for another process."""
+        return [(*key, *astuple(found)) for key, found in self.compiled.items()], list(self.on_host)
+
+    def take(self, told: Told) -> None:
+        """Add what another process told."""
+        compiled, on_host = told
+        for program, kernel, architecture, *resources in compiled:
+            self.compiled[program, kernel, architecture] = Resources(*resources)
+        self.on_host.update((program, kernel) for program, kernel in on_host)
 
     def lines(self) -> list[str]:
         """Return a line a kernel, and the total first; nothing where no test looked at a kernel."""
