@@ -48,6 +48,11 @@ class ContextStore:
             )
         return found
 
+    def hidden(self, connection: sa.Connection) -> list[str]:
+        """Return the names of contexts in the store that built-in ones hide."""
+        names = sa.select(CONTEXTS.c.id).where(CONTEXTS.c.id.in_(list(self._built_in)))
+        return list(connection.execute(names.order_by(CONTEXTS.c.id)).scalars())
+
     def page(self, connection: sa.Connection, *, after: str, limit: int) -> tuple[list[Context], bool]:
         """Return up to `limit` contexts by name, those whose names come after that one, and whether there are more."""
         query = sa.select(CONTEXTS).where(CONTEXTS.c.id > after, CONTEXTS.c.id.not_in(list(self._built_in)))
@@ -149,8 +154,9 @@ class ContextStore:
             more = f" and {number - len(names):,} more" if number > len(names) else ""
             raise precondition(
                 "CONTEXT_IN_USE",
-                f"You cannot {what} context {context_id!r} now: {counted(number, 'open session')} of it "
-                f"{'is' if number == 1 else 'are'} there ({', '.join(names)}{more}). End them first, with: scorestream session terminate.",
+                f"You cannot {what} context {context_id!r} now: {counted(number, 'open session')} "
+                f"{'was' if number == 1 else 'were'} made from it ({', '.join(names)}{more}). End them first, with: "
+                "scorestream session terminate.",
                 context=context_id,
                 sessions=str(number),
             )
