@@ -129,7 +129,9 @@ async def running(config: Config, pool: LocalPool) -> AsyncIterator[Running]:
         quota, usage = JobQuota(config.limits, config.queues), Usage(config.limits.stored_bytes)
         contexts = ContextStore(built_in_contexts(config))
         if hidden := await database.read(contexts.hidden):
-            logger.warning("the configuration file's contexts hide clients' of these names: %s", ", ".join(hidden))
+            logger.warning(
+                "the configuration file's contexts hide clients' of these names: %s", ", ".join(hidden)
+            )
         engine = Engine(database, pool, directory, quota)
         pool.on_change = engine.wake
         stack.push_async_callback(engine.close)

@@ -10,7 +10,6 @@ from scorestream_server.domain.job import Priority
 from scorestream_server.scheduler import (
     AGEING_SECONDS,
     PREFETCH,
-    QueueShare,
     ReadyJob,
     Shares,
     WorkerLoad,
