@@ -31,6 +31,7 @@ RENAMED = {
     "AsyncTable": "Table",
     "AsyncModel": "Model",
     "AsyncLease": "Lease",
+    "AsyncContexts": "Contexts",
     "AsyncIterator": "Iterator",
     "AsyncIterable": "Iterable",
     "AsyncGenerator": "Generator",

@@ -157,6 +157,8 @@ class SessionInfo:
         inactive_timeout: seconds without activity after which it ends; 0 for never.
         labels: words of the client's own.
         end_reason: why it ended, or is ending; empty while it is open.
+        context: the name of the context that it was made from.
+        queue: where its jobs wait.
     """
 
     id: str
@@ -171,6 +173,8 @@ class SessionInfo:
     inactive_timeout: float
     labels: Mapping[str, str] = field(default_factory=dict)
     end_reason: str = ""
+    context: str = "default"
+    queue: str = "default"
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +199,8 @@ class JobInfo:
         resumes: the id of the job whose committed partitions it took over, or empty.
         condition_code: 0 success, 4 with warnings, 8 with an error, cancelled or timed out; None while not final.
         compute_state: the state in the Compute API's words, for example ``completed``.
+        queue: where it waits.
+        task_timeout: seconds that its session's context lets it run; 0 for ever.
     """
 
     id: str
@@ -227,6 +233,8 @@ class JobInfo:
     condition_code: int | None
     compute_state: str
     statistics: JobStatistics
+    queue: str = "default"
+    task_timeout: float = 0.0
 
     @property
     def percent(self) -> float:

@@ -201,6 +201,8 @@ def session_info(message: session_pb2.Session) -> SessionInfo:
         inactive_timeout=message.inactive_timeout.ToTimedelta().total_seconds(),
         labels=dict(message.labels),
         end_reason=message.end_reason,
+        context=last(message.context),
+        queue=message.queue,
     )
 
 
@@ -240,6 +242,8 @@ def job_info(message: job_pb2.Job) -> JobInfo:
         condition_code=message.condition_code if message.HasField("condition_code") else None,
         compute_state=message.compute_state,
         statistics=job_statistics(message.statistics),
+        queue=message.queue,
+        task_timeout=message.task_timeout.ToTimedelta().total_seconds(),
     )
 
 

@@ -71,13 +71,14 @@ def test_a8_a_lease_keeps_a_session_open_and_lets_go_with_its_client(
         assert session.name in open_names(local, prefix)
         assert lease.error is None
     until_gone(local, session)
-    killed = idle("killed")
+    killed = local.create_session(f"{prefix}killed", inactive_timeout=0)
     command = [sys.executable, "-c", "from scorestream.cli import main; main()", "session", "keep-alive"]
     with subprocess.Popen(
         [*command, killed.id, "--server", local.address], stderr=subprocess.PIPE, text=True
     ) as client:
         assert client.stderr is not None
         assert "is kept open" in client.stderr.readline()
+        killed.update(inactive_timeout=0.2)
         until_gone(local, idle("as long"))
         assert killed.name in open_names(local, prefix)
         client.kill()

@@ -1,6 +1,7 @@
 """Nobody in: every method of every service asks who is calling, and shows nobody what is not theirs."""
 
 import hashlib
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -16,6 +17,8 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 import scorestream
 from principals import Belongings, People, belongings, people
 from scorestream.v1 import (
+    context_pb2,
+    context_service_pb2,
     device_service_pb2,
     job_pb2,
     job_service_pb2,
@@ -51,13 +54,14 @@ def cases(alices: Belongings) -> dict[str, tuple[list[Any], grpc.StatusCode]]:
     session, job = f"sessions/{alices.session.id}", f"jobs/{alices.job.id}"
     table, model = f"{session}/tables/customers", f"models/{alices.model.name}"
     spec = job_pb2.JobSpec(model=model, table="customers")
-    s, j, t, m, d, k = (
+    s, j, t, m, d, k, c = (
         session_service_pb2,
         job_service_pb2,
         table_service_pb2,
         model_service_pb2,
         device_service_pb2,
         token_service_pb2,
+        context_service_pb2,
     )
     upload = t.UploadTableRequest(header=t.UploadTableHeader(session=session, table_id="mine"))
     add = [
@@ -110,6 +114,15 @@ def cases(alices: Belongings) -> dict[str, tuple[list[Any], grpc.StatusCode]]:
         ),
         "TokenService/ListTokens": ([k.ListTokensRequest()], DENIED),
         "TokenService/RevokeToken": ([k.RevokeTokenRequest(name="tokens/0")], DENIED),
+        "ContextService/CreateContext": ([c.CreateContextRequest(context_id="bobs")], DENIED),
+        "ContextService/GetContext": ([c.GetContextRequest(name="contexts/default")], ANYBODY),
+        "ContextService/ListContexts": ([c.ListContextsRequest()], ANYBODY),
+        "ContextService/UpdateContext": (
+            [c.UpdateContextRequest(context=context_pb2.Context(name="contexts/default"))],
+            DENIED,
+        ),
+        "ContextService/DeleteContext": ([c.DeleteContextRequest(name="contexts/default")], DENIED),
+        "ContextService/ListQueues": ([c.ListQueuesRequest()], ANYBODY),
     }
 
 
@@ -274,3 +287,31 @@ def test_only_health_is_open(known: People) -> None:
     with grpc.insecure_channel(known.address) as channel:
         answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
     assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+def test_contexts_are_for_all_and_changed_by_admins(known: People) -> None:
+    """Users read them and make sessions from them; only who may see all sessions is told whose keep one in use."""
+    made = known.admin.contexts.create("shared_by_all", session_inactive_timeout=77)
+    assert known.bob.contexts.get("shared_by_all") == made
+    assert known.bob.create_session("bobs", context="shared_by_all").info.inactive_timeout == 77
+    for change in (
+        lambda: known.bob.contexts.delete("shared_by_all"),
+        lambda: known.bob.contexts.update("shared_by_all", description="mine"),
+        lambda: known.bob.contexts.create("bobs"),
+    ):
+        with pytest.raises(scorestream.PermissionDeniedError, match="is for admins") as denied:
+            change()
+        assert denied.value.reason == "ADMINS_ONLY"
+    with pytest.raises(
+        scorestream.FailedPreconditionError, match=r"1 open session was made from it \('bobs'\)"
+    ):
+        known.admin.contexts.delete("shared_by_all")
+    lines = [json.loads(line) for line in (known.data_dir / "audit.log").read_text().splitlines()]
+    told = [(line["principal"], line["method"].rpartition("/")[2], line["resource"]) for line in lines]
+    assert told[-5:] == [
+        ("bob", "CreateSession", told[-5][2]),
+        ("bob", "DeleteContext", "contexts/shared_by_all"),
+        ("bob", "UpdateContext", "contexts/shared_by_all"),
+        ("bob", "CreateContext", "contexts/bobs"),
+        ("root", "DeleteContext", "contexts/shared_by_all"),
+    ]

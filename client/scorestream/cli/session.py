@@ -68,6 +68,7 @@ def list_sessions(
             Column("created", 6),
             Column("last active", 4),
             Column("running jobs", 2, right=True),
+            Column("context", 7),
         ],
         [
             (
@@ -78,6 +79,7 @@ def list_sessions(
                 when(info.created),
                 when(info.last_active),
                 info.running_jobs,
+                info.context,
             )
             for info in found
         ],
@@ -98,22 +100,34 @@ def create_session(
     inactive_timeout: Annotated[
         float | None,
         typer.Option(
-            help="Seconds after which it ends when nothing happens in it; 0: never.", show_default="900"
+            help="Seconds after which it ends when nothing happens in it; 0: never.",
+            show_default="as its context says, usually 900",
         ),
     ] = None,
     label: Annotated[
         list[str] | None, typer.Option(metavar="NAME=VALUE", help="A label; may be repeated.")
     ] = None,
+    context: Annotated[str, typer.Option(help="Name of the context to make it from.")] = "default",
+    queue: Annotated[
+        str, typer.Option(help="Where its jobs wait, unless its context says that.", show_default="default")
+    ] = "",
     output: OutputOption = Output.TEXT,
     server: ServerOption = DEFAULT_SERVER,
 ) -> None:
     """Open a session, and print its id.
 
-    Example: scorestream session create ScoringJob_Seg1
+    Example: scorestream session create ScoringJob_Seg1 --context nightly
     """
     labels = labels_of(label or [])
     with open_client(server) as client:
-        made = client.create_session(name, weight=weight, inactive_timeout=inactive_timeout, labels=labels)
+        made = client.create_session(
+            name,
+            weight=weight,
+            inactive_timeout=inactive_timeout,
+            context=context,
+            queue=queue,
+            labels=labels,
+        )
         _show(made, output)
 
 
@@ -284,4 +298,11 @@ def _show(session: "Session", output: Output) -> None:
 
 
 def _facts(info: "SessionInfo") -> dict[str, str]:
-    return {"session": info.name, "uuid": info.id, "state": info.state, "owner": info.owner}
+    return {
+        "session": info.name,
+        "uuid": info.id,
+        "state": info.state,
+        "owner": info.owner,
+        "context": info.context,
+        "queue": info.queue,
+    }

@@ -87,6 +87,8 @@ class Session(_message.Message):
     INACTIVE_TIMEOUT_FIELD_NUMBER: _builtins.int
     LABELS_FIELD_NUMBER: _builtins.int
     END_REASON_FIELD_NUMBER: _builtins.int
+    CONTEXT_FIELD_NUMBER: _builtins.int
+    QUEUE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Resource name, `sessions/{session}`, unique on the server and never used again. Set by the server."""
     display_name: _builtins.str
@@ -103,6 +105,10 @@ class Session(_message.Message):
     """
     end_reason: _builtins.str
     """Why it ended, or is ending; empty while it is open. Set by the server."""
+    context: _builtins.str
+    """The context that it was made from, `contexts/{context}`. Set by the client at creation."""
+    queue: _builtins.str
+    """Queue of its jobs: the context's, or where that names none the one that the client asked for at creation."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was created. Set by the server."""
@@ -143,10 +149,12 @@ class Session(_message.Message):
         inactive_timeout: _duration_pb2.Duration | None = ...,
         labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         end_reason: _builtins.str = ...,
+        context: _builtins.str = ...,
+        queue: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "inactive_timeout", b"inactive_timeout", "last_active_time", b"last_active_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "display_name", b"display_name", "end_reason", b"end_reason", "end_time", b"end_time", "inactive_timeout", b"inactive_timeout", "labels", b"labels", "last_active_time", b"last_active_time", "name", b"name", "owner", b"owner", "running_jobs", b"running_jobs", "state", b"state", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "create_time", b"create_time", "display_name", b"display_name", "end_reason", b"end_reason", "end_time", b"end_time", "inactive_timeout", b"inactive_timeout", "labels", b"labels", "last_active_time", b"last_active_time", "name", b"name", "owner", b"owner", "queue", b"queue", "running_jobs", b"running_jobs", "state", b"state", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

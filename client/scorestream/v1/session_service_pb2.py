@@ -29,7 +29,7 @@ from scorestream.v1 import job_pb2 as scorestream_dot_v1_dot_job__pb2
 from scorestream.v1 import session_pb2 as scorestream_dot_v1_dot_session__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$scorestream/v1/session_service.proto\x12\x0escorestream.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1ascorestream/v1/event.proto\x1a\x18scorestream/v1/job.proto\x1a\x1cscorestream/v1/session.proto\"\xf6\x01\n\x14\x43reateSessionRequest\x12\x14\n\x0c\x64isplay_name\x18\x01 \x01(\t\x12\x0e\n\x06weight\x18\x02 \x01(\x05\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x33\n\x10inactive_timeout\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12@\n\x06labels\x18\x05 \x03(\x0b\x32\x30.scorestream.v1.CreateSessionRequest.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"!\n\x11GetSessionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\xe0\x01\n\x13ListSessionsRequest\x12\x1b\n\x13\x64isplay_name_prefix\x18\x01 \x01(\t\x12\x15\n\rinclude_ended\x18\x02 \x01(\x08\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\x12?\n\x06labels\x18\x05 \x03(\x0b\x32/.scorestream.v1.ListSessionsRequest.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"Z\n\x14ListSessionsResponse\x12)\n\x08sessions\x18\x01 \x03(\x0b\x32\x17.scorestream.v1.Session\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"q\n\x14UpdateSessionRequest\x12(\n\x07session\x18\x01 \x01(\x0b\x32\x17.scorestream.v1.Session\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"+\n\x1bGetSessionStatisticsRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"O\n\x17KeepSessionAliveRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12&\n\x03ttl\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"B\n\x18KeepSessionAliveResponse\x12&\n\x03ttl\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\"F\n\x17TerminateSessionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x63\x61ncel\x18\x02 \x01(\x08\x12\r\n\x05\x66orce\x18\x03 \x01(\x08\"A\n\x10GetStatusRequest\x12\x10\n\x08sessions\x18\x01 \x03(\t\x12\x1b\n\x13\x64isplay_name_prefix\x18\x02 \x01(\t\"<\n\x11GetStatusResponse\x12\'\n\x04rows\x18\x01 \x03(\x0b\x32\x19.scorestream.v1.StatusRow\"\xea\x02\n\tStatusRow\x12\x0f\n\x07session\x18\x01 \x01(\t\x12\x1c\n\x14session_display_name\x18\x02 \x01(\t\x12\x0b\n\x03job\x18\x03 \x01(\t\x12\x18\n\x10job_display_name\x18\x04 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x05 \x01(\t\x12$\n\x05state\x18\x06 \x01(\x0e\x32\x15.scorestream.v1.State\x12\x11\n\trows_done\x18\x07 \x01(\x03\x12\x12\n\nrows_total\x18\x08 \x01(\x03\x12\x13\n\x0brows_scored\x18\t \x01(\x03\x12\x17\n\x0frows_per_second\x18\n \x01(\x01\x12\x17\n\x0f\x65lapsed_seconds\x18\x0b \x01(\x01\x12\x1e\n\x11remaining_seconds\x18\x0c \x01(\x01H\x00\x88\x01\x01\x12\x0e\n\x06\x64\x65vice\x18\r \x01(\t\x12\x0c\n\x04lane\x18\x0e \x01(\t\x12\x0f\n\x07message\x18\x0f \x01(\tB\x14\n\x12_remaining_seconds\"i\n\x14WatchSessionsRequest\x12\x10\n\x08sessions\x18\x01 \x03(\t\x12\x1b\n\x13\x64isplay_name_prefix\x18\x02 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x03 \x01(\x03\x12\x13\n\x0buntil_final\x18\x04 \x01(\x08\">\n\x15WatchSessionsResponse\x12%\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x15.scorestream.v1.Event2\xb0\x06\n\x0eSessionService\x12N\n\rCreateSession\x12$.scorestream.v1.CreateSessionRequest\x1a\x17.scorestream.v1.Session\x12H\n\nGetSession\x12!.scorestream.v1.GetSessionRequest\x1a\x17.scorestream.v1.Session\x12Y\n\x0cListSessions\x12#.scorestream.v1.ListSessionsRequest\x1a$.scorestream.v1.ListSessionsResponse\x12N\n\rUpdateSession\x12$.scorestream.v1.UpdateSessionRequest\x1a\x17.scorestream.v1.Session\x12\x66\n\x14GetSessionStatistics\x12+.scorestream.v1.GetSessionStatisticsRequest\x1a!.scorestream.v1.SessionStatistics\x12i\n\x10KeepSessionAlive\x12\'.scorestream.v1.KeepSessionAliveRequest\x1a(.scorestream.v1.KeepSessionAliveResponse(\x01\x30\x01\x12T\n\x10TerminateSession\x12\'.scorestream.v1.TerminateSessionRequest\x1a\x17.scorestream.v1.Session\x12P\n\tGetStatus\x12 .scorestream.v1.GetStatusRequest\x1a!.scorestream.v1.GetStatusResponse\x12^\n\rWatchSessions\x12$.scorestream.v1.WatchSessionsRequest\x1a%.scorestream.v1.WatchSessionsResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$scorestream/v1/session_service.proto\x12\x0escorestream.v1\x1a\x1egoogle/protobuf/duration.proto\x1a google/protobuf/field_mask.proto\x1a\x1ascorestream/v1/event.proto\x1a\x18scorestream/v1/job.proto\x1a\x1cscorestream/v1/session.proto\"\x96\x02\n\x14\x43reateSessionRequest\x12\x14\n\x0c\x64isplay_name\x18\x01 \x01(\t\x12\x0e\n\x06weight\x18\x02 \x01(\x05\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x33\n\x10inactive_timeout\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12@\n\x06labels\x18\x05 \x03(\x0b\x32\x30.scorestream.v1.CreateSessionRequest.LabelsEntry\x12\x0f\n\x07\x63ontext\x18\x14 \x01(\t\x12\r\n\x05queue\x18\x15 \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"!\n\x11GetSessionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\xe0\x01\n\x13ListSessionsRequest\x12\x1b\n\x13\x64isplay_name_prefix\x18\x01 \x01(\t\x12\x15\n\rinclude_ended\x18\x02 \x01(\x08\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\x12?\n\x06labels\x18\x05 \x03(\x0b\x32/.scorestream.v1.ListSessionsRequest.LabelsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"Z\n\x14ListSessionsResponse\x12)\n\x08sessions\x18\x01 \x03(\x0b\x32\x17.scorestream.v1.Session\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"q\n\x14UpdateSessionRequest\x12(\n\x07session\x18\x01 \x01(\x0b\x32\x17.scorestream.v1.Session\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"+\n\x1bGetSessionStatisticsRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"O\n\x17KeepSessionAliveRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12&\n\x03ttl\x18\x02 \x01(\x0b\x32\x19.google.protobuf.Duration\"B\n\x18KeepSessionAliveResponse\x12&\n\x03ttl\x18\x01 \x01(\x0b\x32\x19.google.protobuf.Duration\"F\n\x17TerminateSessionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x63\x61ncel\x18\x02 \x01(\x08\x12\r\n\x05\x66orce\x18\x03 \x01(\x08\"A\n\x10GetStatusRequest\x12\x10\n\x08sessions\x18\x01 \x03(\t\x12\x1b\n\x13\x64isplay_name_prefix\x18\x02 \x01(\t\"<\n\x11GetStatusResponse\x12\'\n\x04rows\x18\x01 \x03(\x0b\x32\x19.scorestream.v1.StatusRow\"\xea\x02\n\tStatusRow\x12\x0f\n\x07session\x18\x01 \x01(\t\x12\x1c\n\x14session_display_name\x18\x02 \x01(\t\x12\x0b\n\x03job\x18\x03 \x01(\t\x12\x18\n\x10job_display_name\x18\x04 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x05 \x01(\t\x12$\n\x05state\x18\x06 \x01(\x0e\x32\x15.scorestream.v1.State\x12\x11\n\trows_done\x18\x07 \x01(\x03\x12\x12\n\nrows_total\x18\x08 \x01(\x03\x12\x13\n\x0brows_scored\x18\t \x01(\x03\x12\x17\n\x0frows_per_second\x18\n \x01(\x01\x12\x17\n\x0f\x65lapsed_seconds\x18\x0b \x01(\x01\x12\x1e\n\x11remaining_seconds\x18\x0c \x01(\x01H\x00\x88\x01\x01\x12\x0e\n\x06\x64\x65vice\x18\r \x01(\t\x12\x0c\n\x04lane\x18\x0e \x01(\t\x12\x0f\n\x07message\x18\x0f \x01(\tB\x14\n\x12_remaining_seconds\"i\n\x14WatchSessionsRequest\x12\x10\n\x08sessions\x18\x01 \x03(\t\x12\x1b\n\x13\x64isplay_name_prefix\x18\x02 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x03 \x01(\x03\x12\x13\n\x0buntil_final\x18\x04 \x01(\x08\">\n\x15WatchSessionsResponse\x12%\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x15.scorestream.v1.Event2\xb0\x06\n\x0eSessionService\x12N\n\rCreateSession\x12$.scorestream.v1.CreateSessionRequest\x1a\x17.scorestream.v1.Session\x12H\n\nGetSession\x12!.scorestream.v1.GetSessionRequest\x1a\x17.scorestream.v1.Session\x12Y\n\x0cListSessions\x12#.scorestream.v1.ListSessionsRequest\x1a$.scorestream.v1.ListSessionsResponse\x12N\n\rUpdateSession\x12$.scorestream.v1.UpdateSessionRequest\x1a\x17.scorestream.v1.Session\x12\x66\n\x14GetSessionStatistics\x12+.scorestream.v1.GetSessionStatisticsRequest\x1a!.scorestream.v1.SessionStatistics\x12i\n\x10KeepSessionAlive\x12\'.scorestream.v1.KeepSessionAliveRequest\x1a(.scorestream.v1.KeepSessionAliveResponse(\x01\x30\x01\x12T\n\x10TerminateSession\x12\'.scorestream.v1.TerminateSessionRequest\x1a\x17.scorestream.v1.Session\x12P\n\tGetStatus\x12 .scorestream.v1.GetStatusRequest\x1a!.scorestream.v1.GetStatusResponse\x12^\n\rWatchSessions\x12$.scorestream.v1.WatchSessionsRequest\x1a%.scorestream.v1.WatchSessionsResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -41,37 +41,37 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTSESSIONSREQUEST_LABELSENTRY']._loaded_options = None
   _globals['_LISTSESSIONSREQUEST_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_CREATESESSIONREQUEST']._serialized_start=207
-  _globals['_CREATESESSIONREQUEST']._serialized_end=453
-  _globals['_CREATESESSIONREQUEST_LABELSENTRY']._serialized_start=408
-  _globals['_CREATESESSIONREQUEST_LABELSENTRY']._serialized_end=453
-  _globals['_GETSESSIONREQUEST']._serialized_start=455
-  _globals['_GETSESSIONREQUEST']._serialized_end=488
-  _globals['_LISTSESSIONSREQUEST']._serialized_start=491
-  _globals['_LISTSESSIONSREQUEST']._serialized_end=715
-  _globals['_LISTSESSIONSREQUEST_LABELSENTRY']._serialized_start=408
-  _globals['_LISTSESSIONSREQUEST_LABELSENTRY']._serialized_end=453
-  _globals['_LISTSESSIONSRESPONSE']._serialized_start=717
-  _globals['_LISTSESSIONSRESPONSE']._serialized_end=807
-  _globals['_UPDATESESSIONREQUEST']._serialized_start=809
-  _globals['_UPDATESESSIONREQUEST']._serialized_end=922
-  _globals['_GETSESSIONSTATISTICSREQUEST']._serialized_start=924
-  _globals['_GETSESSIONSTATISTICSREQUEST']._serialized_end=967
-  _globals['_KEEPSESSIONALIVEREQUEST']._serialized_start=969
-  _globals['_KEEPSESSIONALIVEREQUEST']._serialized_end=1048
-  _globals['_KEEPSESSIONALIVERESPONSE']._serialized_start=1050
-  _globals['_KEEPSESSIONALIVERESPONSE']._serialized_end=1116
-  _globals['_TERMINATESESSIONREQUEST']._serialized_start=1118
-  _globals['_TERMINATESESSIONREQUEST']._serialized_end=1188
-  _globals['_GETSTATUSREQUEST']._serialized_start=1190
-  _globals['_GETSTATUSREQUEST']._serialized_end=1255
-  _globals['_GETSTATUSRESPONSE']._serialized_start=1257
-  _globals['_GETSTATUSRESPONSE']._serialized_end=1317
-  _globals['_STATUSROW']._serialized_start=1320
-  _globals['_STATUSROW']._serialized_end=1682
-  _globals['_WATCHSESSIONSREQUEST']._serialized_start=1684
-  _globals['_WATCHSESSIONSREQUEST']._serialized_end=1789
-  _globals['_WATCHSESSIONSRESPONSE']._serialized_start=1791
-  _globals['_WATCHSESSIONSRESPONSE']._serialized_end=1853
-  _globals['_SESSIONSERVICE']._serialized_start=1856
-  _globals['_SESSIONSERVICE']._serialized_end=2672
+  _globals['_CREATESESSIONREQUEST']._serialized_end=485
+  _globals['_CREATESESSIONREQUEST_LABELSENTRY']._serialized_start=440
+  _globals['_CREATESESSIONREQUEST_LABELSENTRY']._serialized_end=485
+  _globals['_GETSESSIONREQUEST']._serialized_start=487
+  _globals['_GETSESSIONREQUEST']._serialized_end=520
+  _globals['_LISTSESSIONSREQUEST']._serialized_start=523
+  _globals['_LISTSESSIONSREQUEST']._serialized_end=747
+  _globals['_LISTSESSIONSREQUEST_LABELSENTRY']._serialized_start=440
+  _globals['_LISTSESSIONSREQUEST_LABELSENTRY']._serialized_end=485
+  _globals['_LISTSESSIONSRESPONSE']._serialized_start=749
+  _globals['_LISTSESSIONSRESPONSE']._serialized_end=839
+  _globals['_UPDATESESSIONREQUEST']._serialized_start=841
+  _globals['_UPDATESESSIONREQUEST']._serialized_end=954
+  _globals['_GETSESSIONSTATISTICSREQUEST']._serialized_start=956
+  _globals['_GETSESSIONSTATISTICSREQUEST']._serialized_end=999
+  _globals['_KEEPSESSIONALIVEREQUEST']._serialized_start=1001
+  _globals['_KEEPSESSIONALIVEREQUEST']._serialized_end=1080
+  _globals['_KEEPSESSIONALIVERESPONSE']._serialized_start=1082
+  _globals['_KEEPSESSIONALIVERESPONSE']._serialized_end=1148
+  _globals['_TERMINATESESSIONREQUEST']._serialized_start=1150
+  _globals['_TERMINATESESSIONREQUEST']._serialized_end=1220
+  _globals['_GETSTATUSREQUEST']._serialized_start=1222
+  _globals['_GETSTATUSREQUEST']._serialized_end=1287
+  _globals['_GETSTATUSRESPONSE']._serialized_start=1289
+  _globals['_GETSTATUSRESPONSE']._serialized_end=1349
+  _globals['_STATUSROW']._serialized_start=1352
+  _globals['_STATUSROW']._serialized_end=1714
+  _globals['_WATCHSESSIONSREQUEST']._serialized_start=1716
+  _globals['_WATCHSESSIONSREQUEST']._serialized_end=1821
+  _globals['_WATCHSESSIONSRESPONSE']._serialized_start=1823
+  _globals['_WATCHSESSIONSRESPONSE']._serialized_end=1885
+  _globals['_SESSIONSERVICE']._serialized_start=1888
+  _globals['_SESSIONSERVICE']._serialized_end=2704
 # @@protoc_insertion_point(module_scope)

@@ -83,6 +83,8 @@ def session(value: Session) -> session_pb2.Session:
         inactive_timeout=duration(value.inactive_timeout),
         labels=value.labels,
         end_reason=value.end_reason,
+        context=f"contexts/{value.context}",
+        queue=value.queue,
     )
 
 
@@ -120,6 +122,8 @@ def job(value: Job) -> job_pb2.Job:
         partitions_total=value.partitions_total,
         first_event=value.first_event,
         resumes=job_name(spec.resumes),
+        queue=spec.queue,
+        task_timeout=duration(spec.task_timeout),
         create_time=timestamp(value.create_time),
         start_time=timestamp(value.start_time),
         end_time=timestamp(value.end_time),

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from google.protobuf.duration_pb2 import Duration
 
 from scorestream_server.domain.errors import FieldFault, invalid
+from scorestream_server.domain.limits import MOST_SECONDS
 
-MOST_SECONDS = 366 * 24 * 3600
 MOST_LABELS = 64
 LONGEST_LABEL = 256
 _LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")

@@ -5,15 +5,15 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
-from typing import Any
 
 import sqlalchemy as sa
 from google.protobuf.duration_pb2 import Duration
 
 from scorestream.v1 import session_pb2, session_service_pb2, session_service_pb2_grpc
-from scorestream_server.api import convert, names, paging, status
+from scorestream_server.api import context_wire, convert, names, paging, status
 from scorestream_server.api.auth import Context, owner_of, reach_of
 from scorestream_server.config import Config
+from scorestream_server.domain.context import DEFAULT_CONTEXT, task_limit
 from scorestream_server.domain.errors import FieldFault, invalid
 from scorestream_server.domain.event import EventType
 from scorestream_server.domain.job import Job
@@ -25,10 +25,9 @@ from scorestream_server.engine.submit import require_active
 from scorestream_server.feed import Feed, Selection
 from scorestream_server.store import jobs as job_store
 from scorestream_server.store import sessions as session_store
+from scorestream_server.store.contexts import ContextStore
 from scorestream_server.store.database import Database
 
-DEFAULT_INACTIVE_TIMEOUT = 900.0
-"""Seconds; the Compute API's default."""
 DEFAULT_WEIGHT = 100
 LARGEST_WEIGHT = 1000
 MOST_SESSIONS_NAMED = 1000
@@ -50,8 +49,11 @@ class SessionService(session_service_pb2_grpc.SessionServiceServicer):
         engine: Engine,
         ender: SessionEnder,
         expiry: SessionExpiry,
+        contexts: ContextStore,
     ) -> None:
         self._most = config.limits.sessions
+        self._most_task_seconds = config.max_task_timeout
+        self._contexts = contexts
         self._database = database
         self._feed = feed
         self._engine = engine
@@ -70,26 +72,39 @@ class SessionService(session_service_pb2_grpc.SessionServiceServicer):
         if not 1 <= weight <= LARGEST_WEIGHT:
             fault = FieldFault("weight", f"{weight} is not from 1 to {LARGEST_WEIGHT}")
             raise invalid("INVALID_WEIGHT", f"weight: {fault.description}.", [fault])
-        timeout = DEFAULT_INACTIVE_TIMEOUT
+        timeout = None
         if request.HasField("inactive_timeout"):
             timeout = _inactive_timeout("inactive_timeout", request.inactive_timeout)
-        session = Session(
-            session_id,
-            name,
-            owner_of(context),
-            SessionState.ACTIVE,
-            weight,
-            now,
-            now,
-            None,
-            running_jobs=0,
-            inactive_timeout=timeout,
-            labels=names.check_labels("labels", request.labels),
+        labels = names.check_labels("labels", request.labels)
+        context_id = context_wire.context_id(
+            "context", request.context or context_wire.context_name(DEFAULT_CONTEXT)
         )
-        made = await self._database.write(
-            lambda connection: session_store.create(connection, session, request.request_id, self._most)
-        )
-        return convert.session(made)
+        queue = self._engine.queues.check("queue", request.queue)
+
+        def create(connection: sa.Connection) -> Session:
+            # In one transaction: a context is not deleted while a session is made from it.
+            settings = self._contexts.get(connection, context_id).settings
+            session = Session(
+                session_id,
+                name,
+                owner_of(context),
+                SessionState.ACTIVE,
+                weight,
+                now,
+                now,
+                None,
+                running_jobs=0,
+                inactive_timeout=settings.session_inactive_timeout if timeout is None else timeout,
+                labels=labels,
+                context=context_id,
+                queue=self._engine.queues.check(
+                    f"{request.context}.queue_name", settings.queue_name or queue
+                ),
+                task_timeout=task_limit(settings, self._most_task_seconds),
+            )
+            return session_store.create(connection, session, request.request_id, self._most)
+
+        return convert.session(await self._database.write(create))
 
     async def GetSession(
         self, request: session_service_pb2.GetSessionRequest, context: Context
@@ -129,17 +144,23 @@ class SessionService(session_service_pb2_grpc.SessionServiceServicer):
             known = ", ".join(sorted(CHANGEABLE))
             message = f"update_mask: {', '.join(map(repr, unknown))} cannot be changed; these can: {known}."
             raise invalid("NOT_CHANGEABLE", message, faults)
-        changes: dict[str, Any] = {}
+        timeout, labels = None, {}
         if "inactive_timeout" in paths:
-            asked = request.session.inactive_timeout
-            changes["inactive_timeout"] = _inactive_timeout("session.inactive_timeout", asked)
+            timeout = _inactive_timeout("session.inactive_timeout", request.session.inactive_timeout)
         if "labels" in paths:
-            changes["labels"] = names.check_labels("session.labels", request.session.labels)
+            labels = names.check_labels("session.labels", request.session.labels)
 
         def update(connection: sa.Connection) -> Session:
             session = session_store.get(connection, session_id, reach)
             require_active(session)
-            session_store.update(connection, replace(session, last_active_time=time.time(), **changes))
+            changed = replace(session, last_active_time=time.time())
+            if "inactive_timeout" in paths:
+                settings = self._contexts.get(connection, session.context).settings
+                default = settings.session_inactive_timeout
+                changed = replace(changed, inactive_timeout=default if timeout is None else timeout)
+            if "labels" in paths:
+                changed = replace(changed, labels=labels)
+            session_store.update(connection, changed)
             return session_store.get(connection, session_id, reach)
 
         return convert.session(await self._database.write(update))
@@ -196,7 +217,7 @@ class SessionService(session_service_pb2_grpc.SessionServiceServicer):
             return sessions, job_store.of_sessions(connection, [session.id for session in sessions])
 
         sessions, jobs = await self._database.read(read)
-        rows = status.rows(sessions, jobs, self._engine.jobs, time.time())
+        rows = status.rows(sessions, jobs, self._engine.jobs, self._engine.queues.why_waiting, time.time())
         return session_service_pb2.GetStatusResponse(rows=rows)
 
     async def WatchSessions(
@@ -234,10 +255,10 @@ class SessionService(session_service_pb2_grpc.SessionServiceServicer):
         return session
 
 
-def _inactive_timeout(field: str, asked: Duration) -> float:
-    """Return seconds by the Compute API's rule: negative is the default, 0 never."""
+def _inactive_timeout(field: str, asked: Duration) -> float | None:
+    """Return seconds by the Compute API's rule: negative is as the context says (None), 0 never."""
     if asked.seconds < 0 or asked.nanos < 0:
-        return DEFAULT_INACTIVE_TIMEOUT
+        return None
     return names.check_seconds(field, asked)
 
 

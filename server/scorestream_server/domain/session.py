@@ -4,6 +4,9 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from scorestream_server.domain.context import DEFAULT_CONTEXT
+from scorestream_server.domain.queue import DEFAULT_QUEUE
+
 
 class SessionState(enum.StrEnum):
     """The life of a session."""
@@ -24,6 +27,8 @@ class Session:
         inactive_timeout: seconds after which it ends when nothing happens in it; 0 for never.
         labels: words of the client's own.
         end_reason: why it ended, or is ending; empty while it is open.
+        context: the one that it was made from; what that said then is kept here: also `queue`, that of its jobs, and
+            `task_timeout`, seconds that each may run; 0 for ever.
     """
 
     id: str
@@ -38,6 +43,9 @@ class Session:
     inactive_timeout: float
     labels: Mapping[str, str] = field(default_factory=dict)
     end_reason: str = ""
+    context: str = DEFAULT_CONTEXT
+    queue: str = DEFAULT_QUEUE
+    task_timeout: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

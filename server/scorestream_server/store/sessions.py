@@ -200,6 +200,9 @@ def _session(row: Any) -> Session:
         row.inactive_timeout,
         msgspec.json.decode(row.labels, type=dict[str, str]),
         row.end_reason,
+        row.context,
+        row.queue,
+        row.task_timeout,
     )
 
 
