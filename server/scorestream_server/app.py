@@ -43,7 +43,7 @@ from scorestream_server.store.opening import open_store
 from scorestream_server.store.owner import Ownership
 from scorestream_server.store.usage import Usage
 from scorestream_server.tables.paths import DataRoots
-from scorestream_server.workers.pool import LocalPool
+from scorestream_server.workers.local import LocalPool
 
 logger = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ from scorestream_server.feed import Feed, Selection
 from scorestream_server.store import events as event_store
 from scorestream_server.store import sessions
 from scorestream_server.store.database import Database, migrate, open_engine
-from scorestream_server.workers.pool import LocalPool
+from scorestream_server.workers.local import LocalPool
 
 SESSION = Session("id", "name", "me", SessionState.ACTIVE, 100, 1.0, 1000.0, None, 0, inactive_timeout=60.0)
 

@@ -14,7 +14,7 @@ from scorestream_server.engine.engine import Engine
 from scorestream_server.store import sessions as session_store
 from scorestream_server.store import tables as table_store
 from scorestream_server.store.database import Database
-from scorestream_server.workers.pool import LocalPool
+from scorestream_server.workers.local import LocalPool
 
 logger = logging.getLogger(__name__)
 

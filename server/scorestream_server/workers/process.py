@@ -305,9 +305,14 @@ def main() -> None:
     parser.add_argument("--gpu-memory", required=True)
     parser.add_argument("--output-umask", type=int, required=True, help="for published outputs alone")
     parser.add_argument("--memory", type=int, required=True, help="bytes that tasks may take")
+    parser.add_argument("--title", default="", help="what the system's tools show as this process's name")
     arguments = parser.parse_args()
     faulthandler.enable()
     logging.basicConfig(level=logging.WARNING, format="worker %(process)d %(levelname)s %(message)s")
+    if arguments.title:
+        from setproctitle import setproctitle  # noqa: PLC0415  # few workers have a name of their own
+
+        setproctitle(arguments.title)
     os.nice(NICENESS)
     die_first()
     kernels = Path(

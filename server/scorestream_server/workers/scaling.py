@@ -115,7 +115,7 @@ def decide(
         *_in(WorkerState.IN_USE, usable),
         *(replace(worker, given=worker.given + 1, sessions=1) for worker in given),
     ]
-    shared = _share(rules, sharers, unserved - coming)
+    shared = _share(rules, sharers, int(max(0, unserved - coming)))
 
     look_at = math.inf
     if keeps:
