@@ -130,6 +130,11 @@ class LocalPool:
         """Return the workers that take tasks now."""
         return [worker.info for worker in self._workers.values() if worker.ready]
 
+    def info(self, worker_id: int) -> WorkerInfo | None:
+        """Return what is known of a worker, ready or not; None where there is no process of it."""
+        worker = self._workers.get(worker_id)
+        return worker.info if worker is not None else None
+
     def send(self, worker_id: int, command: Command) -> None:
         """Send a command that has no answer; nothing happens where the worker is gone."""
         worker = self._workers.get(worker_id)
