@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from scorestream_server.api.audit import audit_file
+from scorestream_server.api.contexts import ContextService
 from scorestream_server.api.devices import DeviceService
 from scorestream_server.api.identity import Identifier
 from scorestream_server.api.jobs import JobService
@@ -22,6 +23,7 @@ from scorestream_server.api.sessions import SessionService
 from scorestream_server.api.tables import TableService
 from scorestream_server.api.tokens import TokenService
 from scorestream_server.config import Config
+from scorestream_server.contexts.built_in import built_in_contexts, server_facts
 from scorestream_server.device.poller import DevicePoller, Reader
 from scorestream_server.domain.data_directory import DataDirectory
 from scorestream_server.domain.event import Event
@@ -37,6 +39,7 @@ from scorestream_server.feed import Feed, Selection
 from scorestream_server.store import events as event_store
 from scorestream_server.store import sessions as session_store
 from scorestream_server.store import tokens as token_store
+from scorestream_server.store.contexts import ContextStore
 from scorestream_server.store.database import Database
 from scorestream_server.store.holdings import read_holdings
 from scorestream_server.store.opening import open_store
@@ -123,7 +126,8 @@ async def running(config: Config, pool: LocalPool) -> AsyncIterator[Running]:
 
         feed = Feed(await database.read(event_store.last_number), backlog)
         roots = DataRoots(config.data_roots)
-        quota, usage = JobQuota(config.limits), Usage(config.limits.stored_bytes)
+        quota, usage = JobQuota(config.limits, config.queues), Usage(config.limits.stored_bytes)
+        contexts = ContextStore(built_in_contexts(config))
         engine = Engine(database, pool, directory, quota)
         pool.on_change = engine.wake
         stack.push_async_callback(engine.close)
@@ -142,12 +146,13 @@ async def running(config: Config, pool: LocalPool) -> AsyncIterator[Running]:
         poller = DevicePoller(_open_facts, engine.workers)
         stack.callback(poller.close)
         servicers = Servicers(
-            SessionService(config, database, feed, engine, ender, expiry),
+            SessionService(config, database, feed, engine, ender, expiry, contexts),
             JobService(database, feed, engine, submitter, ResultReader(database, feed), expiry),
             TableService(config, database, pool, directory, roots, expiry, usage),
             ModelService(config, database, pool, directory, usage),
             DeviceService(poller),
             TokenService(config, database, identifier),
+            ContextService(database, contexts, server_facts(config, roots), engine.queues),
         )
         server = GrpcServer(config, servicers, identifier)
         address = await server.start()

@@ -6,7 +6,9 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from scorestream_server.domain.context import Context
 from scorestream_server.domain.limits import Limits
+from scorestream_server.domain.queue import Queue
 
 DEFAULT_PORT = 8500
 MIB = 1 << 20
@@ -46,6 +48,9 @@ class Config:
         admins: names whose certificates make admins.
         max_message_bytes: largest gRPC message that is taken.
         limits: how much each principal may have and do at a time.
+        max_task_timeout: seconds that any job may run, and so the most that a context may allow; 0 for ever.
+        contexts: the built-in ones beside the default one.
+        queues: those that the configuration file has.
     """
 
     data_dir: Path
@@ -66,6 +71,9 @@ class Config:
     admins: frozenset[str] = frozenset()
     max_message_bytes: int = 8 * MIB
     limits: Limits = field(default_factory=Limits)
+    max_task_timeout: float = 0.0
+    contexts: tuple[Context, ...] = ()
+    queues: tuple[Queue, ...] = ()
 
     @property
     def loopback(self) -> bool:

@@ -16,6 +16,8 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 import scorestream
 from principals import Belongings, People, belongings, people
 from scorestream.v1 import (
+    context_pb2,
+    context_service_pb2,
     device_service_pb2,
     job_pb2,
     job_service_pb2,
@@ -50,13 +52,14 @@ def cases(alices: Belongings) -> dict[str, tuple[list[Any], grpc.StatusCode]]:
     session, job = f"sessions/{alices.session.id}", f"jobs/{alices.job.id}"
     table, model = f"{session}/tables/customers", f"models/{alices.model.name}"
     spec = job_pb2.JobSpec(model=model, table="customers")
-    s, j, t, m, d, k = (
+    s, j, t, m, d, k, c = (
         session_service_pb2,
         job_service_pb2,
         table_service_pb2,
         model_service_pb2,
         device_service_pb2,
         token_service_pb2,
+        context_service_pb2,
     )
     upload = t.UploadTableRequest(header=t.UploadTableHeader(session=session, table_id="mine"))
     add = [
@@ -102,6 +105,15 @@ def cases(alices: Belongings) -> dict[str, tuple[list[Any], grpc.StatusCode]]:
         ),
         "TokenService/ListTokens": ([k.ListTokensRequest()], DENIED),
         "TokenService/RevokeToken": ([k.RevokeTokenRequest(name="tokens/0")], DENIED),
+        "ContextService/CreateContext": ([c.CreateContextRequest(context_id="bobs")], DENIED),
+        "ContextService/GetContext": ([c.GetContextRequest(name="contexts/default")], ANYBODY),
+        "ContextService/ListContexts": ([c.ListContextsRequest()], ANYBODY),
+        "ContextService/UpdateContext": (
+            [c.UpdateContextRequest(context=context_pb2.Context(name="contexts/default"))],
+            DENIED,
+        ),
+        "ContextService/DeleteContext": ([c.DeleteContextRequest(name="contexts/default")], DENIED),
+        "ContextService/ListQueues": ([c.ListQueuesRequest()], ANYBODY),
     }
 
 

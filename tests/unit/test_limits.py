@@ -19,7 +19,7 @@ from scorestream_server.domain.limits import Limits, parse_limits
 from scorestream_server.domain.model import Model, ModelKind, ModelSchema
 from scorestream_server.domain.session import Session, SessionState
 from scorestream_server.domain.table import FileFormat, Table, TableData
-from scorestream_server.scheduler import ReadyJob, WorkerLoad, schedule
+from scorestream_server.scheduler import ReadyJob, Shares, WorkerLoad, schedule
 from scorestream_server.store import models, sessions, tables
 from scorestream_server.store.database import Database, migrate, open_engine
 from scorestream_server.store.usage import KNOWN_SECONDS, Usage, stored_bytes
@@ -145,7 +145,7 @@ def test_no_owner_begins_more_jobs_than_it_may_and_no_lane_stays_idle_for_it(
         ReadyJob(str(order), owner, Priority.NORMAL, 100, order, 1.0, partitions, 0.0, False, owner, started)
         for order, (owner, started, partitions) in enumerate(wanted)
     ]
-    assignments, _ = schedule(ready, [WorkerLoad(0, lanes, 0)], {}, 0.0, may_start)
+    assignments, _ = schedule(ready, [WorkerLoad(0, lanes, 0)], Shares(), 0.0, may_start)
     given_to = {assignment.job_id for assignment in assignments}
     begun = [job for job in ready if not job.started and job.job_id in given_to]
     for owner, most in may_start.items():

@@ -10,7 +10,9 @@ from scorestream_server.domain.job import Priority
 from scorestream_server.scheduler import (
     AGEING_SECONDS,
     PREFETCH,
+    QueueShare,
     ReadyJob,
+    Shares,
     WorkerLoad,
     schedule,
 )
@@ -27,7 +29,7 @@ def worker(worker_id: int = 0, lanes: int = 1, in_flight: int = 0) -> WorkerLoad
 
 def serve(jobs: list[ReadyJob], rounds: int) -> list[str]:
     """Serve one partition at a time and return whose it was, in order."""
-    shares: dict[str, float] = {}
+    shares = Shares()
     served = []
     for _ in range(rounds):
         assignments, shares = schedule(jobs, [worker(in_flight=PREFETCH)], shares, now=0.0)
@@ -37,19 +39,19 @@ def serve(jobs: list[ReadyJob], rounds: int) -> list[str]:
 
 def test_nothing_is_handed_out_beyond_the_lanes_and_one_more() -> None:
     """A worker holds as many partitions as it has lanes, and one for the lane that ends first."""
-    assignments, _ = schedule([job("a")], [worker(lanes=3)], {}, now=0.0)
+    assignments, _ = schedule([job("a")], [worker(lanes=3)], Shares(), now=0.0)
     assert len(assignments) == 3 + PREFETCH
 
 
 def test_without_a_worker_nothing_happens() -> None:
     """Jobs wait where there is nobody to do them."""
-    assert schedule([job("a")], [], {}, now=0.0)[0] == []
+    assert schedule([job("a")], [], Shares(), now=0.0)[0] == []
 
 
 def test_a_higher_class_goes_first() -> None:
     """Priority is looked at before shares."""
     jobs = [job("low", "a", priority=Priority.LOW), job("high", "b", priority=Priority.HIGH, order=2)]
-    assignments, _ = schedule(jobs, [worker(in_flight=PREFETCH)], {"a": 0.0, "b": 1e9}, now=0.0)
+    assignments, _ = schedule(jobs, [worker(in_flight=PREFETCH)], Shares({"a": 0.0, "b": 1e9}), now=0.0)
     assert [assignment.job_id for assignment in assignments] == ["high"]
 
 
@@ -60,7 +62,7 @@ def test_a_class_that_waits_rises() -> None:
         job("high", "b", priority=Priority.HIGH, waiting_since=2 * AGEING_SECONDS, order=2),
     ]
     assignments, _ = schedule(
-        jobs, [worker(in_flight=PREFETCH)], {"a": 0.0, "b": 5.0}, now=2 * AGEING_SECONDS
+        jobs, [worker(in_flight=PREFETCH)], Shares({"a": 0.0, "b": 5.0}), now=2 * AGEING_SECONDS
     )
     assert [assignment.job_id for assignment in assignments] == ["low"]
 
@@ -91,20 +93,20 @@ def test_the_oldest_job_of_a_session_goes_first() -> None:
 
 def test_a_session_that_was_idle_neither_saves_up_nor_pays() -> None:
     """A newcomer joins at the time of the session that is furthest behind."""
-    _, shares = schedule([job("a", "a"), job("b", "b")], [], {"a": 40.0}, now=0.0)
-    assert shares == {"a": 40.0, "b": 40.0}
+    _, shares = schedule([job("a", "a"), job("b", "b")], [], Shares({"a": 40.0}), now=0.0)
+    assert shares.sessions == {"a": 40.0, "b": 40.0}
 
 
 def test_the_least_busy_worker_gets_the_partition() -> None:
     """Load is counted by lane."""
     workers = [worker(1, lanes=2, in_flight=1), worker(2, lanes=8, in_flight=2)]
-    assert schedule([job("a", partitions=1)], workers, {}, now=0.0)[0][0].worker_id == 2
+    assert schedule([job("a", partitions=1)], workers, Shares(), now=0.0)[0][0].worker_id == 2
 
 
 def test_a_partition_that_lost_its_worker_runs_alone() -> None:
     """It gets an idle worker and nothing is put beside it."""
     suspect = job("suspect", "a", alone=True)
-    assignments, _ = schedule([suspect, job("b", "b", order=2)], [worker(lanes=4)], {}, now=0.0)
+    assignments, _ = schedule([suspect, job("b", "b", order=2)], [worker(lanes=4)], Shares(), now=0.0)
     assert [(assignment.job_id, assignment.alone) for assignment in assignments] == [("suspect", True)]
 
 
@@ -112,13 +114,13 @@ def test_a_worker_runs_dry_for_a_partition_that_must_be_alone() -> None:
     """A busy worker is given nothing more, so that the suspect gets its turn."""
     suspect = job("suspect", "a", alone=True)
     busy = [worker(lanes=4, in_flight=1)]
-    assert schedule([suspect, job("b", "b", order=2)], busy, {"a": 0.0, "b": 1.0}, now=0.0)[0] == []
+    assert schedule([suspect, job("b", "b", order=2)], busy, Shares({"a": 0.0, "b": 1.0}), now=0.0)[0] == []
 
 
 def test_nothing_is_put_beside_a_partition_that_runs_alone() -> None:
     """A reserved worker takes nothing."""
     reserved = replace(worker(lanes=4, in_flight=1), reserved=True)
-    assert schedule([job("a")], [reserved], {}, now=0.0)[0] == []
+    assert schedule([job("a")], [reserved], Shares(), now=0.0)[0] == []
 
 
 jobs_strategy = st.lists(
@@ -149,7 +151,8 @@ def test_decisions_keep_within_what_is_there(
     jobs: list[ReadyJob], workers: list[WorkerLoad], shares: dict[str, float]
 ) -> None:
     """No job gives more partitions than it has, no worker takes more than it may, no share falls."""
-    assignments, after = schedule(jobs, workers, shares, now=100.0)
+    assignments, found = schedule(jobs, workers, Shares(shares), now=100.0)
+    after = found.sessions
     by_id = {ready.job_id: ready for ready in jobs}
     given_out = Counter(assignment.job_id for assignment in assignments)
     assert all(count <= by_id[job_id].partitions for job_id, count in given_out.items())
@@ -169,7 +172,7 @@ def test_everybody_is_served(sessions: int, lanes: int) -> None:
     """Whatever the classes, each session gets something within a bounded time."""
     now = 0.0
     served: set[str] = set()
-    shares: dict[str, float] = {}
+    shares = Shares()
     jobs = {
         f"j{number}": job(f"j{number}", f"s{number}", priority=Priority(1 + number % 3), order=number)
         for number in range(sessions)

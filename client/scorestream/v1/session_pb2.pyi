@@ -63,6 +63,8 @@ class Session(_message.Message):
     RUNNING_JOBS_FIELD_NUMBER: _builtins.int
     WEIGHT_FIELD_NUMBER: _builtins.int
     INACTIVE_TIMEOUT_FIELD_NUMBER: _builtins.int
+    CONTEXT_FIELD_NUMBER: _builtins.int
+    QUEUE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Resource name, `sessions/{session}`, unique on the server and never used again. Set by the server."""
     display_name: _builtins.str
@@ -77,6 +79,10 @@ class Session(_message.Message):
     """Share of the server that its jobs get while others wait too, relative to the other sessions' weights.
     From 1 to 1000; 0 or unset means 100. Set by the client at creation.
     """
+    context: _builtins.str
+    """The context that it was made from, `contexts/{context}`. Set by the client at creation."""
+    queue: _builtins.str
+    """Queue of its jobs: the context's, or where that names none the one that the client asked for at creation."""
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was created. Set by the server."""
@@ -109,10 +115,12 @@ class Session(_message.Message):
         running_jobs: _builtins.int = ...,
         weight: _builtins.int = ...,
         inactive_timeout: _duration_pb2.Duration | None = ...,
+        context: _builtins.str = ...,
+        queue: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "inactive_timeout", b"inactive_timeout", "last_active_time", b"last_active_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "display_name", b"display_name", "end_time", b"end_time", "inactive_timeout", b"inactive_timeout", "last_active_time", b"last_active_time", "name", b"name", "owner", b"owner", "running_jobs", b"running_jobs", "state", b"state", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "create_time", b"create_time", "display_name", b"display_name", "end_time", b"end_time", "inactive_timeout", b"inactive_timeout", "last_active_time", b"last_active_time", "name", b"name", "owner", b"owner", "queue", b"queue", "running_jobs", b"running_jobs", "state", b"state", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -28,7 +28,7 @@ from scorestream.v1 import job_pb2 as scorestream_dot_v1_dot_job__pb2
 from scorestream.v1 import session_pb2 as scorestream_dot_v1_dot_session__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$scorestream/v1/session_service.proto\x12\x0escorestream.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1ascorestream/v1/event.proto\x1a\x18scorestream/v1/job.proto\x1a\x1cscorestream/v1/session.proto\"\x85\x01\n\x14\x43reateSessionRequest\x12\x14\n\x0c\x64isplay_name\x18\x01 \x01(\t\x12\x0e\n\x06weight\x18\x02 \x01(\x05\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x33\n\x10inactive_timeout\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\"!\n\x11GetSessionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"p\n\x13ListSessionsRequest\x12\x1b\n\x13\x64isplay_name_prefix\x18\x01 \x01(\t\x12\x15\n\rinclude_ended\x18\x02 \x01(\x08\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"Z\n\x14ListSessionsResponse\x12)\n\x08sessions\x18\x01 \x03(\x0b\x32\x17.scorestream.v1.Session\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"F\n\x17TerminateSessionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x63\x61ncel\x18\x02 \x01(\x08\x12\r\n\x05\x66orce\x18\x03 \x01(\x08\"A\n\x10GetStatusRequest\x12\x10\n\x08sessions\x18\x01 \x03(\t\x12\x1b\n\x13\x64isplay_name_prefix\x18\x02 \x01(\t\"<\n\x11GetStatusResponse\x12\'\n\x04rows\x18\x01 \x03(\x0b\x32\x19.scorestream.v1.StatusRow\"\xea\x02\n\tStatusRow\x12\x0f\n\x07session\x18\x01 \x01(\t\x12\x1c\n\x14session_display_name\x18\x02 \x01(\t\x12\x0b\n\x03job\x18\x03 \x01(\t\x12\x18\n\x10job_display_name\x18\x04 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x05 \x01(\t\x12$\n\x05state\x18\x06 \x01(\x0e\x32\x15.scorestream.v1.State\x12\x11\n\trows_done\x18\x07 \x01(\x03\x12\x12\n\nrows_total\x18\x08 \x01(\x03\x12\x13\n\x0brows_scored\x18\t \x01(\x03\x12\x17\n\x0frows_per_second\x18\n \x01(\x01\x12\x17\n\x0f\x65lapsed_seconds\x18\x0b \x01(\x01\x12\x1e\n\x11remaining_seconds\x18\x0c \x01(\x01H\x00\x88\x01\x01\x12\x0e\n\x06\x64\x65vice\x18\r \x01(\t\x12\x0c\n\x04lane\x18\x0e \x01(\t\x12\x0f\n\x07message\x18\x0f \x01(\tB\x14\n\x12_remaining_seconds\"i\n\x14WatchSessionsRequest\x12\x10\n\x08sessions\x18\x01 \x03(\t\x12\x1b\n\x13\x64isplay_name_prefix\x18\x02 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x03 \x01(\x03\x12\x13\n\x0buntil_final\x18\x04 \x01(\x08\">\n\x15WatchSessionsResponse\x12%\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x15.scorestream.v1.Event2\x8d\x04\n\x0eSessionService\x12N\n\rCreateSession\x12$.scorestream.v1.CreateSessionRequest\x1a\x17.scorestream.v1.Session\x12H\n\nGetSession\x12!.scorestream.v1.GetSessionRequest\x1a\x17.scorestream.v1.Session\x12Y\n\x0cListSessions\x12#.scorestream.v1.ListSessionsRequest\x1a$.scorestream.v1.ListSessionsResponse\x12T\n\x10TerminateSession\x12\'.scorestream.v1.TerminateSessionRequest\x1a\x17.scorestream.v1.Session\x12P\n\tGetStatus\x12 .scorestream.v1.GetStatusRequest\x1a!.scorestream.v1.GetStatusResponse\x12^\n\rWatchSessions\x12$.scorestream.v1.WatchSessionsRequest\x1a%.scorestream.v1.WatchSessionsResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$scorestream/v1/session_service.proto\x12\x0escorestream.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1ascorestream/v1/event.proto\x1a\x18scorestream/v1/job.proto\x1a\x1cscorestream/v1/session.proto\"\xa5\x01\n\x14\x43reateSessionRequest\x12\x14\n\x0c\x64isplay_name\x18\x01 \x01(\t\x12\x0e\n\x06weight\x18\x02 \x01(\x05\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x33\n\x10inactive_timeout\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07\x63ontext\x18\x14 \x01(\t\x12\r\n\x05queue\x18\x15 \x01(\t\"!\n\x11GetSessionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"p\n\x13ListSessionsRequest\x12\x1b\n\x13\x64isplay_name_prefix\x18\x01 \x01(\t\x12\x15\n\rinclude_ended\x18\x02 \x01(\x08\x12\x11\n\tpage_size\x18\x03 \x01(\x05\x12\x12\n\npage_token\x18\x04 \x01(\t\"Z\n\x14ListSessionsResponse\x12)\n\x08sessions\x18\x01 \x03(\x0b\x32\x17.scorestream.v1.Session\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"F\n\x17TerminateSessionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06\x63\x61ncel\x18\x02 \x01(\x08\x12\r\n\x05\x66orce\x18\x03 \x01(\x08\"A\n\x10GetStatusRequest\x12\x10\n\x08sessions\x18\x01 \x03(\t\x12\x1b\n\x13\x64isplay_name_prefix\x18\x02 \x01(\t\"<\n\x11GetStatusResponse\x12\'\n\x04rows\x18\x01 \x03(\x0b\x32\x19.scorestream.v1.StatusRow\"\xea\x02\n\tStatusRow\x12\x0f\n\x07session\x18\x01 \x01(\t\x12\x1c\n\x14session_display_name\x18\x02 \x01(\t\x12\x0b\n\x03job\x18\x03 \x01(\t\x12\x18\n\x10job_display_name\x18\x04 \x01(\t\x12\x0e\n\x06\x61\x63tion\x18\x05 \x01(\t\x12$\n\x05state\x18\x06 \x01(\x0e\x32\x15.scorestream.v1.State\x12\x11\n\trows_done\x18\x07 \x01(\x03\x12\x12\n\nrows_total\x18\x08 \x01(\x03\x12\x13\n\x0brows_scored\x18\t \x01(\x03\x12\x17\n\x0frows_per_second\x18\n \x01(\x01\x12\x17\n\x0f\x65lapsed_seconds\x18\x0b \x01(\x01\x12\x1e\n\x11remaining_seconds\x18\x0c \x01(\x01H\x00\x88\x01\x01\x12\x0e\n\x06\x64\x65vice\x18\r \x01(\t\x12\x0c\n\x04lane\x18\x0e \x01(\t\x12\x0f\n\x07message\x18\x0f \x01(\tB\x14\n\x12_remaining_seconds\"i\n\x14WatchSessionsRequest\x12\x10\n\x08sessions\x18\x01 \x03(\t\x12\x1b\n\x13\x64isplay_name_prefix\x18\x02 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x03 \x01(\x03\x12\x13\n\x0buntil_final\x18\x04 \x01(\x08\">\n\x15WatchSessionsResponse\x12%\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x15.scorestream.v1.Event2\x8d\x04\n\x0eSessionService\x12N\n\rCreateSession\x12$.scorestream.v1.CreateSessionRequest\x1a\x17.scorestream.v1.Session\x12H\n\nGetSession\x12!.scorestream.v1.GetSessionRequest\x1a\x17.scorestream.v1.Session\x12Y\n\x0cListSessions\x12#.scorestream.v1.ListSessionsRequest\x1a$.scorestream.v1.ListSessionsResponse\x12T\n\x10TerminateSession\x12\'.scorestream.v1.TerminateSessionRequest\x1a\x17.scorestream.v1.Session\x12P\n\tGetStatus\x12 .scorestream.v1.GetStatusRequest\x1a!.scorestream.v1.GetStatusResponse\x12^\n\rWatchSessions\x12$.scorestream.v1.WatchSessionsRequest\x1a%.scorestream.v1.WatchSessionsResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,25 +36,25 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'scorestream.v1.session_serv
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_CREATESESSIONREQUEST']._serialized_start=173
-  _globals['_CREATESESSIONREQUEST']._serialized_end=306
-  _globals['_GETSESSIONREQUEST']._serialized_start=308
-  _globals['_GETSESSIONREQUEST']._serialized_end=341
-  _globals['_LISTSESSIONSREQUEST']._serialized_start=343
-  _globals['_LISTSESSIONSREQUEST']._serialized_end=455
-  _globals['_LISTSESSIONSRESPONSE']._serialized_start=457
-  _globals['_LISTSESSIONSRESPONSE']._serialized_end=547
-  _globals['_TERMINATESESSIONREQUEST']._serialized_start=549
-  _globals['_TERMINATESESSIONREQUEST']._serialized_end=619
-  _globals['_GETSTATUSREQUEST']._serialized_start=621
-  _globals['_GETSTATUSREQUEST']._serialized_end=686
-  _globals['_GETSTATUSRESPONSE']._serialized_start=688
-  _globals['_GETSTATUSRESPONSE']._serialized_end=748
-  _globals['_STATUSROW']._serialized_start=751
-  _globals['_STATUSROW']._serialized_end=1113
-  _globals['_WATCHSESSIONSREQUEST']._serialized_start=1115
-  _globals['_WATCHSESSIONSREQUEST']._serialized_end=1220
-  _globals['_WATCHSESSIONSRESPONSE']._serialized_start=1222
-  _globals['_WATCHSESSIONSRESPONSE']._serialized_end=1284
-  _globals['_SESSIONSERVICE']._serialized_start=1287
-  _globals['_SESSIONSERVICE']._serialized_end=1812
+  _globals['_CREATESESSIONREQUEST']._serialized_end=338
+  _globals['_GETSESSIONREQUEST']._serialized_start=340
+  _globals['_GETSESSIONREQUEST']._serialized_end=373
+  _globals['_LISTSESSIONSREQUEST']._serialized_start=375
+  _globals['_LISTSESSIONSREQUEST']._serialized_end=487
+  _globals['_LISTSESSIONSRESPONSE']._serialized_start=489
+  _globals['_LISTSESSIONSRESPONSE']._serialized_end=579
+  _globals['_TERMINATESESSIONREQUEST']._serialized_start=581
+  _globals['_TERMINATESESSIONREQUEST']._serialized_end=651
+  _globals['_GETSTATUSREQUEST']._serialized_start=653
+  _globals['_GETSTATUSREQUEST']._serialized_end=718
+  _globals['_GETSTATUSRESPONSE']._serialized_start=720
+  _globals['_GETSTATUSRESPONSE']._serialized_end=780
+  _globals['_STATUSROW']._serialized_start=783
+  _globals['_STATUSROW']._serialized_end=1145
+  _globals['_WATCHSESSIONSREQUEST']._serialized_start=1147
+  _globals['_WATCHSESSIONSREQUEST']._serialized_end=1252
+  _globals['_WATCHSESSIONSRESPONSE']._serialized_start=1254
+  _globals['_WATCHSESSIONSRESPONSE']._serialized_end=1316
+  _globals['_SESSIONSERVICE']._serialized_start=1319
+  _globals['_SESSIONSERVICE']._serialized_end=1844
 # @@protoc_insertion_point(module_scope)

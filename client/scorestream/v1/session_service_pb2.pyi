@@ -32,6 +32,8 @@ class CreateSessionRequest(_message.Message):
     WEIGHT_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     INACTIVE_TIMEOUT_FIELD_NUMBER: _builtins.int
+    CONTEXT_FIELD_NUMBER: _builtins.int
+    QUEUE_FIELD_NUMBER: _builtins.int
     display_name: _builtins.str
     """Name for people: 1 to 128 characters, letters, digits, space and `_ . : -`, beginning with a letter,
     digit or underscore. Empty: the server makes one up.
@@ -42,10 +44,14 @@ class CreateSessionRequest(_message.Message):
     """A random id of this request (up to 64 characters); a second request with the same id within 24 hours creates
     nothing and returns what the first one created. Empty: no such protection.
     """
+    context: _builtins.str
+    """The context to make it from, `contexts/{context}`; empty: `contexts/default`."""
+    queue: _builtins.str
+    """Queue of its jobs, by its name alone, where the context names none; empty: `default`."""
     @_builtins.property
     def inactive_timeout(self) -> _duration_pb2.Duration:
-        """How long the session may be idle before it ends by itself, see Session.inactive_timeout. Unset or negative: 15
-        minutes. 0: for ever.
+        """How long the session may be idle before it ends by itself, see Session.inactive_timeout. Unset or negative: as its
+        context says, 15 minutes where that says nothing. 0: for ever.
         """
 
     def __init__(
@@ -55,10 +61,12 @@ class CreateSessionRequest(_message.Message):
         weight: _builtins.int = ...,
         request_id: _builtins.str = ...,
         inactive_timeout: _duration_pb2.Duration | None = ...,
+        context: _builtins.str = ...,
+        queue: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["inactive_timeout", b"inactive_timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["display_name", b"display_name", "inactive_timeout", b"inactive_timeout", "request_id", b"request_id", "weight", b"weight"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["context", b"context", "display_name", b"display_name", "inactive_timeout", b"inactive_timeout", "queue", b"queue", "request_id", b"request_id", "weight", b"weight"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -29,6 +29,21 @@ def reach_of(context: Context) -> str | None:
     return None if context.principal.admin else context.principal.name
 
 
+def require_admin(context: Context, what: str) -> None:
+    """Refuse to everybody but admins what is theirs to do.
+
+    Args:
+        context: who calls.
+        what: it is, as the beginning of a sentence that goes on "is for admins".
+    """
+    if not context.principal.admin:
+        raise ScorestreamError(
+            ErrorCode.PERMISSION_DENIED,
+            "ADMINS_ONLY",
+            f"{what} is for admins, and {context.principal.name!r} is a user; ask an admin.",
+        )
+
+
 def require_owner(context: Context, owner: str) -> None:
     """Refuse rows to everybody but their owner. Who is no admin does not even get to know that they are there."""
     if context.principal.name != owner:

@@ -67,6 +67,8 @@ def session(value: Session) -> session_pb2.Session:
         running_jobs=value.running_jobs,
         weight=value.weight,
         inactive_timeout=duration(value.inactive_timeout),
+        context=f"contexts/{value.context}",
+        queue=value.queue,
     )
 
 
@@ -104,6 +106,8 @@ def job(value: Job) -> job_pb2.Job:
         partitions_total=value.partitions_total,
         first_event=value.first_event,
         resumes=job_name(spec.resumes),
+        queue=spec.queue,
+        task_timeout=duration(spec.task_timeout),
         create_time=timestamp(value.create_time),
         start_time=timestamp(value.start_time),
         end_time=timestamp(value.end_time),

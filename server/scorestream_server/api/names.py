@@ -5,8 +5,8 @@ import re
 from google.protobuf.duration_pb2 import Duration
 
 from scorestream_server.domain.errors import FieldFault, invalid
+from scorestream_server.domain.limits import MOST_SECONDS
 
-MOST_SECONDS = 366 * 24 * 3600
 _DISPLAY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_ .:-]{0,127}")
 _TABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _MODEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")

@@ -9,6 +9,8 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from scorestream.v1 import (
+    context_service_pb2,
+    context_service_pb2_grpc,
     device_service_pb2,
     device_service_pb2_grpc,
     job_service_pb2,
@@ -22,6 +24,7 @@ from scorestream.v1 import (
     token_service_pb2,
     token_service_pb2_grpc,
 )
+from scorestream_server.api.contexts import ContextService
 from scorestream_server.api.devices import DeviceService
 from scorestream_server.api.errors import ErrorInterceptor
 from scorestream_server.api.gate import Gate
@@ -47,6 +50,7 @@ SERVICES: Sequence[Any] = [
         (model_service_pb2, "ModelService"),
         (device_service_pb2, "DeviceService"),
         (token_service_pb2, "TokenService"),
+        (context_service_pb2, "ContextService"),
     )
 ]
 
@@ -61,6 +65,7 @@ class Servicers:
     models: ModelService
     devices: DeviceService
     tokens: TokenService
+    contexts: ContextService
 
 
 class GrpcServer:
@@ -87,6 +92,7 @@ class GrpcServer:
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(servicers.models, self._server)
         device_service_pb2_grpc.add_DeviceServiceServicer_to_server(servicers.devices, self._server)
         token_service_pb2_grpc.add_TokenServiceServicer_to_server(servicers.tokens, self._server)
+        context_service_pb2_grpc.add_ContextServiceServicer_to_server(servicers.contexts, self._server)
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         self._names = [service.full_name for service in SERVICES]

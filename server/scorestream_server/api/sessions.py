@@ -8,9 +8,10 @@ from collections.abc import AsyncIterator, Sequence
 import sqlalchemy as sa
 
 from scorestream.v1 import session_pb2, session_service_pb2, session_service_pb2_grpc
-from scorestream_server.api import convert, names, paging, status
+from scorestream_server.api import context_wire, convert, names, paging, status
 from scorestream_server.api.auth import Context, owner_of, reach_of
 from scorestream_server.config import Config
+from scorestream_server.domain.context import DEFAULT_CONTEXT, task_limit
 from scorestream_server.domain.errors import FieldFault, invalid
 from scorestream_server.domain.event import EventType
 from scorestream_server.domain.job import Job
@@ -21,10 +22,9 @@ from scorestream_server.engine.sessions import SessionEnder
 from scorestream_server.feed import Feed, Selection
 from scorestream_server.store import jobs as job_store
 from scorestream_server.store import sessions as session_store
+from scorestream_server.store.contexts import ContextStore
 from scorestream_server.store.database import Database
 
-DEFAULT_INACTIVE_TIMEOUT = 900.0
-"""Seconds; the Compute API's default."""
 DEFAULT_WEIGHT = 100
 LARGEST_WEIGHT = 1000
 MOST_SESSIONS_NAMED = 1000
@@ -41,8 +41,11 @@ class SessionService(session_service_pb2_grpc.SessionServiceServicer):
         engine: Engine,
         ender: SessionEnder,
         expiry: SessionExpiry,
+        contexts: ContextStore,
     ) -> None:
         self._most = config.limits.sessions
+        self._most_task_seconds = config.max_task_timeout
+        self._contexts = contexts
         self._database = database
         self._feed = feed
         self._engine = engine
@@ -61,27 +64,37 @@ class SessionService(session_service_pb2_grpc.SessionServiceServicer):
         if not 1 <= weight <= LARGEST_WEIGHT:
             fault = FieldFault("weight", f"{weight} is not from 1 to {LARGEST_WEIGHT}")
             raise invalid("INVALID_WEIGHT", f"weight: {fault.description}.", [fault])
-        timeout = DEFAULT_INACTIVE_TIMEOUT
-        if request.HasField("inactive_timeout"):
-            asked = request.inactive_timeout
-            negative = asked.seconds < 0 or asked.nanos < 0
-            timeout = timeout if negative else names.check_seconds("inactive_timeout", asked)
-        session = Session(
-            session_id,
-            name,
-            owner_of(context),
-            SessionState.ACTIVE,
-            weight,
-            now,
-            now,
-            None,
-            running_jobs=0,
-            inactive_timeout=timeout,
+        asked, timeout = request.inactive_timeout, None
+        if request.HasField("inactive_timeout") and asked.seconds >= 0 and asked.nanos >= 0:
+            timeout = names.check_seconds("inactive_timeout", asked)
+        context_id = context_wire.context_id(
+            "context", request.context or context_wire.context_name(DEFAULT_CONTEXT)
         )
-        made = await self._database.write(
-            lambda connection: session_store.create(connection, session, request.request_id, self._most)
-        )
-        return convert.session(made)
+        queue = self._engine.queues.check("queue", request.queue)
+
+        def create(connection: sa.Connection) -> Session:
+            # In one transaction: a context is not deleted while a session is made from it.
+            settings = self._contexts.get(connection, context_id).settings
+            session = Session(
+                session_id,
+                name,
+                owner_of(context),
+                SessionState.ACTIVE,
+                weight,
+                now,
+                now,
+                None,
+                running_jobs=0,
+                inactive_timeout=settings.session_inactive_timeout if timeout is None else timeout,
+                context=context_id,
+                queue=self._engine.queues.check(
+                    f"{request.context}.queue_name", settings.queue_name or queue
+                ),
+                task_timeout=task_limit(settings, self._most_task_seconds),
+            )
+            return session_store.create(connection, session, request.request_id, self._most)
+
+        return convert.session(await self._database.write(create))
 
     async def GetSession(
         self, request: session_service_pb2.GetSessionRequest, context: Context
@@ -131,7 +144,7 @@ class SessionService(session_service_pb2_grpc.SessionServiceServicer):
             return sessions, job_store.of_sessions(connection, [session.id for session in sessions])
 
         sessions, jobs = await self._database.read(read)
-        rows = status.rows(sessions, jobs, self._engine.jobs, time.time())
+        rows = status.rows(sessions, jobs, self._engine.jobs, self._engine.queues.why_waiting, time.time())
         return session_service_pb2.GetStatusResponse(rows=rows)
 
     async def WatchSessions(

@@ -1,11 +1,19 @@
 """Contexts: named settings from which sessions are made."""
 
+import hashlib
+import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import msgspec
 
 DEFAULT_CONTEXT = "default"
 """The context of sessions that name none; its pool is the server's own workers."""
+DEFAULT_INACTIVE_TIMEOUT = 900.0
+"""Seconds; the Compute API's default."""
 DEFAULT_LAUNCH_TIMEOUT = 60.0
+LONGEST_PREFIX = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,21 +52,24 @@ class ContextSettings:
         session_inactive_timeout: seconds of its sessions without activity until they end; 0 for never.
         task_timeout: seconds that a job of its sessions may run at most; 0 for the server's own limit.
         queue_name: the queue of its sessions' jobs, which wins over the session's; empty: the session's.
-        job_name_prefix: what the titles of its worker processes begin with.
+        job_name_prefix: what the titles of its worker processes begin with, by the rule of `mended_prefix`.
         home_directory: folder below a data root in which its sessions' homes are made; empty: the data directory.
         run_server_as: system user of its workers; empty: the server's.
+        unsafe_job_characters: kept for those who move from the Compute API, and without effect: values are bound to
+            code and never spliced into it, so that no character has to be taken out of them.
         options: session options that it sets, by name.
         labels: for people and their programs.
     """
 
     description: str = ""
     device: str = "auto"
-    session_inactive_timeout: float = 900.0
+    session_inactive_timeout: float = DEFAULT_INACTIVE_TIMEOUT
     task_timeout: float = 0.0
     queue_name: str = ""
     job_name_prefix: str = ""
     home_directory: str = ""
     run_server_as: str = ""
+    unsafe_job_characters: str = ""
     options: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
     pool: PoolSettings = field(default_factory=PoolSettings)
@@ -66,18 +77,64 @@ class ContextSettings:
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """A context as the store holds it; times are seconds since 1970, UTC.
+    """A context as the server holds it; times are seconds since 1970, UTC.
 
     Attributes:
         id: its name, which clients give.
         etag: changes with every change of it.
-        built_in: it comes with the server or its configuration file and is changed there only.
+        create_time: None of a built-in one; `update_time` likewise.
+        origin: where a built-in one comes from, and is changed; empty of one that clients made.
     """
 
     id: str
     settings: ContextSettings
     owner: str
     etag: str
-    create_time: float
-    update_time: float
-    built_in: bool
+    create_time: float | None
+    update_time: float | None
+    origin: str = ""
+
+    @property
+    def built_in(self) -> bool:
+        """Whether it comes with the server or its configuration file and is changed there only."""
+        return bool(self.origin)
+
+
+def attributes_of(settings: ContextSettings) -> dict[str, Any]:
+    """Return what a context says by the names of its attributes, those of its pool beside the others."""
+    found: dict[str, Any] = asdict(settings)
+    pool: dict[str, Any] = found.pop("pool")
+    return found | pool
+
+
+def etag_of(settings: ContextSettings, update_time: float | None) -> str:
+    """Return the etag of a context that says this since then."""
+    return hashlib.sha256(msgspec.json.encode((settings, update_time), order="sorted")).hexdigest()[:16]
+
+
+def built_in(name: str, settings: ContextSettings, origin: str) -> Context:
+    """Return a context that comes with the server."""
+    return Context(name, settings, "", etag_of(settings, None), None, None, origin)
+
+
+def mended_prefix(text: str) -> str:
+    """Return the job name prefix that a text stands for, by the rule of the Compute API.
+
+    A prefix has lower-case letters, digits and hyphens, begins with a letter or a digit, ends with a hyphen, and is no
+    longer than 100 characters. A text that is none is mended, not refused: capital letters become small ones, every
+    other character a hyphen; what may not stand first is left out, and a hyphen is put at the end. Nothing stays nothing.
+    """
+    plain = re.sub(r"[^a-z0-9-]", "-", text.lower()).lstrip("-")[:LONGEST_PREFIX]
+    if not plain or plain.endswith("-"):
+        return plain
+    return plain[: LONGEST_PREFIX - 1] + "-"
+
+
+def task_limit(settings: ContextSettings, most: float) -> float:
+    """Return how many seconds a job of a context's sessions may run; 0 for ever.
+
+    Args:
+        settings: the context's.
+        most: as many as the server lets any job run; 0 for ever.
+    """
+    return min((limit for limit in (settings.task_timeout, most) if limit), default=0.0)

@@ -4,6 +4,8 @@ import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from scorestream_server.domain.context import DEFAULT_CONTEXT
+from scorestream_server.domain.queue import DEFAULT_QUEUE
 from scorestream_server.domain.table import Destination
 
 
@@ -65,6 +67,8 @@ class JobSpec:
         timeout: seconds that it may run from its first partition on; 0 for ever.
         queue_timeout: seconds that it may wait for its first partition to be sent to a worker; 0 for ever.
         resumes: the job whose committed partitions it took over; empty for none.
+        context: its session's, which allows it `task_timeout` seconds to run; 0 for ever.
+        queue: where it waits.
     """
 
     model_id: str
@@ -81,6 +85,9 @@ class JobSpec:
     timeout: float = 0.0
     queue_timeout: float = 0.0
     resumes: str = ""
+    context: str = DEFAULT_CONTEXT
+    queue: str = DEFAULT_QUEUE
+    task_timeout: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

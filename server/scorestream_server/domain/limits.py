@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 from scorestream_server.domain.errors import ErrorCode, ScorestreamError
 
+MOST_SECONDS = 366 * 24 * 3600
+"""The longest time that anything may be given."""
 _GIB = 1 << 30
 _AMOUNT = re.compile(r"(\d+)\s*(KiB|MiB|GiB|TiB)?")
 _UNITS = {None: 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 40}

@@ -3,6 +3,9 @@
 import enum
 from dataclasses import dataclass
 
+from scorestream_server.domain.context import DEFAULT_CONTEXT
+from scorestream_server.domain.queue import DEFAULT_QUEUE
+
 
 class SessionState(enum.StrEnum):
     """The life of a session."""
@@ -21,6 +24,8 @@ class Session:
         weight: its share of the server relative to other sessions, 100 unless said otherwise.
         running_jobs: jobs of it that are not final.
         inactive_timeout: seconds after which it ends when nothing happens in it; 0 for never.
+        context: the one that it was made from; what that said then is kept here: also `queue`, that of its jobs, and
+            `task_timeout`, seconds that each may run; 0 for ever.
     """
 
     id: str
@@ -33,3 +38,6 @@ class Session:
     end_time: float | None
     running_jobs: int
     inactive_timeout: float
+    context: str = DEFAULT_CONTEXT
+    queue: str = DEFAULT_QUEUE
+    task_timeout: float = 0.0

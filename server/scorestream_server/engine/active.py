@@ -89,7 +89,9 @@ class ActiveJob:
             return math.inf, ""
         if job.start_time is None:
             return (job.create_time + spec.queue_timeout if spec.queue_timeout else math.inf), "queue_timeout"
-        return (job.start_time + spec.timeout if spec.timeout else math.inf), "timeout"
+        limits = {"timeout": spec.timeout or math.inf, "task_timeout": spec.task_timeout or math.inf}
+        name = min(limits, key=lambda name: limits[name])
+        return job.start_time + limits[name], name
 
     def ready(self) -> ReadyJob | None:
         """Return what the scheduler needs to know, or None where there is nothing to hand out."""
@@ -108,6 +110,7 @@ class ActiveJob:
             alone=self.lost.get(partition.index, 0) > 0,
             owner=self.job.owner,
             started=self.job.state is not State.PENDING,
+            queue=self.job.spec.queue,
         )
 
     def take(self, worker_id: int, task_id: int, now: float, *, alone: bool) -> Partition:

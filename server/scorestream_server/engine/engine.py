@@ -25,8 +25,9 @@ from scorestream_server.domain.messages import CancelTask, CloseJob, PartitionDo
 from scorestream_server.domain.table import Partition
 from scorestream_server.engine.active import ActiveJob
 from scorestream_server.engine.output import OutputWriter
+from scorestream_server.engine.queues import QueueCounts
 from scorestream_server.engine.quota import JobQuota
-from scorestream_server.scheduler import Assignment, WorkerLoad, has_room, schedule
+from scorestream_server.scheduler import Assignment, Shares, WorkerLoad, has_room, schedule
 from scorestream_server.store import jobs as job_store
 from scorestream_server.store import tables as table_store
 from scorestream_server.store.database import Database
@@ -57,7 +58,7 @@ class Engine:
         self._output = OutputWriter(pool, directory)
         self._jobs: dict[str, ActiveJob] = {}
         self._timed: dict[str, ActiveJob] = {}
-        self._shares: Mapping[str, float] = {}
+        self._shares = Shares()
         self._wake = asyncio.Event()
         self._background: set[asyncio.Task[None]] = set()
         self._loop: asyncio.Task[None] | None = None
@@ -67,6 +68,11 @@ class Engine:
     def jobs(self) -> Mapping[str, ActiveJob]:
         """The jobs that are not final, by id."""
         return self._jobs
+
+    @property
+    def queues(self) -> QueueCounts:
+        """How many jobs each queue has."""
+        return self._quota.queues
 
     def workers(self) -> list[WorkerUse]:
         """Return the workers that take tasks, and how busy their lanes are."""
@@ -109,8 +115,8 @@ class Engine:
     def add(self, active: ActiveJob, refusal: ScorestreamError | None = None) -> None:
         """Take up a job that the store has; with a `refusal`, only to fail it for that."""
         self._jobs[active.job.id] = active
-        self._quota.add(active.job.owner)
-        if active.job.spec.timeout or active.job.spec.queue_timeout:
+        self._quota.add(active.job)
+        if active.job.spec.timeout or active.job.spec.queue_timeout or active.job.spec.task_timeout:
             self._timed[active.job.id] = active
         if active.job.state is State.CANCELLING:
             active.ending = State.CANCELLED
@@ -156,15 +162,8 @@ class Engine:
         """End the jobs whose time is up; what they have committed stays."""
         for active in list(self._timed.values()):
             deadline, limit = active.deadline()
-            if deadline > now:
-                continue
-            reason, what, allowed = (
-                ("JOB_TIMED_OUT", "it ran for", active.job.spec.timeout)
-                if limit == "timeout"
-                else ("QUEUE_TIMED_OUT", "it waited for a lane for", active.job.spec.queue_timeout)
-            )
-            message = f"The job's time was up: {what} {allowed:,g} seconds, as long as its {limit} allows."
-            self._end(active, State.TIMED_OUT, ScorestreamError(ErrorCode.DEADLINE_EXCEEDED, reason, message))
+            if deadline <= now:
+                self._end(active, State.TIMED_OUT, _time_is_up(active.job, limit))
 
     def _decide(self) -> list[Assignment]:
         held = self._held()
@@ -182,7 +181,8 @@ class Engine:
             return []
         ready = [job for job in (active.ready() for active in self._jobs.values()) if job is not None]
         may_start = self._quota.may_start(active.job for active in self._jobs.values())
-        assignments, self._shares = schedule(ready, loads, self._shares, time.monotonic(), may_start)
+        queues = self.queues.shares()
+        assignments, self._shares = schedule(ready, loads, self._shares, time.monotonic(), may_start, queues)
         return assignments
 
     def _dispatch(self, assignment: Assignment) -> None:
@@ -200,6 +200,7 @@ class Engine:
         partition = active.take(worker_id, task_id, time.monotonic(), alone=assignment.alone)
         if active.job.state is State.PENDING:
             active.job = replace(active.job, state=State.RUNNING, start_time=time.time())
+            self.queues.begun(active.job)
             self._spawn(self._write_state(active.job, active.session_name, patience=STATE_PATIENCE_SECONDS))
         self._spawn(self._run_partition(active, partition, worker_id, task_id))
 
@@ -383,7 +384,7 @@ class Engine:
         for worker_id in active.opened:
             self._pool.send(worker_id, CloseJob(active.job.id))
         del self._jobs[active.job.id]
-        self._quota.remove(active.job.owner)
+        self._quota.remove(active.job)
         self._timed.pop(active.job.id, None)
         active.finished.set()
         self.wake()
@@ -411,6 +412,22 @@ class Engine:
 
 def _failure(error: ScorestreamError) -> Failure:
     return Failure(error.code.value, error.reason, error.message)
+
+
+def _time_is_up(job: Job, limit: str) -> ScorestreamError:
+    """Return why a job ended whose time was up, by which of its limits."""
+    what, allowed, by = {
+        "timeout": ("it ran for", job.spec.timeout, "its timeout allows"),
+        "task_timeout": (
+            "it ran for",
+            job.spec.task_timeout,
+            f"context {job.spec.context!r} lets the jobs of its sessions run (task_timeout)",
+        ),
+        "queue_timeout": ("it waited for a lane for", job.spec.queue_timeout, "its queue_timeout allows"),
+    }[limit]
+    reason = "QUEUE_TIMED_OUT" if limit == "queue_timeout" else "JOB_TIMED_OUT"
+    message = f"The job's time was up: {what} {allowed:,g} seconds, as long as {by}."
+    return ScorestreamError(ErrorCode.DEADLINE_EXCEEDED, reason, message)
 
 
 def _commit_error(error: Exception) -> ScorestreamError:

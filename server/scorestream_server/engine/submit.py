@@ -192,9 +192,9 @@ class Submitter:
             return earlier
         old = job_store.get(connection, resumption.old_id, resumption.owner)
         recovery.require_resumable(old)
-        self._require_room(connection, resumption.owner)
         session = session_store.get(connection, old.session_id, resumption.owner)
         require_active(session)
+        self._require_room(connection, session)
         model = model_store.get(connection, old.spec.model_id, old.spec.model_version)
         table = table_store.by_uid(connection, old.spec.table_uid)
         if old.spec.destination is not None:
@@ -243,7 +243,7 @@ class Submitter:
             return earlier
         session = session_store.get(connection, submission.session_id, submission.owner)
         require_active(session)
-        self._require_room(connection, submission.owner)
+        self._require_room(connection, session)
         faults = Faults()
         with faults.of("spec.model"):
             model = model_store.get(connection, submission.model_id, submission.model_version)
@@ -278,6 +278,9 @@ class Submitter:
             size,
             submission.timeout,
             submission.queue_timeout,
+            context=session.context,
+            queue=session.queue,
+            task_timeout=session.task_timeout,
         )
         job = Job(
             id=submission.job_id,
@@ -328,9 +331,9 @@ class Submitter:
         active.restore({}, {})
         return active
 
-    def _require_room(self, connection: sa.Connection, owner: str) -> None:
-        self._quota.require_room(owner)
-        self._usage.require_room(connection, owner)
+    def _require_room(self, connection: sa.Connection, session: Session) -> None:
+        self._quota.require_room(session.owner, session.queue)
+        self._usage.require_room(connection, session.owner)
 
     def _model_path(self, model: Model) -> Path:
         return self._directory.models / model.file_name

@@ -35,6 +35,9 @@ SESSIONS = sa.Table(
     sa.Column(
         "inactive_timeout", sa.Float, nullable=False, server_default="0", comment="seconds; 0 for never"
     ),
+    sa.Column("context", sa.Text, nullable=False, server_default="default"),
+    sa.Column("queue", sa.Text, nullable=False, server_default="default"),
+    sa.Column("task_timeout", sa.Float, nullable=False, server_default="0", comment="seconds; 0 for never"),
     sa.Index(
         "ix_sessions_open",
         "owner",
@@ -162,6 +165,18 @@ TOKENS = sa.Table(
     sa.Column("last_use_time", sa.Float),
     sa.Column("expire_time", sa.Float),
     sa.Column("revoked", sa.Boolean, nullable=False),
+)
+
+
+CONTEXTS = sa.Table(
+    "contexts",
+    METADATA,
+    sa.Column("id", sa.Text, primary_key=True, comment="the name that clients give"),
+    sa.Column("settings", sa.LargeBinary, nullable=False, comment="ContextSettings as JSON"),
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("etag", sa.Text, nullable=False),
+    sa.Column("create_time", sa.Float, nullable=False),
+    sa.Column("update_time", sa.Float, nullable=False),
 )
 
 

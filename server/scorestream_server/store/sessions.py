@@ -153,6 +153,9 @@ def _session(row: Any) -> Session:
         row.end_time,
         row.running_jobs,
         row.inactive_timeout,
+        row.context,
+        row.queue,
+        row.task_timeout,
     )
 
 
