@@ -46,6 +46,7 @@ from scorestream_server.store.opening import open_store
 from scorestream_server.store.owner import Ownership
 from scorestream_server.store.usage import Usage
 from scorestream_server.tables.paths import DataRoots
+from scorestream_server.workers.contexts import ContextPools
 from scorestream_server.workers.local import LocalPool
 
 logger = logging.getLogger(__name__)
@@ -128,7 +129,11 @@ async def running(config: Config, pool: LocalPool) -> AsyncIterator[Running]:
         roots = DataRoots(config.data_roots)
         quota, usage = JobQuota(config.limits, config.queues), Usage(config.limits.stored_bytes)
         contexts = ContextStore(built_in_contexts(config))
-        engine = Engine(database, pool, directory, quota)
+        pools = ContextPools(pool, config.limits.context_workers)
+        stack.callback(pools.close)
+        for context in await database.read(contexts.all):
+            pools.configure(context.id, context.settings)
+        engine = Engine(database, pool, directory, quota, pools)
         pool.on_change = engine.wake
         stack.push_async_callback(engine.close)
         ender = SessionEnder(database, engine, pool, directory)

@@ -48,6 +48,11 @@ class ContextStore:
             )
         return found
 
+    def all(self, connection: sa.Connection) -> list[Context]:
+        """Return every context."""
+        stored = (_context(row) for row in connection.execute(sa.select(CONTEXTS)))
+        return [*self._built_in.values(), *(found for found in stored if found.id not in self._built_in)]
+
     def page(self, connection: sa.Connection, *, after: str, limit: int) -> tuple[list[Context], bool]:
         """Return up to `limit` contexts by name, those whose names come after that one, and whether there are more."""
         query = sa.select(CONTEXTS).where(CONTEXTS.c.id > after, CONTEXTS.c.id.not_in(list(self._built_in)))

@@ -8,7 +8,7 @@ import asyncio
 import logging
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -239,7 +239,9 @@ class ContextPools:
     def _start(self, pool: _Pool) -> bool:
         """Begin to start a worker; return False where there cannot be such a one."""
         settings = pool.settings
-        used = Counter(member.spec.device for each in self._pools.values() for member in each.members.values())
+        used = Counter(
+            member.spec.device for each in self._pools.values() for member in each.members.values()
+        )
         spec = _spec_for(settings, self._pool.specs, used)
         if spec is None:
             has = ", ".join(sorted({CPU, *(own.device for own in self._pool.specs)}))
@@ -321,7 +323,7 @@ def _why_waiting(pool: _Pool, most: int) -> str:
         how = f"starting, {time.monotonic() - min(starting):.1f} s"
     elif pool.failed:
         how = "another start will be tried soon"
-    elif len(pool.members) == pool.settings.pool.server_max_available:
+    elif 0 < pool.settings.pool.server_max_available <= len(pool.members):
         how = f"all {len(pool.members)} that it may have are taken, until the last session of one ends"
     else:
         how = f"the server has {most}, as many of all contexts as it may, until one ends"
@@ -351,9 +353,7 @@ def _made_by(spec: WorkerSpec, settings: ContextSettings) -> bool:
     return settings.device in {"auto", kind, spec.device} and spec.title == _title(settings)
 
 
-def _spec_for(
-    settings: ContextSettings, own: Sequence[WorkerSpec], used: Counter[str]
-) -> WorkerSpec | None:
+def _spec_for(settings: ContextSettings, own: Sequence[WorkerSpec], used: Counter[str]) -> WorkerSpec | None:
     """Return what the next worker of a context is to be, on the device that has the fewest; None: there is no such one.
 
     Args:
