@@ -30,6 +30,7 @@ RENAMED = {
     "AsyncJob": "Job",
     "AsyncTable": "Table",
     "AsyncModel": "Model",
+    "AsyncContexts": "Contexts",
     "AsyncIterator": "Iterator",
     "AsyncIterable": "Iterable",
     "AsyncGenerator": "Generator",

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from scorestream.client import Client, connect, local
+    from scorestream.context_records import ContextInfo, QueueInfo
+    from scorestream.contexts import Contexts
     from scorestream.errors import (
         AbortedError,
         AlreadyExistsError,
@@ -59,6 +61,8 @@ __all__ = [
     "AbortedError",
     "AlreadyExistsError",
     "Client",
+    "ContextInfo",
+    "Contexts",
     "DataLossError",
     "DeadlineExceededError",
     "Device",
@@ -83,6 +87,7 @@ __all__ = [
     "OutOfRangeError",
     "PermissionDeniedError",
     "Priority",
+    "QueueInfo",
     "RequestCancelledError",
     "ResourceExhaustedError",
     "Role",
@@ -107,8 +112,11 @@ __all__ = [
 # which `scorestream --help` and shell completion need not wait for.
 HOMES = {
     "Client": "client",
+    "ContextInfo": "context_records",
+    "Contexts": "contexts",
     "Job": "job",
     "Model": "model",
+    "QueueInfo": "context_records",
     "Session": "session",
     "Table": "table",
     "connect": "client",

@@ -11,6 +11,7 @@ from typing import Self
 
 from scorestream import transport
 from scorestream.access import Access, access_to
+from scorestream.context_wire import context_name
 from scorestream.errors import FailedPreconditionError, InvalidArgumentError, NotFoundError
 from scorestream.private_server import PrivateServer
 from scorestream.records import Device, Event, Role, StatusRow, TokenInfo
@@ -39,6 +40,7 @@ from scorestream.wire import (
 
 from . import waiting
 from .connection import Connection
+from .contexts import Contexts
 from .job import Job
 from .model import Model
 from .session import Session, list_jobs
@@ -81,6 +83,11 @@ class Client:
         """The token that it calls with, for example for a second client of a private server; empty: none."""
         return self._connection.token
 
+    @property
+    def contexts(self) -> Contexts:
+        """The contexts that sessions are made from."""
+        return Contexts(self._connection)
+
     def close(self) -> None:
         """Close the connection, and end the private server if there is one. Jobs of a shared server go on."""
         self._connection.close()
@@ -88,7 +95,13 @@ class Client:
             transport.run(self._server.stop)
 
     def create_session(
-        self, name: str = "", *, weight: int = 0, inactive_timeout: float | None = None
+        self,
+        name: str = "",
+        *,
+        weight: int = 0,
+        inactive_timeout: float | None = None,
+        context: str = "",
+        queue: str = "",
     ) -> Session:
         """Open a session.
 
@@ -96,10 +109,16 @@ class Client:
             name: for people; empty: the server makes one up.
             weight: its share of the server while other sessions want it too, from 1 to 1000; 0 means 100.
             inactive_timeout: seconds after which it ends, with its tables and results, when nobody asks for anything
-                of it, follows it, or has a job in it; 0: never. None: 15 minutes.
+                of it, follows it, or has a job in it; 0: never. None: as its context says, usually 15 minutes.
+            context: the name of the context that it is made from; empty: ``default``.
+            queue: where its jobs wait, unless its context names a queue, which wins; empty: ``default``.
         """
         request = session_service_pb2.CreateSessionRequest(
-            display_name=name, weight=weight, request_id=uuid.uuid4().hex
+            display_name=name,
+            weight=weight,
+            request_id=uuid.uuid4().hex,
+            context=context_name(context) if context else "",
+            queue=queue,
         )
         if inactive_timeout is not None:
             request.inactive_timeout.CopyFrom(duration(inactive_timeout, "inactive_timeout"))

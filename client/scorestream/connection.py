@@ -10,6 +10,7 @@ import grpc
 from scorestream import transport
 from scorestream.access import Access
 from scorestream.retry import Patience
+from scorestream.v1.context_service_pb2_grpc import ContextServiceStub
 from scorestream.v1.device_service_pb2_grpc import DeviceServiceStub
 from scorestream.v1.job_service_pb2_grpc import JobServiceStub
 from scorestream.v1.model_service_pb2_grpc import ModelServiceStub
@@ -44,6 +45,7 @@ class Connection:
         self.tables = TableServiceStub(self._channel)
         self.devices = DeviceServiceStub(self._channel)
         self.tokens = TokenServiceStub(self._channel)
+        self.contexts = ContextServiceStub(self._channel)
 
     def server_path(self, path: str | Path) -> str:
         """Return a path as the server is to understand it."""

@@ -152,6 +152,8 @@ class SessionInfo:
 
     Attributes:
         inactive_timeout: seconds without activity after which it ends; 0 for never.
+        context: the name of the context that it was made from.
+        queue: where its jobs wait.
     """
 
     id: str
@@ -164,6 +166,8 @@ class SessionInfo:
     running_jobs: int
     weight: int
     inactive_timeout: float
+    context: str = "default"
+    queue: str = "default"
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +190,8 @@ class JobInfo:
         result_schema: the result's columns as an Arrow IPC schema message.
         outputs: what was published: the name of a table, or the paths of files.
         resumes: the id of the job whose committed partitions it took over, or empty.
+        queue: where it waits.
+        task_timeout: seconds that its session's context lets it run; 0 for ever.
     """
 
     id: str
@@ -215,6 +221,8 @@ class JobInfo:
     result_schema: bytes
     outputs: tuple[str, ...]
     warnings: tuple[str, ...]
+    queue: str = "default"
+    task_timeout: float = 0.0
 
     @property
     def percent(self) -> float:

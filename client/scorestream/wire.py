@@ -198,6 +198,8 @@ def session_info(message: session_pb2.Session) -> SessionInfo:
         running_jobs=message.running_jobs,
         weight=message.weight,
         inactive_timeout=message.inactive_timeout.ToTimedelta().total_seconds(),
+        context=last(message.context),
+        queue=message.queue,
     )
 
 
@@ -234,6 +236,8 @@ def job_info(message: job_pb2.Job) -> JobInfo:
         result_schema=message.result_schema,
         outputs=tuple(last(out) if out.startswith("sessions/") else out for out in message.outputs),
         warnings=tuple(message.warnings),
+        queue=message.queue,
+        task_timeout=message.task_timeout.ToTimedelta().total_seconds(),
     )
 
 

@@ -24,11 +24,13 @@ from scorestream_server.config import (
     lanes_of_worker,
     memory_budget,
 )
+from scorestream_server.contexts.file import ConfigurationFile, read_configuration
 from scorestream_server.device.choose import Cards, NoSuchDevice, choose_devices, passed_over
 from scorestream_server.domain.data_directory import DataDirectory, UnusableDirectoryError
 from scorestream_server.domain.device import CPU
-from scorestream_server.domain.limits import NAMES, parse_limits
+from scorestream_server.domain.limits import MOST_SECONDS, NAMES, parse_limits
 from scorestream_server.store.owner import Ownership, owned
+from scorestream_server.tables.paths import DataRoots
 from scorestream_server.workers.local import LocalPool
 from scorestream_server.workers.memory import machine_memory, usual_memory
 
@@ -42,12 +44,13 @@ _RANGES = (
     ("port", 0, 65_535),
     ("drain_seconds", 0, 86_400),
     ("stall_seconds", 1, 86_400),
+    ("max_task_timeout", 0, MOST_SECONDS),
 )
 """What numbers are taken."""
 
 
-def parse(arguments: list[str] | None = None) -> Config:
-    """Return the configuration that the command line asks for."""
+def _parser() -> argparse.ArgumentParser:
+    """Return what reads the command line."""
     parser = argparse.ArgumentParser(
         prog="scorestream serve", description="Run a scoring server until it is stopped (Ctrl-C or SIGTERM)."
     )
@@ -134,7 +137,26 @@ def parse(arguments: list[str] | None = None) -> Config:
         help="what one user may have at a time, such as sessions=200 or stored_bytes=50GiB; may be given several "
         f"times. Names: {', '.join(NAMES)}",
     )
+    parser.add_argument(
+        "--max-task-timeout",
+        type=float,
+        default=0.0,
+        metavar="S",
+        help="how long any job may run, and so the most that a context may allow as task_timeout (default: for ever)",
+    )
+    parser.add_argument(
+        "--config",
+        type=Path,
+        metavar="FILE",
+        help="TOML file with built-in contexts, [contexts.NAME], and queues, [queues.NAME]",
+    )
     parser.add_argument("--private", action="store_true", help=argparse.SUPPRESS)
+    return parser
+
+
+def parse(arguments: list[str] | None = None) -> Config:
+    """Return the configuration that the command line asks for."""
+    parser = _parser()
     flags = parser.parse_args(arguments)
     for name, least, most in _RANGES:
         if not least <= getattr(flags, name) <= most:
@@ -162,9 +184,14 @@ def parse(arguments: list[str] | None = None) -> Config:
     missing = [str(root) for root in flags.data_root if not root.is_dir()]
     if missing:
         parser.error(f"--data-root {', '.join(missing)}: no such folder")
+    data_roots = None if flags.private else tuple(root.resolve() for root in flags.data_root)
+    try:
+        file = _configuration(flags, devices, data_roots)
+    except UnfitError as error:
+        parser.error(f"--config: {error}")
     return Config(
         data_dir=flags.data_dir.resolve(),
-        data_roots=None if flags.private else tuple(root.resolve() for root in flags.data_root),
+        data_roots=data_roots,
         host=flags.host,
         port=flags.port,
         devices=devices,
@@ -179,7 +206,19 @@ def parse(arguments: list[str] | None = None) -> Config:
         tls_client_ca=flags.tls_client_ca,
         admins=frozenset(flags.admin),
         limits=limits,
+        max_task_timeout=flags.max_task_timeout,
+        contexts=file.contexts,
+        queues=file.queues,
     )
+
+
+def _configuration(
+    flags: argparse.Namespace, devices: tuple[str, ...], data_roots: tuple[Path, ...] | None
+) -> ConfigurationFile:
+    """Return what the configuration file says; nothing where there is none."""
+    if flags.config is None:
+        return ConfigurationFile()
+    return read_configuration(flags.config.resolve(), devices, DataRoots(data_roots), flags.max_task_timeout)
 
 
 def _check_door(flags: argparse.Namespace) -> None:

@@ -15,6 +15,8 @@ PUBLIC = [
     "AbortedError",
     "AlreadyExistsError",
     "Client",
+    "ContextInfo",
+    "Contexts",
     "DataLossError",
     "DeadlineExceededError",
     "Device",
@@ -39,6 +41,7 @@ PUBLIC = [
     "OutOfRangeError",
     "PermissionDeniedError",
     "Priority",
+    "QueueInfo",
     "RequestCancelledError",
     "ResourceExhaustedError",
     "Role",
@@ -69,7 +72,7 @@ def test_the_public_names_are_pinned() -> None:
         _ = scorestream.nothing_like_it
 
 
-@pytest.mark.parametrize("name", ["Client", "Session", "Job", "Table", "Model"])
+@pytest.mark.parametrize("name", ["Client", "Session", "Job", "Table", "Model", "Contexts"])
 def test_both_clients_have_the_same_names(name: str) -> None:
     """Whatever one offers, the other offers with the same parameters."""
     blocking, waiting = getattr(scorestream, name), getattr(scorestream.aio, f"Async{name}")

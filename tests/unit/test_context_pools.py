@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 
 import msgspec
 import psutil
-import pytest
 import pytest_asyncio
 
 from scorestream_server.domain.context import ContextSettings, PoolSettings
@@ -55,6 +54,7 @@ class Scene:
 
     async def _launch(self, spec: WorkerSpec, descriptor: int) -> asyncio.subprocess.Process:
         self.specs.append(spec)
+        self.changed.set()
         ready = msgspec.msgpack.encode(Ready(spec.device, spec.lanes)).hex()
         return await asyncio.create_subprocess_exec(
             *(sys.executable, "-I", "-S", "-c", self.code, str(descriptor), ready),
@@ -119,7 +119,9 @@ async def test_a_session_has_a_process_of_its_own_that_ends_with_it(scene: Scene
     assert scene.told[0][1].startswith("waits for a worker of context nightly: starting, 0.")
     first, second = await scene.served("a", "b")
     assert first != second
-    gone = next(worker for worker in scene.workers() if worker.sessions == 1)
+    assert first is not None
+    gone = scene.local.info(first)
+    assert gone is not None
     scene.pools.leave("a")
     await scene.count(1)
     assert not psutil.pid_exists(gone.pid)
@@ -135,9 +137,9 @@ async def test_a_session_that_ends_before_its_worker_is_up_leaves_none(scene: Sc
     scene.join("a")
     scene.pools.leave("a")
     await scene.count(0)
+    assert len(scene.specs) == 1
     scene.join("b")
-    while not scene.workers()[0].pid:
-        await asyncio.sleep(0)
+    await scene.until(lambda: len(scene.specs) == 2)
     scene.pools.leave("b")
     await scene.count(0)
     assert scene.errors == {}
@@ -208,8 +210,9 @@ async def test_a_worker_that_does_not_come_up_in_time_is_given_up(scene: Scene) 
     await scene.until(lambda: scene.errors)
     error = scene.errors["a"]
     assert (error.code, error.reason) == (ErrorCode.UNAVAILABLE, "NO_WORKER")
-    assert "3 starts failed, the last because the worker was stopped because it was not ready within 0.1 s" in (
-        error.message
+    assert (
+        "3 starts failed, the last because the worker was stopped because it was not ready within 0.1 s"
+        in (error.message)
     )
     assert len(scene.specs) == MAX_ATTEMPTS
     assert any("failed starts: 1, the last because the worker was stopped" in what for _, what in scene.told)
@@ -264,7 +267,9 @@ async def test_what_a_context_says_anew_is_said_of_its_next_workers(scene: Scene
     await scene.count(1, WorkerState.IDLE)
     (used,) = scene.workers(WorkerState.IN_USE)
     scene.configure(replace(KEPT, server_min_available=1), job_name_prefix="night-")
-    await scene.until(lambda: {worker.state for worker in scene.workers()} == {WorkerState.IN_USE, WorkerState.IDLE})
+    await scene.until(
+        lambda: {worker.state for worker in scene.workers()} == {WorkerState.IN_USE, WorkerState.IDLE}
+    )
     assert [spec.title for spec in scene.specs] == ["", "", "night-scorestream-worker"]
     assert scene.workers(WorkerState.IN_USE)[0].pid == used.pid
     scene.pools.leave("a")

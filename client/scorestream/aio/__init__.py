@@ -4,9 +4,19 @@ Everything else (errors, events, states) is shared with `scorestream` itself.
 """
 
 from scorestream.aio.client import AsyncClient, connect, local
+from scorestream.aio.contexts import AsyncContexts
 from scorestream.aio.job import AsyncJob
 from scorestream.aio.model import AsyncModel
 from scorestream.aio.session import AsyncSession
 from scorestream.aio.table import AsyncTable
 
-__all__ = ["AsyncClient", "AsyncJob", "AsyncModel", "AsyncSession", "AsyncTable", "connect", "local"]
+__all__ = [
+    "AsyncClient",
+    "AsyncContexts",
+    "AsyncJob",
+    "AsyncModel",
+    "AsyncSession",
+    "AsyncTable",
+    "connect",
+    "local",
+]

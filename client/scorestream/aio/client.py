@@ -10,6 +10,7 @@ from typing import Self
 
 from scorestream import transport_aio
 from scorestream.access import Access, access_to
+from scorestream.context_wire import context_name
 from scorestream.errors import FailedPreconditionError, InvalidArgumentError, NotFoundError
 from scorestream.private_server import PrivateServer
 from scorestream.records import Device, Event, Role, StatusRow, TokenInfo
@@ -38,6 +39,7 @@ from scorestream.wire import (
 
 from . import waiting
 from .connection import AsyncConnection
+from .contexts import AsyncContexts
 from .job import AsyncJob
 from .model import AsyncModel
 from .session import AsyncSession, list_jobs
@@ -80,6 +82,11 @@ class AsyncClient:
         """The token that it calls with, for example for a second client of a private server; empty: none."""
         return self._connection.token
 
+    @property
+    def contexts(self) -> AsyncContexts:
+        """The contexts that sessions are made from."""
+        return AsyncContexts(self._connection)
+
     async def close(self) -> None:
         """Close the connection, and end the private server if there is one. Jobs of a shared server go on."""
         await self._connection.close()
@@ -87,7 +94,13 @@ class AsyncClient:
             await transport_aio.run(self._server.stop)
 
     async def create_session(
-        self, name: str = "", *, weight: int = 0, inactive_timeout: float | None = None
+        self,
+        name: str = "",
+        *,
+        weight: int = 0,
+        inactive_timeout: float | None = None,
+        context: str = "",
+        queue: str = "",
     ) -> AsyncSession:
         """Open a session.
 
@@ -95,10 +108,16 @@ class AsyncClient:
             name: for people; empty: the server makes one up.
             weight: its share of the server while other sessions want it too, from 1 to 1000; 0 means 100.
             inactive_timeout: seconds after which it ends, with its tables and results, when nobody asks for anything
-                of it, follows it, or has a job in it; 0: never. None: 15 minutes.
+                of it, follows it, or has a job in it; 0: never. None: as its context says, usually 15 minutes.
+            context: the name of the context that it is made from; empty: ``default``.
+            queue: where its jobs wait, unless its context names a queue, which wins; empty: ``default``.
         """
         request = session_service_pb2.CreateSessionRequest(
-            display_name=name, weight=weight, request_id=uuid.uuid4().hex
+            display_name=name,
+            weight=weight,
+            request_id=uuid.uuid4().hex,
+            context=context_name(context) if context else "",
+            queue=queue,
         )
         if inactive_timeout is not None:
             request.inactive_timeout.CopyFrom(duration(inactive_timeout, "inactive_timeout"))

@@ -73,6 +73,11 @@ class AsyncSession:
         return self.info.owner
 
     @property
+    def context(self) -> str:
+        """The name of the context that it was made from."""
+        return self.info.context
+
+    @property
     def running_jobs(self) -> int:
         """Jobs of it that were not final when the server was last asked."""
         return self.info.running_jobs

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from scorestream.cli import device, job, model, score, serve, session, table, token
+from scorestream.cli import context, device, job, model, queue, score, serve, session, table, token
 from scorestream.cli.access import with_access_options
 from scorestream.cli.shell import FAILED, exit_code, say
 from scorestream.errors import ScorestreamError
@@ -25,6 +25,8 @@ app.add_typer(model.app, name="model")
 app.add_typer(table.app, name="table")
 app.add_typer(device.app, name="device")
 app.add_typer(token.app, name="token")
+app.add_typer(context.app, name="context")
+app.add_typer(queue.app, name="queue")
 
 with_access_options(app)
 

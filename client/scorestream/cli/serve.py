@@ -53,6 +53,11 @@ def serve(
         list[str] | None,
         typer.Option(help="NAME=VALUE: what one user may have at a time, such as sessions=200; repeat it."),
     ] = None,
+    max_task_timeout: Annotated[
+        float | None,
+        typer.Option(help="Seconds that any job may run, and so the most that a context may allow."),
+    ] = None,
+    config: Annotated[Path | None, typer.Option(help="TOML file with built-in contexts and queues.")] = None,
 ) -> None:
     """Run a server until it is interrupted.
 
@@ -80,6 +85,8 @@ def serve(
         "--tls-client-ca": [tls_client_ca],
         "--admin": admin or [],
         "--limit": limit or [],
+        "--max-task-timeout": [max_task_timeout],
+        "--config": [config],
     }
     command = [sys.executable, "-m", "scorestream_server"]
     for flag, values in flags.items():

@@ -61,6 +61,7 @@ def list_sessions(
             Column("created", 6),
             Column("last active", 4),
             Column("running jobs", 2, right=True),
+            Column("context", 7),
         ],
         [
             (
@@ -71,6 +72,7 @@ def list_sessions(
                 when(info.created),
                 when(info.last_active),
                 info.running_jobs,
+                info.context,
             )
             for info in found
         ],
@@ -89,18 +91,26 @@ def create_session(
     inactive_timeout: Annotated[
         float | None,
         typer.Option(
-            help="Seconds after which it ends when nothing happens in it; 0: never.", show_default="900"
+            help="Seconds after which it ends when nothing happens in it; 0: never.",
+            show_default="as its context says, usually 900",
         ),
     ] = None,
+    context: Annotated[str, typer.Option(help="Name of the context to make it from.")] = "default",
+    queue: Annotated[
+        str, typer.Option(help="Where its jobs wait, unless its context says that.", show_default="default")
+    ] = "",
     output: OutputOption = Output.TEXT,
     server: ServerOption = DEFAULT_SERVER,
 ) -> None:
     """Open a session, and print its id.
 
-    Example: scorestream session create ScoringJob_Seg1
+    Example: scorestream session create ScoringJob_Seg1 --context nightly
     """
     with open_client(server) as client:
-        _show(client.create_session(name, weight=weight, inactive_timeout=inactive_timeout), output)
+        made = client.create_session(
+            name, weight=weight, inactive_timeout=inactive_timeout, context=context, queue=queue
+        )
+        _show(made, output)
 
 
 @app.command("status")
@@ -192,4 +202,13 @@ def _show(session: "Session", output: Output) -> None:
     if output is Output.JSON:
         print_json(info)
     else:
-        print_facts({"session": info.name, "uuid": info.id, "state": info.state, "owner": info.owner})
+        print_facts(
+            {
+                "session": info.name,
+                "uuid": info.id,
+                "state": info.state,
+                "owner": info.owner,
+                "context": info.context,
+                "queue": info.queue,
+            }
+        )

@@ -111,7 +111,7 @@ def number(field: str, value: object, least: float, most: float) -> float:
         raise _bad(field, f"{_shown(value)} is no number")
     if not least <= value <= most:
         raise _bad(field, f"{value:,g} is not from {least:,g} to {most:,g}")
-    return value
+    return float(value)
 
 
 def count(field: str, value: object, least: int, most: int) -> int:

@@ -48,10 +48,15 @@ class ContextStore:
             )
         return found
 
-    def all(self, connection: sa.Connection) -> list[Context]:
+    def every(self, connection: sa.Connection) -> list[Context]:
         """Return every context."""
         stored = (_context(row) for row in connection.execute(sa.select(CONTEXTS)))
         return [*self._built_in.values(), *(found for found in stored if found.id not in self._built_in)]
+
+    def hidden(self, connection: sa.Connection) -> list[str]:
+        """Return the names of contexts in the store that built-in ones hide."""
+        names = sa.select(CONTEXTS.c.id).where(CONTEXTS.c.id.in_(list(self._built_in)))
+        return list(connection.execute(names.order_by(CONTEXTS.c.id)).scalars())
 
     def page(self, connection: sa.Connection, *, after: str, limit: int) -> tuple[list[Context], bool]:
         """Return up to `limit` contexts by name, those whose names come after that one, and whether there are more."""
@@ -154,8 +159,9 @@ class ContextStore:
             more = f" and {number - len(names):,} more" if number > len(names) else ""
             raise precondition(
                 "CONTEXT_IN_USE",
-                f"You cannot {what} context {context_id!r} now: {counted(number, 'open session')} of it "
-                f"{'is' if number == 1 else 'are'} there ({', '.join(names)}{more}). End them first, with: scorestream session terminate.",
+                f"You cannot {what} context {context_id!r} now: {counted(number, 'open session')} "
+                f"{'was' if number == 1 else 'were'} made from it ({', '.join(names)}{more}). End them first, with: "
+                "scorestream session terminate.",
                 context=context_id,
                 sessions=str(number),
             )

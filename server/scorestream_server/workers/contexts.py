@@ -48,7 +48,7 @@ class ContextWorker:
         pid: 0 while there is no process yet.
         sessions: open sessions that have it.
         sessions_given: those that it was given in its life.
-        seconds: how long it has been in its state.
+        seconds: how long it has been in its state; None of the server's own.
     """
 
     pid: int
@@ -57,7 +57,7 @@ class ContextWorker:
     state: WorkerState
     sessions: int
     sessions_given: int
-    seconds: float
+    seconds: float | None
 
 
 @dataclass(eq=False)
@@ -111,6 +111,7 @@ class ContextPools:
         self._pools: dict[str, _Pool] = {}
         self._pool_of: dict[str, _Pool] = {}
         self._worker_of: dict[str, int] = {}
+        self._closed = False
         self.listener: Listener | None = None
         """Who hears of sessions that wait; it may be set."""
 
@@ -131,10 +132,10 @@ class ContextPools:
 
     def close(self) -> None:
         """Start nothing more; the processes end with the pool that they are in."""
+        self._closed = True
         for pool in self._pools.values():
             if pool.timer is not None:
                 pool.timer.cancel()
-        self._pools.clear()
 
     def join(self, session_id: str, context: str) -> None:
         """Have a session given a worker, or wait for one; nothing happens where it has one or waits already."""
@@ -176,8 +177,18 @@ class ContextPools:
         pool = self._pool_of.get(session_id)
         return _why_waiting(pool, self._most) if pool is not None and session_id in pool.waiting else ""
 
+    def report(self, context: str) -> tuple[int, str]:
+        """Return how many sessions of a context wait, and why the last start failed where none has come up since."""
+        pool = self._pools.get(context)
+        return (len(pool.waiting), f"The last worker {pool.why}." if pool.failed else "") if pool else (0, "")
+
     def workers(self, context: str) -> list[ContextWorker]:
-        """Return the workers of a context other than the default one."""
+        """Return the workers of a context; the server's own that are up, of the default one, without their sessions."""
+        if context == DEFAULT_CONTEXT:
+            own = [info for info in self._pool.workers() if info.context == DEFAULT_CONTEXT]
+            return [
+                ContextWorker(one.pid, one.device, one.lanes, WorkerState.IDLE, 0, 0, None) for one in own
+            ]
         pool, now = self._pools.get(context), time.monotonic()
         found = []
         for worker_id, member in pool.members.items() if pool is not None else ():
@@ -188,6 +199,8 @@ class ContextPools:
 
     def _look(self, pool: _Pool) -> None:
         """Do what is to be done now, and look again when time alone changes that."""
+        if self._closed:
+            return
         now = time.monotonic()
         workers = [
             PoolWorker(
