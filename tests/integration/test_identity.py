@@ -279,3 +279,22 @@ def test_only_health_is_open(known: People) -> None:
     with grpc.insecure_channel(known.address) as channel:
         answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest())
     assert answer.status == health_pb2.HealthCheckResponse.SERVING
+
+
+def test_contexts_are_for_all_and_changed_by_admins(known: People) -> None:
+    """Users read them and make sessions from them; only who may see all sessions is told whose keep one in use."""
+    made = known.admin.contexts.create("shared_by_all", session_inactive_timeout=77)
+    assert known.bob.contexts.get("shared_by_all") == made
+    assert known.bob.create_session("bobs", context="shared_by_all").info.inactive_timeout == 77
+    for change in (
+        lambda: known.bob.contexts.delete("shared_by_all"),
+        lambda: known.bob.contexts.update("shared_by_all", description="mine"),
+        lambda: known.bob.contexts.create("bobs"),
+    ):
+        with pytest.raises(scorestream.PermissionDeniedError, match="is for admins") as denied:
+            change()
+        assert denied.value.reason == "ADMINS_ONLY"
+    with pytest.raises(
+        scorestream.FailedPreconditionError, match=r"1 open session was made from it \('bobs'\)"
+    ):
+        known.admin.contexts.delete("shared_by_all")

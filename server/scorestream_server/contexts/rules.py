@@ -110,7 +110,7 @@ def number(field: str, value: object, least: float, most: float) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise _bad(field, f"{_shown(value)} is no number")
     if not least <= value <= most:
-        raise _bad(field, f"{value:,g} is not from {least:,g} to {most:,g}")
+        raise _bad(field, f"{value:,.15g} is not from {least:,} to {most:,}")
     return float(value)
 
 
@@ -158,7 +158,7 @@ def _flag(field: str, value: object, server: ServerFacts) -> bool:
 def _positive_seconds(field: str, value: object, most: float) -> float:
     seconds = number(field, value, 0, MOST_SECONDS)
     if not 0 < seconds <= most:
-        raise _bad(field, f"{seconds:,g} seconds are not more than 0 and at most {most:,g}")
+        raise _bad(field, f"{seconds:,.15g} seconds are not more than 0 and at most {most:,.15g}")
     return seconds
 
 
