@@ -52,7 +52,7 @@ def workers(client: scorestream.Client, context: str, state: WorkerState, count:
 
 
 def score(session: scorestream.Session, model: scorestream.Model, rows: Path) -> scorestream.Job:
-    return session.score(model, session.load_table(rows, name="rows"), keep=["customer_id"])
+    return session.score(model, session.load_table(rows, name="rows", replace=True), keep=["customer_id"])
 
 
 def test_c3_without_reuse_a_session_has_a_process_of_its_own_that_ends_with_it(
@@ -73,7 +73,7 @@ def test_c3_without_reuse_a_session_has_a_process_of_its_own_that_ends_with_it(
         job = score(session, model, table)
         done = job.wait()
         assert done.state is State.SUCCEEDED
-        assert job.to_arrow()["p_var1"].to_numpy() == pytest.approx(expected_scores(customers), abs=1e-12)
+        assert job.to_table()["p_var1"].to_numpy() == pytest.approx(expected_scores(customers), abs=1e-12)
         waits = [event for event in job.watch() if "waits for a worker of context" in event.message]
         assert waits
         assert f"context {named}: starting, " in waits[0].message
@@ -135,10 +135,9 @@ def test_c3_workers_that_are_reused_are_ready_grow_and_end_by_the_settings(
     for session in (one, two, three):
         session.terminate()
     assert gone(full)
-    left = {first, second} - {full}
-    assert left < {*workers(local, named, WorkerState.IDLE, 1)} | left
+    assert {*workers(local, named, WorkerState.IDLE, 1)} == {first, second} - {full}
 
-    # Two seconds without sessions are enough for those beyond what is to be ready.
+    # Without sessions for long enough, those beyond what is to be ready end.
     local.contexts.update(named, server_min_available=0, server_inactive_timeout=0.2)
     workers(local, named, WorkerState.IDLE, 0)
 
@@ -189,5 +188,5 @@ def test_c3_a_session_that_is_ended_by_force_leaves_no_process(
     job = score(session, model, customers_file)
     session.terminate(force=True)
     assert gone(pid)
-    assert job.info.state.final
+    assert local.get_job(job.id).state is State.CANCELLED
     assert local.contexts.workers(named).workers == ()

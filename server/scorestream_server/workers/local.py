@@ -206,28 +206,21 @@ class LocalPool:
         on_end: Callable[[bool, str], None],
     ) -> None:
         """Start a worker of a context and serve it until it ends."""
-        late = asyncio.get_running_loop().call_later(launch_timeout, self._stop_late, info, launch_timeout)
-
-        def ready(known: WorkerInfo) -> None:
-            late.cancel()
-            on_ready(known)
-
-        was_ready, why = await self._serve(info, spec, ready)
-        late.cancel()
+        was_ready, why = await self._serve(info, spec, on_ready, launch_timeout)
         self._dismissed.discard(info.worker_id)
         if not self._stopping.is_set():
             on_end(was_ready, why)
 
-    def _stop_late(self, info: WorkerInfo, launch_timeout: float) -> None:
-        worker = self._workers.get(info.worker_id)
-        if worker is not None:
-            worker.stop(f"was not ready within {launch_timeout:g} s")
-
     async def _serve(
-        self, info: WorkerInfo, spec: WorkerSpec, on_ready: Callable[[WorkerInfo], None]
+        self,
+        info: WorkerInfo,
+        spec: WorkerSpec,
+        on_ready: Callable[[WorkerInfo], None],
+        launch_timeout: float | None = None,
     ) -> tuple[bool, str]:
         """Start a worker and serve it until it ends; return whether it was ever ready, and why it ended."""
         was_ready = False
+        late: asyncio.TimerHandle | None = None
         try:
             worker = await Worker.start(info, spec, self._launch, self._patience)
         except OSError as error:
@@ -237,14 +230,21 @@ class LocalPool:
         self._workers[worker_id] = worker
         if self._stopping.is_set() or worker_id in self._dismissed:
             worker.dismiss()
+        elif launch_timeout is not None:
+            told = f"was not ready within {launch_timeout:g} s"
+            late = asyncio.get_running_loop().call_later(launch_timeout, worker.stop, told)
 
         def ready() -> None:
             nonlocal was_ready
             was_ready = True
+            if late is not None:
+                late.cancel()
             on_ready(worker.info)
             self.on_change()
 
         why = await worker.live(ready, lambda: self._forget(worker_id))
+        if late is not None:
+            late.cancel()
         self.on_change()
         return was_ready, why
 
