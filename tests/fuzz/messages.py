@@ -146,6 +146,7 @@ _KINDS = {
     "job": re.compile(r"jobs/[^/]+"),
     "table": re.compile(r"sessions/[^/]+/tables/[^/]+"),
     "model": re.compile(r"models/[^/]+(/versions/\d+)?"),
+    "context": re.compile(r"contexts/[^/]+"),
 }
 
 
@@ -164,6 +165,8 @@ class Pool:
     def learn(self, message: Message, source: random.Random) -> None:
         """Remember every name in a server's answer."""
         for descriptor, value in message.ListFields():
+            if _is_map(descriptor):
+                continue
             if descriptor.message_type is not None:
                 for inner in value if descriptor.is_repeated else [value]:
                     self.learn(inner, source)
@@ -244,7 +247,9 @@ class Maker:
             count = MANY if chance(source, folly / 10) else source.randrange(4)
             values = [self._value(message, fielded, folly, depth) for _ in range(min(count, 8))]
             values = [source.choice(values) for _ in range(count)] if count > 8 else values
-            if sum(len(value) for value in values if isinstance(value, str | bytes)) < 4 << 20:
+            if _is_map(fielded):
+                getattr(message, fielded.name).update({entry.key: entry.value for entry in values})
+            elif sum(len(value) for value in values if isinstance(value, str | bytes)) < 4 << 20:
                 getattr(message, fielded.name).extend(values)
         elif fielded.message_type is not None:
             getattr(message, fielded.name).CopyFrom(self._value(message, fielded, folly, depth))
@@ -278,7 +283,9 @@ class Maker:
         source, name = self._source, fielded.name
         if name in {"name", "names"}:
             of = message.DESCRIPTOR.name
-            name = next((kind for kind in ("table", "model", "session") if kind.title() in of), "job")
+            name = next(
+                (kind for kind in ("table", "model", "session", "context") if kind.title() in of), "job"
+            )
         known = self._pool.texts.get(name.removesuffix("s")) or self._pool.texts.get(name)
         if name in {"where", "paths", "out_path", "page_token"} and chance(source, 0.5):
             return ""
@@ -299,3 +306,7 @@ class Maker:
             case _:
                 text = source.choice(TEXTS)
         return text
+
+
+def _is_map(fielded: FieldDescriptor) -> bool:
+    return fielded.message_type is not None and bool(fielded.message_type.GetOptions().map_entry)

@@ -46,6 +46,7 @@ class Gardener:
         self._note("model", f"models/{code.id.replace('@', '/versions/')}")
         job = session.score(code, table, keep=["i"], partition_rows=50)
         self._note("job", f"jobs/{job.id}")
+        self._note("context", "contexts/default")
 
     def _note(self, kind: str, name: str) -> None:
         known = self._pool.texts[kind]
