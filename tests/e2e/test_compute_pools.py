@@ -1,5 +1,6 @@
 """Row C3: a context's settings govern worker processes, driven through the public client and the command line."""
 
+import contextlib
 import json
 import subprocess
 import time
@@ -32,10 +33,8 @@ def named(local: scorestream.Client, prefix: str) -> Iterator[str]:
 
 def gone(pid: int) -> bool:
     """Wait until a process has ended, and say so."""
-    try:
+    with contextlib.suppress(psutil.NoSuchProcess):
         psutil.Process(pid).wait(PATIENCE)
-    except psutil.NoSuchProcess:
-        pass
     return not psutil.pid_exists(pid)
 
 

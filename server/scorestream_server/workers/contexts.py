@@ -382,4 +382,4 @@ def _spec_for(settings: ContextSettings, own: Sequence[WorkerSpec], used: Counte
     if like is None:
         lanes = lanes_of_worker(device, available_cores(), len(own))
         like = replace(own[0], device=device, lanes=lanes)
-    return replace(like, title=_title(settings))
+    return replace(like, warm=True, title=_title(settings))

@@ -20,6 +20,7 @@ class WorkerSpec:
         task_memory: bytes that it may take for its tasks.
         inherited: file descriptors that it holds open as long as it lives.
         output_umask: of published outputs; all other files have the umask of this process.
+        warm: whether it loads what only some jobs need before it is ready, too: sessions that find it wait for nothing.
         title: what the system's tools show as the process's name; empty: its command line.
     """
 
@@ -29,6 +30,7 @@ class WorkerSpec:
     task_memory: int = memory.FLOOR
     inherited: Sequence[int] = ()
     output_umask: int = 0o022
+    warm: bool = False
     title: str = ""
 
 
@@ -48,6 +50,7 @@ async def launch(spec: WorkerSpec, descriptor: int) -> asyncio.subprocess.Proces
         *("--gpu-memory", spec.gpu_memory),
         *("--output-umask", str(spec.output_umask)),
         *("--memory", str(spec.task_memory)),
+        *(("--warm",) if spec.warm else ()),
         *(("--title", spec.title) if spec.title else ()),
         env={**os.environ, **memory.ENVIRONMENT},
         pass_fds=(descriptor, *spec.inherited),
