@@ -1,6 +1,7 @@
 """Nobody in: every method of every service asks who is calling, and shows nobody what is not theirs."""
 
 import hashlib
+import json
 from collections.abc import Iterator
 from typing import Any
 
@@ -298,3 +299,12 @@ def test_contexts_are_for_all_and_changed_by_admins(known: People) -> None:
         scorestream.FailedPreconditionError, match=r"1 open session was made from it \('bobs'\)"
     ):
         known.admin.contexts.delete("shared_by_all")
+    lines = [json.loads(line) for line in (known.data_dir / "audit.log").read_text().splitlines()]
+    told = [(line["principal"], line["method"].rpartition("/")[2], line["resource"]) for line in lines]
+    assert told[-5:] == [
+        ("bob", "CreateSession", told[-5][2]),
+        ("bob", "DeleteContext", "contexts/shared_by_all"),
+        ("bob", "UpdateContext", "contexts/shared_by_all"),
+        ("bob", "CreateContext", "contexts/bobs"),
+        ("root", "DeleteContext", "contexts/shared_by_all"),
+    ]

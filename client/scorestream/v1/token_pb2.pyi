@@ -29,8 +29,8 @@ class _RoleEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Role.ValueType],
     ROLE_USER: _Role.ValueType  # 1
     """Works with its own sessions and jobs, and reads models and devices."""
     ROLE_ADMIN: _Role.ValueType  # 2
-    """Sees, cancels and ends everybody's sessions and jobs, removes models, makes and revokes tokens. Rows are
-    for their owner alone.
+    """Sees, cancels and ends everybody's sessions and jobs, removes models, makes contexts, makes and revokes tokens. Rows
+    are for their owner alone.
     """
 
 class Role(_Role, metaclass=_RoleEnumTypeWrapper):
@@ -41,8 +41,8 @@ ROLE_UNSPECIFIED: Role.ValueType  # 0
 ROLE_USER: Role.ValueType  # 1
 """Works with its own sessions and jobs, and reads models and devices."""
 ROLE_ADMIN: Role.ValueType  # 2
-"""Sees, cancels and ends everybody's sessions and jobs, removes models, makes and revokes tokens. Rows are
-for their owner alone.
+"""Sees, cancels and ends everybody's sessions and jobs, removes models, makes contexts, makes and revokes tokens. Rows
+are for their owner alone.
 """
 Global___Role: _TypeAlias = Role  # noqa: Y015
 

@@ -71,13 +71,15 @@ def resource_of(message: Any) -> str:
     def text(field: str) -> str:
         return str(getattr(message, field)) if field in fields else ""
 
-    if "header" in fields:
-        return resource_of(message.header)
+    for sign, part in (("header", "header"), ("update_mask", "context")):
+        if sign in fields:
+            return resource_of(getattr(message, part))
     if "token" in fields:
         return f"{message.token.name} of {message.token.principal}"
     if found := text("name") or text("principal"):
         return found
-    if model := text("model_id"):
-        return f"models/{model}"
+    for field, collection in (("model_id", "models"), ("context_id", "contexts")):
+        if found := text(field):
+            return f"{collection}/{found}"
     table = text("table_id")
     return f"{text('session')}/tables/{table}" if table else text("session") or text("display_name")

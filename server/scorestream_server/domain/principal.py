@@ -16,8 +16,8 @@ class Role(enum.StrEnum):
     """Works with its own sessions and jobs, and reads models and devices."""
 
     ADMIN = "admin"
-    """Sees, cancels and ends everybody's sessions and jobs, removes models, makes and revokes tokens.
-    Rows, of tables and of results, are for their owner alone."""
+    """Sees, cancels and ends everybody's sessions and jobs, removes models, makes contexts, makes and revokes
+    tokens. Rows, of tables and of results, are for their owner alone."""
 
 
 @dataclass(frozen=True, slots=True)
