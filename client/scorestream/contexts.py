@@ -9,6 +9,7 @@ from google.protobuf.field_mask_pb2 import FieldMask
 
 from scorestream.context_records import ContextInfo, ContextSettings, QueueInfo
 from scorestream.context_wire import context_info, context_message, context_name, queue_info
+from scorestream.context_workers import ContextWorkers, context_workers
 from scorestream.v1 import context_service_pb2
 
 from .connection import Connection
@@ -88,6 +89,11 @@ class Contexts:
         """
         request = context_service_pb2.DeleteContextRequest(name=context_name(name), etag=etag)
         self._connection.call(self._connection.contexts.DeleteContext, request, repeat=False)
+
+    def workers(self, name: str) -> ContextWorkers:
+        """Return the worker processes of a context as they are now; those of ``default`` are the server's own."""
+        request = context_service_pb2.ListWorkersRequest(context=context_name(name))
+        return context_workers(self._connection.call(self._connection.contexts.ListWorkers, request))
 
     def queues(self) -> Sequence[QueueInfo]:
         """Return all queues by name, with how many jobs they have."""

@@ -31,8 +31,8 @@ from scorestream_server.domain.device import CPU
 from scorestream_server.domain.limits import MOST_SECONDS, NAMES, parse_limits
 from scorestream_server.store.owner import Ownership, owned
 from scorestream_server.tables.paths import DataRoots
+from scorestream_server.workers.local import LocalPool
 from scorestream_server.workers.memory import machine_memory, usual_memory
-from scorestream_server.workers.pool import LocalPool
 
 logger = logging.getLogger(__name__)
 

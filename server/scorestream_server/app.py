@@ -46,7 +46,8 @@ from scorestream_server.store.opening import open_store
 from scorestream_server.store.owner import Ownership
 from scorestream_server.store.usage import Usage
 from scorestream_server.tables.paths import DataRoots
-from scorestream_server.workers.pool import LocalPool
+from scorestream_server.workers.contexts import ContextPools
+from scorestream_server.workers.local import LocalPool
 
 logger = logging.getLogger(__name__)
 
@@ -128,11 +129,10 @@ async def running(config: Config, pool: LocalPool) -> AsyncIterator[Running]:
         roots = DataRoots(config.data_roots)
         quota, usage = JobQuota(config.limits, config.queues), Usage(config.limits.stored_bytes)
         contexts = ContextStore(built_in_contexts(config))
-        if hidden := await database.read(contexts.hidden):
-            logger.warning(
-                "the configuration file's contexts hide clients' of these names: %s", ", ".join(hidden)
-            )
-        engine = Engine(database, pool, directory, quota)
+        pools = ContextPools(pool, config.limits.context_workers)
+        stack.callback(pools.close)
+        await _take_up(contexts, database, pools)
+        engine = Engine(database, pool, directory, quota, pools)
         pool.on_change = engine.wake
         stack.push_async_callback(engine.close)
         ender = SessionEnder(database, engine, pool, directory)
@@ -156,7 +156,7 @@ async def running(config: Config, pool: LocalPool) -> AsyncIterator[Running]:
             ModelService(config, database, pool, directory, usage),
             DeviceService(poller),
             TokenService(config, database, identifier),
-            ContextService(database, contexts, server_facts(config, roots), engine.queues),
+            ContextService(database, contexts, server_facts(config, roots), engine.queues, pools),
         )
         server = GrpcServer(config, servicers, identifier)
         address = await server.start()
@@ -188,6 +188,16 @@ async def serve(config: Config, pool: LocalPool, ownership: Ownership) -> None:
         await stop.wait()
         logger.info("stopping")
         await server.drain(config.drain_seconds, hurry)
+
+
+async def _take_up(contexts: ContextStore, database: Database, pools: ContextPools) -> None:
+    """Have the workers started that contexts keep ready."""
+    if hidden := await database.read(contexts.hidden):
+        logger.warning(
+            "the configuration file's contexts hide clients' of these names: %s", ", ".join(hidden)
+        )
+    for context in await database.read(contexts.every):
+        pools.configure(context.id, context.settings)
 
 
 def _end_at_eof(stop: asyncio.Event) -> None:

@@ -9,10 +9,15 @@ Four rules, in this order:
    is furthest behind, so that it can neither save up a share nor be punished for having been idle.
 3. *Weighted fair share over sessions*, within a queue, by the same rule.
 4. *Age*. Within a session the oldest job goes first.
+
+A session of a context was given one worker, and its partitions go to that one alone; all other sessions have the
+server's own workers together. Virtual times are compared among those who have the same workers: nobody else takes
+anything from them.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import TypeVar
 
 from scorestream_server.domain.job import Priority
 from scorestream_server.domain.queue import DEFAULT_QUEUE, DEFAULT_WEIGHT
@@ -20,6 +25,7 @@ from scorestream_server.domain.queue import DEFAULT_QUEUE, DEFAULT_WEIGHT
 AGEING_SECONDS = 10.0
 PREFETCH = 1
 """Partitions that a worker holds beyond its lanes, so that a lane that finishes has its next at hand."""
+K = TypeVar("K", bound=Hashable)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +41,7 @@ class ReadyJob:
         owner: whose it is.
         started: it was given something before.
         queue: where it waits; all jobs of a session wait in one.
+        worker_id: the worker that its session was given; None: any of the server's own.
     """
 
     job_id: str
@@ -49,6 +56,7 @@ class ReadyJob:
     owner: str = ""
     started: bool = True
     queue: str = DEFAULT_QUEUE
+    worker_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,12 +66,19 @@ class WorkerLoad:
     Attributes:
         in_flight: partitions that it holds.
         reserved: it runs a partition that must be alone.
+        own: it is one of the server's own; otherwise it is for the sessions that were given it.
     """
 
     worker_id: int
     lanes: int
     in_flight: int
     reserved: bool = False
+    own: bool = True
+
+    @property
+    def serves(self) -> int | None:
+        """The `worker_id` of the jobs that may have it."""
+        return None if self.own else self.worker_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +100,11 @@ class Shares:
 
     Attributes:
         sessions: by id.
-        queues: by name.
+        queues: by the worker that their jobs must have (`ReadyJob.worker_id`) and name.
     """
 
     sessions: Mapping[str, float] = field(default_factory=dict)
-    queues: Mapping[str, float] = field(default_factory=dict)
+    queues: Mapping[tuple[int | None, str], float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,17 +141,22 @@ def schedule(
     queue_room_of = {name: queue.may_start for name, queue in queues.items() if queue.may_start is not None}
     # Who only waits for its queue is left out here, so that a queue at its limit saves up no share.
     jobs = [job for job in jobs if job.started or queue_room_of.get(job.queue, 1) > 0]
-    time_of = _admit({job.session_id for job in jobs}, shares.sessions)
-    queue_time_of = _admit({job.queue for job in jobs}, shares.queues)
-    ready = {job.job_id: job for job in jobs if job.partitions > 0}
+    time_of = _admit({job.session_id: job.worker_id for job in jobs}, shares.sessions)
+    queue_time_of = _admit({(job.worker_id, job.queue): job.worker_id for job in jobs}, shares.queues)
     loads = {worker.worker_id: worker for worker in workers}
+    served = {load.serves for load in workers if has_room(load)}
+    ready = {job.job_id: job for job in jobs if job.partitions > 0 and job.worker_id in served}
     assignments: list[Assignment] = []
     room_of = dict(may_start or {})
     while ready:
-        room = [load for load in loads.values() if has_room(load)]
-        if not room:
+        any_room = [load for load in loads.values() if has_room(load)]
+        if not any_room:
             break
         job = min(ready.values(), key=lambda job: _urgency(job, queue_time_of, time_of, now))
+        room = [load for load in any_room if load.serves == job.worker_id]
+        if not room:
+            ready = {other.job_id: other for other in ready.values() if other.worker_id != job.worker_id}
+            continue
         if not job.started and min(room_of.get(job.owner, 1), queue_room_of.get(job.queue, 1)) < 1:
             del ready[job.job_id]
             continue
@@ -150,7 +170,7 @@ def schedule(
         assignments.append(Assignment(job.job_id, worker.worker_id, job.alone))
         loads[worker.worker_id] = replace(worker, in_flight=worker.in_flight + 1, reserved=job.alone)
         time_of[job.session_id] += job.cost / job.weight
-        queue_time_of[job.queue] += job.cost / queues.get(job.queue, QueueShare()).weight
+        queue_time_of[job.worker_id, job.queue] += job.cost / queues.get(job.queue, QueueShare()).weight
         if not job.started and job.owner in room_of:
             room_of[job.owner] -= 1
         if not job.started and job.queue in queue_room_of:
@@ -163,20 +183,30 @@ def schedule(
     return assignments, Shares(time_of, queue_time_of)
 
 
-def _admit(wanting: Iterable[str], times: Mapping[str, float]) -> dict[str, float]:
-    """Return the virtual times of the sessions or queues that want something; newcomers join at the lowest."""
-    wanted = set(wanting)
-    known = {name: time for name, time in times.items() if name in wanted}
-    start = min(known.values(), default=max(times.values(), default=0.0))
-    return known | dict.fromkeys(wanted - known.keys(), start)
+def _admit(wanting: Mapping[K, int | None], times: Mapping[K, float]) -> dict[K, float]:
+    """Return the virtual times of the sessions or queues that want something.
+
+    Args:
+        wanting: the worker that each must have; newcomers join at the lowest of those that have the same.
+        times: of the last call.
+    """
+    known = {key: times[key] for key in wanting if key in times}
+    lowest: dict[int | None, float] = {}
+    for key, time in known.items():
+        lowest[wanting[key]] = min(time, lowest.get(wanting[key], time))
+    highest = max(times.values(), default=0.0)
+    return {key: known.get(key, lowest.get(worker_id, highest)) for key, worker_id in wanting.items()}
 
 
 def _urgency(
-    job: ReadyJob, queue_time_of: Mapping[str, float], time_of: Mapping[str, float], now: float
+    job: ReadyJob,
+    queue_time_of: Mapping[tuple[int | None, str], float],
+    time_of: Mapping[str, float],
+    now: float,
 ) -> tuple[float, float, float, int]:
     risen = int(max(0.0, now - job.waiting_since) / AGEING_SECONDS)
     urgent = -min(job.priority + risen, Priority.HIGH)
-    return urgent, queue_time_of[job.queue], time_of[job.session_id], job.order
+    return urgent, queue_time_of[job.worker_id, job.queue], time_of[job.session_id], job.order
 
 
 def has_room(load: WorkerLoad) -> bool:

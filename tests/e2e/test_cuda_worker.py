@@ -141,3 +141,24 @@ def test_a_card_that_is_not_there_is_refused_at_the_start(
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
     assert ended.returncode == 2
     assert "this server may use cuda:0, cuda:1" in ended.stderr
+
+
+def test_c3_a_contexts_workers_have_the_device_that_it_asks_for(
+    server: scorestream.Client, rows: Any, tmp_path: Path
+) -> None:
+    """A card, the CPU beside cards, or whichever the fewest have; each scores the same."""
+    model = server.register_model("by_context", path=xgboost_model(tmp_path, rows))
+    columns = {name: rows[:, place] for place, name in enumerate(NAMES)}
+    table = pa.table({"id": np.arange(len(rows)), **columns})
+    found = []
+    for context, device in (("card", "cuda:1"), ("processor", "cpu")):
+        server.contexts.create(context, device=device)
+        with server.create_session(context, context=context) as session:
+            job = session.score(model, session.load_table(table, name="rows"), keep=["id"], partition_rows=500)
+            assert job.wait(60).state is State.SUCCEEDED
+            committed = [event for event in job.watch() if event.type is EventType.PARTITION_COMMITTED]
+            assert {event.device for event in committed} == {device}
+            assert [worker.device for worker in server.contexts.workers(context).workers] == [device]
+            found.append(scores(job))
+        server.contexts.delete(context)
+    np.testing.assert_allclose(found[0], found[1], rtol=1e-6, atol=0)

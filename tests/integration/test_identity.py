@@ -122,6 +122,7 @@ def cases(alices: Belongings) -> dict[str, tuple[list[Any], grpc.StatusCode]]:
             DENIED,
         ),
         "ContextService/DeleteContext": ([c.DeleteContextRequest(name="contexts/default")], DENIED),
+        "ContextService/ListWorkers": ([c.ListWorkersRequest(context="contexts/default")], ANYBODY),
         "ContextService/ListQueues": ([c.ListQueuesRequest()], ANYBODY),
     }
 

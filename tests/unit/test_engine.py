@@ -55,6 +55,8 @@ from scorestream_server.tables.paths import DataRoots
 from scorestream_server.tables.publish import publish
 from scorestream_server.tables.results import read_results
 from scorestream_server.tables.sources import load_table
+from scorestream_server.workers.contexts import ContextPools
+from scorestream_server.workers.local import LocalPool
 from scorestream_server.workers.opened import OpenedJobs
 from scorestream_server.workers.pool import MAX_ATTEMPTS, WorkerInfo, WorkerLost
 
@@ -179,6 +181,11 @@ class InProcessPool:
             asyncio.get_running_loop().call_soon(self.engine.wake)
 
 
+def no_contexts() -> ContextPools:
+    """Return the workers of no context."""
+    return ContextPools(LocalPool(devices=[], lanes=1), 0)
+
+
 @dataclass(eq=False)
 class Bench:
     """Everything that an engine needs, with one session, one model and one table."""
@@ -245,7 +252,7 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     pool = InProcessPool()
     limits = Limits()
     quota, usage = JobQuota(limits), Usage(limits.stored_bytes)
-    engine = pool.engine = Engine(database, pool, directory, quota)
+    engine = pool.engine = Engine(database, pool, directory, quota, no_contexts())
     submitter = Submitter(database, engine, directory, DataRoots([tmp_path]), quota, usage)
     code = directory.models / "twice.sql"
     code.write_text("x * 2 AS twice")
@@ -401,7 +408,9 @@ async def test_a_new_engine_goes_on_from_the_committed_partitions(bench: Bench) 
     bench.pool.together.clear()
     limits = Limits()
     quota, usage = JobQuota(limits), Usage(limits.stored_bytes)
-    engine = bench.pool.engine = bench.engine = Engine(bench.database, bench.pool, bench.directory, quota)
+    engine = bench.pool.engine = bench.engine = Engine(
+        bench.database, bench.pool, bench.directory, quota, no_contexts()
+    )
     bench.submitter = Submitter(
         bench.database, engine, bench.directory, DataRoots([bench.folder]), quota, usage
     )

@@ -20,7 +20,8 @@ from scorestream_server.feed import Feed, Selection
 from scorestream_server.store import events as event_store
 from scorestream_server.store import sessions
 from scorestream_server.store.database import Database, migrate, open_engine
-from scorestream_server.workers.pool import LocalPool
+from scorestream_server.workers.contexts import ContextPools
+from scorestream_server.workers.local import LocalPool
 
 SESSION = Session("id", "name", "me", SessionState.ACTIVE, 100, 1.0, 1000.0, None, 0, inactive_timeout=60.0)
 
@@ -55,7 +56,12 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
 
     feed = Feed(await database.read(event_store.last_number), nothing)
     pool = LocalPool(devices=[], lanes=1)
-    ender = SessionEnder(database, Engine(database, pool, directory, JobQuota(Limits())), pool, directory)
+    ender = SessionEnder(
+        database,
+        Engine(database, pool, directory, JobQuota(Limits()), ContextPools(pool, 0)),
+        pool,
+        directory,
+    )
     expiry = SessionExpiry(database, feed, ender)
     await database.write(lambda connection: sessions.create(connection, SESSION, ""))
     yield Bench(database, feed, expiry, published)

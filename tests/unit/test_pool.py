@@ -12,7 +12,9 @@ import pytest_asyncio
 
 from scorestream_server.domain.errors import ErrorCode, ScorestreamError
 from scorestream_server.domain.messages import InspectModel, ModelInspected
-from scorestream_server.workers.pool import MAX_ATTEMPTS, LocalPool, WorkerLost, run_anywhere
+from scorestream_server.workers.launch import WorkerSpec
+from scorestream_server.workers.local import LocalPool
+from scorestream_server.workers.pool import MAX_ATTEMPTS, WorkerLost, run_anywhere
 
 
 @pytest_asyncio.fixture
@@ -75,23 +77,23 @@ async def test_each_worker_has_the_device_it_was_given() -> None:
     await pool.close()
 
 
-class TalkativePool(LocalPool):
-    """A pool whose workers announce 2 GiB and never send them."""
-
-    async def _start_process(self, device: str, descriptor: int) -> asyncio.subprocess.Process:
-        del device
-        code = "import socket, sys; s = socket.socket(fileno=int(sys.argv[1])); s.sendall(b'\\x7f' * 4); s.recv(1)"
-        return await asyncio.create_subprocess_exec(
-            *(sys.executable, "-c", code, str(descriptor)),
-            pass_fds=(descriptor,),
-            stdin=asyncio.subprocess.DEVNULL,
-            start_new_session=True,
-        )
+async def talkative(spec: WorkerSpec, descriptor: int) -> asyncio.subprocess.Process:
+    """Start a worker that announces 2 GiB and never sends them."""
+    del spec
+    code = (
+        "import socket, sys; s = socket.socket(fileno=int(sys.argv[1])); s.sendall(b'\\x7f' * 4); s.recv(1)"
+    )
+    return await asyncio.create_subprocess_exec(
+        *(sys.executable, "-c", code, str(descriptor)),
+        pass_fds=(descriptor,),
+        stdin=asyncio.subprocess.DEVNULL,
+        start_new_session=True,
+    )
 
 
 async def test_a_worker_that_talks_too_much_is_stopped_with_the_reason() -> None:
     """Its message is not read, and whoever waits for a worker is told why there is none."""
-    pool = TalkativePool(devices=["cpu"], lanes=1)
+    pool = LocalPool(devices=["cpu"], lanes=1, launch=talkative)
     pool.start()
     with pytest.raises(
         ScorestreamError, match=r"was stopped because it announced a message of 2,139,062,143 bytes"

@@ -122,6 +122,31 @@ def test_nothing_is_put_beside_a_partition_that_runs_alone() -> None:
     assert schedule([job("a")], [reserved], Shares(), now=0.0)[0] == []
 
 
+def test_a_job_goes_to_the_worker_of_its_session_and_to_no_other() -> None:
+    """What a context's worker is to one session, the server's own are to all the others."""
+    jobs = [job("mine", "a", worker_id=7, partitions=3), job("ours", "b", partitions=3)]
+    workers = [worker(1, lanes=4), replace(worker(7, lanes=4), own=False), replace(worker(8), own=False)]
+    assignments, _ = schedule(jobs, workers, Shares(), now=0.0)
+    assert Counter((one.job_id, one.worker_id) for one in assignments) == {("mine", 7): 3, ("ours", 1): 3}
+    assert schedule([job("gone", worker_id=9)], workers, Shares(), now=0.0)[0] == []
+
+
+def test_a_full_worker_of_one_session_keeps_nobody_else_waiting() -> None:
+    """Who is first in line and has no room is passed over by those who have other workers."""
+    jobs = [job("first", "a", priority=Priority.HIGH, worker_id=7), job("next", "b", order=2)]
+    workers = [worker(1), replace(worker(7, in_flight=1 + PREFETCH), own=False)]
+    assignments, _ = schedule(jobs, workers, Shares(), now=0.0)
+    assert {one.job_id for one in assignments} == {"next"}
+
+
+def test_a_newcomer_is_compared_with_those_who_have_the_same_workers() -> None:
+    """A session that is far behind on a worker of its own lends no advantage to newcomers elsewhere."""
+    jobs = [job("a", "a", worker_id=7), job("b", "b"), job("c", "c")]
+    _, shares = schedule(jobs, [], Shares({"a": 1.0, "b": 40.0}, {(7, "default"): 1.0}), now=0.0)
+    assert shares.sessions == {"a": 1.0, "b": 40.0, "c": 40.0}
+    assert shares.queues == {(7, "default"): 1.0, (None, "default"): 1.0}
+
+
 jobs_strategy = st.lists(
     st.builds(
         ReadyJob,
@@ -134,12 +159,15 @@ jobs_strategy = st.lists(
         partitions=st.integers(1, 5),
         waiting_since=st.floats(0, 100),
         alone=st.booleans(),
+        worker_id=st.none() | st.integers(0, 9),
     ),
     max_size=12,
     unique_by=lambda ready: ready.job_id,
 )
 workers_strategy = st.lists(
-    st.builds(WorkerLoad, st.integers(0, 9), st.integers(1, 4), st.integers(0, 6), st.booleans()),
+    st.builds(
+        WorkerLoad, st.integers(0, 9), st.integers(1, 4), st.integers(0, 6), st.booleans(), own=st.booleans()
+    ),
     max_size=4,
     unique_by=lambda load: load.worker_id,
 )
@@ -159,7 +187,9 @@ def test_decisions_keep_within_what_is_there(
     for load in workers:
         allowed = 0 if load.reserved else max(0, load.lanes + PREFETCH - load.in_flight)
         assert taken[load.worker_id] <= allowed
+    serves = {load.worker_id: load.serves for load in workers}
     for assignment in assignments:
+        assert serves[assignment.worker_id] == by_id[assignment.job_id].worker_id
         if assignment.alone:
             assert taken[assignment.worker_id] == 1
     assert set(after) == {ready.session_id for ready in jobs}

@@ -78,9 +78,9 @@ def test_a_queue_at_its_limit_saves_up_no_share() -> None:
             0.0,
             queues={"full": QueueShare(may_start=0)},
         )
-    assert shares.queues == {"busy": pytest.approx(0.5)}
+    assert shares.queues == {(None, "busy"): pytest.approx(0.5)}
     _, shares = schedule([waiting, busy], [], shares, 0.0)
-    assert shares.queues == {"busy": pytest.approx(0.5), "full": pytest.approx(0.5)}
+    assert shares.queues == {(None, "busy"): pytest.approx(0.5), (None, "full"): pytest.approx(0.5)}
 
 
 @given(

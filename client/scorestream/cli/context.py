@@ -11,6 +11,7 @@ from scorestream.cli.shell import (
     OutputOption,
     ServerOption,
     as_json,
+    console,
     open_client,
     print_facts,
     print_json,
@@ -21,6 +22,7 @@ from scorestream.cli.shell import (
 
 if TYPE_CHECKING:
     from scorestream.context_records import ContextInfo
+    from scorestream.context_workers import ContextWorkers
 
 app = typer.Typer(no_args_is_help=True, help="Contexts: named settings from which sessions are made.")
 
@@ -50,12 +52,16 @@ def create_context(
 def show_context(
     name: NameArgument, output: OutputOption = Output.TEXT, server: ServerOption = DEFAULT_SERVER
 ) -> None:
-    """Show what a context says.
+    """Show what a context says, and its workers as they are now.
 
     Example: scorestream context show nightly
     """
     with open_client(server) as client:
-        _show(client.contexts.get(name), output)
+        info, found = client.contexts.get(name), client.contexts.workers(name)
+    if output is Output.JSON:
+        return print_json(as_json(info) | as_json(found))
+    _show(info, output)
+    return _show_workers(found)
 
 
 @app.command("list")
@@ -119,6 +125,30 @@ def delete_context(name: NameArgument, etag: EtagOption = "", server: ServerOpti
     """
     with open_client(server) as client:
         client.contexts.delete(name, etag=etag)
+
+
+def _show_workers(found: "ContextWorkers") -> None:
+    """Print the workers of a context."""
+    print_table(
+        ["worker", "device", "lanes", "state", "for", "sessions", "so far"],
+        [
+            (
+                str(worker.pid or ""),
+                worker.device,
+                worker.lanes,
+                worker.state.lower().replace("_", " "),
+                "" if worker.state_seconds is None else f"{worker.state_seconds:,.1f} s",
+                worker.sessions,
+                worker.sessions_given or "",
+            )
+            for worker in found.workers
+        ],
+        "It has no workers now",
+    )
+    if found.waiting_sessions:
+        console().print(f"Sessions that wait for a worker: {found.waiting_sessions:,}")
+    if found.message:
+        console().print(found.message, markup=False)
 
 
 def _show(info: "ContextInfo", output: Output) -> None:

@@ -115,7 +115,9 @@ class Context(_message.Message):
     home_directory: _builtins.str
     """Folder below one of the server's data roots in which its sessions' homes are made; empty: in the data directory."""
     run_server_as: _builtins.str
-    """System user that its workers run as: the server's own, or, where the server runs as root, any; empty: the server's."""
+    """System user that its workers run as: only the server's own, or empty for that one. Workers read and write the data
+    directory, into which no other user may look; whoever needs another user runs another server.
+    """
     allow_xcmd: _builtins.str
     """Only `false` or empty: this server runs no shell commands. Answers say `false`."""
     unsafe_job_characters: _builtins.str

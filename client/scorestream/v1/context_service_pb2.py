@@ -24,33 +24,38 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from scorestream.v1 import context_pb2 as scorestream_dot_v1_dot_context__pb2
+from scorestream.v1 import worker_pb2 as scorestream_dot_v1_dot_worker__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$scorestream/v1/context_service.proto\x12\x0escorestream.v1\x1a google/protobuf/field_mask.proto\x1a\x1cscorestream/v1/context.proto\"h\n\x14\x43reateContextRequest\x12\x12\n\ncontext_id\x18\x01 \x01(\t\x12(\n\x07\x63ontext\x18\x02 \x01(\x0b\x32\x17.scorestream.v1.Context\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"!\n\x11GetContextRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"<\n\x13ListContextsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"Z\n\x14ListContextsResponse\x12)\n\x08\x63ontexts\x18\x01 \x03(\x0b\x32\x17.scorestream.v1.Context\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"q\n\x14UpdateContextRequest\x12(\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x17.scorestream.v1.Context\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"2\n\x14\x44\x65leteContextRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\"\x17\n\x15\x44\x65leteContextResponse\"\x13\n\x11ListQueuesRequest\";\n\x12ListQueuesResponse\x12%\n\x06queues\x18\x01 \x03(\x0b\x32\x15.scorestream.v1.Queue2\x88\x04\n\x0e\x43ontextService\x12N\n\rCreateContext\x12$.scorestream.v1.CreateContextRequest\x1a\x17.scorestream.v1.Context\x12H\n\nGetContext\x12!.scorestream.v1.GetContextRequest\x1a\x17.scorestream.v1.Context\x12Y\n\x0cListContexts\x12#.scorestream.v1.ListContextsRequest\x1a$.scorestream.v1.ListContextsResponse\x12N\n\rUpdateContext\x12$.scorestream.v1.UpdateContextRequest\x1a\x17.scorestream.v1.Context\x12\\\n\rDeleteContext\x12$.scorestream.v1.DeleteContextRequest\x1a%.scorestream.v1.DeleteContextResponse\x12S\n\nListQueues\x12!.scorestream.v1.ListQueuesRequest\x1a\".scorestream.v1.ListQueuesResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n$scorestream/v1/context_service.proto\x12\x0escorestream.v1\x1a google/protobuf/field_mask.proto\x1a\x1cscorestream/v1/context.proto\x1a\x1bscorestream/v1/worker.proto\"h\n\x14\x43reateContextRequest\x12\x12\n\ncontext_id\x18\x01 \x01(\t\x12(\n\x07\x63ontext\x18\x02 \x01(\x0b\x32\x17.scorestream.v1.Context\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"!\n\x11GetContextRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"<\n\x13ListContextsRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"Z\n\x14ListContextsResponse\x12)\n\x08\x63ontexts\x18\x01 \x03(\x0b\x32\x17.scorestream.v1.Context\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"q\n\x14UpdateContextRequest\x12(\n\x07\x63ontext\x18\x01 \x01(\x0b\x32\x17.scorestream.v1.Context\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"2\n\x14\x44\x65leteContextRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\"\x17\n\x15\x44\x65leteContextResponse\"%\n\x12ListWorkersRequest\x12\x0f\n\x07\x63ontext\x18\x01 \x01(\t\"i\n\x13ListWorkersResponse\x12\'\n\x07workers\x18\x01 \x03(\x0b\x32\x16.scorestream.v1.Worker\x12\x18\n\x10waiting_sessions\x18\x02 \x01(\x05\x12\x0f\n\x07message\x18\x03 \x01(\t\"\x13\n\x11ListQueuesRequest\";\n\x12ListQueuesResponse\x12%\n\x06queues\x18\x01 \x03(\x0b\x32\x15.scorestream.v1.Queue2\xe0\x04\n\x0e\x43ontextService\x12N\n\rCreateContext\x12$.scorestream.v1.CreateContextRequest\x1a\x17.scorestream.v1.Context\x12H\n\nGetContext\x12!.scorestream.v1.GetContextRequest\x1a\x17.scorestream.v1.Context\x12Y\n\x0cListContexts\x12#.scorestream.v1.ListContextsRequest\x1a$.scorestream.v1.ListContextsResponse\x12N\n\rUpdateContext\x12$.scorestream.v1.UpdateContextRequest\x1a\x17.scorestream.v1.Context\x12\\\n\rDeleteContext\x12$.scorestream.v1.DeleteContextRequest\x1a%.scorestream.v1.DeleteContextResponse\x12V\n\x0bListWorkers\x12\".scorestream.v1.ListWorkersRequest\x1a#.scorestream.v1.ListWorkersResponse\x12S\n\nListQueues\x12!.scorestream.v1.ListQueuesRequest\x1a\".scorestream.v1.ListQueuesResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'scorestream.v1.context_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_CREATECONTEXTREQUEST']._serialized_start=120
-  _globals['_CREATECONTEXTREQUEST']._serialized_end=224
-  _globals['_GETCONTEXTREQUEST']._serialized_start=226
-  _globals['_GETCONTEXTREQUEST']._serialized_end=259
-  _globals['_LISTCONTEXTSREQUEST']._serialized_start=261
-  _globals['_LISTCONTEXTSREQUEST']._serialized_end=321
-  _globals['_LISTCONTEXTSRESPONSE']._serialized_start=323
-  _globals['_LISTCONTEXTSRESPONSE']._serialized_end=413
-  _globals['_UPDATECONTEXTREQUEST']._serialized_start=415
-  _globals['_UPDATECONTEXTREQUEST']._serialized_end=528
-  _globals['_DELETECONTEXTREQUEST']._serialized_start=530
-  _globals['_DELETECONTEXTREQUEST']._serialized_end=580
-  _globals['_DELETECONTEXTRESPONSE']._serialized_start=582
-  _globals['_DELETECONTEXTRESPONSE']._serialized_end=605
-  _globals['_LISTQUEUESREQUEST']._serialized_start=607
-  _globals['_LISTQUEUESREQUEST']._serialized_end=626
-  _globals['_LISTQUEUESRESPONSE']._serialized_start=628
-  _globals['_LISTQUEUESRESPONSE']._serialized_end=687
-  _globals['_CONTEXTSERVICE']._serialized_start=690
-  _globals['_CONTEXTSERVICE']._serialized_end=1210
+  _globals['_CREATECONTEXTREQUEST']._serialized_start=149
+  _globals['_CREATECONTEXTREQUEST']._serialized_end=253
+  _globals['_GETCONTEXTREQUEST']._serialized_start=255
+  _globals['_GETCONTEXTREQUEST']._serialized_end=288
+  _globals['_LISTCONTEXTSREQUEST']._serialized_start=290
+  _globals['_LISTCONTEXTSREQUEST']._serialized_end=350
+  _globals['_LISTCONTEXTSRESPONSE']._serialized_start=352
+  _globals['_LISTCONTEXTSRESPONSE']._serialized_end=442
+  _globals['_UPDATECONTEXTREQUEST']._serialized_start=444
+  _globals['_UPDATECONTEXTREQUEST']._serialized_end=557
+  _globals['_DELETECONTEXTREQUEST']._serialized_start=559
+  _globals['_DELETECONTEXTREQUEST']._serialized_end=609
+  _globals['_DELETECONTEXTRESPONSE']._serialized_start=611
+  _globals['_DELETECONTEXTRESPONSE']._serialized_end=634
+  _globals['_LISTWORKERSREQUEST']._serialized_start=636
+  _globals['_LISTWORKERSREQUEST']._serialized_end=673
+  _globals['_LISTWORKERSRESPONSE']._serialized_start=675
+  _globals['_LISTWORKERSRESPONSE']._serialized_end=780
+  _globals['_LISTQUEUESREQUEST']._serialized_start=782
+  _globals['_LISTQUEUESREQUEST']._serialized_end=801
+  _globals['_LISTQUEUESRESPONSE']._serialized_start=803
+  _globals['_LISTQUEUESRESPONSE']._serialized_end=862
+  _globals['_CONTEXTSERVICE']._serialized_start=865
+  _globals['_CONTEXTSERVICE']._serialized_end=1473
 # @@protoc_insertion_point(module_scope)

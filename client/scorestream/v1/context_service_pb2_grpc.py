@@ -61,6 +61,11 @@ class ContextServiceStub(object):
                 request_serializer=scorestream_dot_v1_dot_context__service__pb2.DeleteContextRequest.SerializeToString,
                 response_deserializer=scorestream_dot_v1_dot_context__service__pb2.DeleteContextResponse.FromString,
                 _registered_method=True)
+        self.ListWorkers = channel.unary_unary(
+                '/scorestream.v1.ContextService/ListWorkers',
+                request_serializer=scorestream_dot_v1_dot_context__service__pb2.ListWorkersRequest.SerializeToString,
+                response_deserializer=scorestream_dot_v1_dot_context__service__pb2.ListWorkersResponse.FromString,
+                _registered_method=True)
         self.ListQueues = channel.unary_unary(
                 '/scorestream.v1.ContextService/ListQueues',
                 request_serializer=scorestream_dot_v1_dot_context__service__pb2.ListQueuesRequest.SerializeToString,
@@ -108,6 +113,13 @@ class ContextServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListWorkers(self, request, context):
+        """Lists the workers of a context as they are now; those of `contexts/default` are the server's own.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListQueues(self, request, context):
         """Lists all queues by name, with how many jobs they have.
         """
@@ -142,6 +154,11 @@ def add_ContextServiceServicer_to_server(servicer, server):
                     servicer.DeleteContext,
                     request_deserializer=scorestream_dot_v1_dot_context__service__pb2.DeleteContextRequest.FromString,
                     response_serializer=scorestream_dot_v1_dot_context__service__pb2.DeleteContextResponse.SerializeToString,
+            ),
+            'ListWorkers': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListWorkers,
+                    request_deserializer=scorestream_dot_v1_dot_context__service__pb2.ListWorkersRequest.FromString,
+                    response_serializer=scorestream_dot_v1_dot_context__service__pb2.ListWorkersResponse.SerializeToString,
             ),
             'ListQueues': grpc.unary_unary_rpc_method_handler(
                     servicer.ListQueues,
@@ -285,6 +302,33 @@ class ContextService(object):
             '/scorestream.v1.ContextService/DeleteContext',
             scorestream_dot_v1_dot_context__service__pb2.DeleteContextRequest.SerializeToString,
             scorestream_dot_v1_dot_context__service__pb2.DeleteContextResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListWorkers(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/scorestream.v1.ContextService/ListWorkers',
+            scorestream_dot_v1_dot_context__service__pb2.ListWorkersRequest.SerializeToString,
+            scorestream_dot_v1_dot_context__service__pb2.ListWorkersResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -46,6 +46,8 @@ class ContextServiceStub:
     """
     DeleteContext: _grpc.UnaryUnaryMultiCallable[_context_service_pb2.DeleteContextRequest, _context_service_pb2.DeleteContextResponse]
     """Deletes a context that no open session was made from."""
+    ListWorkers: _grpc.UnaryUnaryMultiCallable[_context_service_pb2.ListWorkersRequest, _context_service_pb2.ListWorkersResponse]
+    """Lists the workers of a context as they are now; those of `contexts/default` are the server's own."""
     ListQueues: _grpc.UnaryUnaryMultiCallable[_context_service_pb2.ListQueuesRequest, _context_service_pb2.ListQueuesResponse]
     """Lists all queues by name, with how many jobs they have."""
 
@@ -66,6 +68,8 @@ class ContextServiceAsyncStub(ContextServiceStub):
     """
     DeleteContext: _aio.UnaryUnaryMultiCallable[_context_service_pb2.DeleteContextRequest, _context_service_pb2.DeleteContextResponse]  # type: ignore[assignment]
     """Deletes a context that no open session was made from."""
+    ListWorkers: _aio.UnaryUnaryMultiCallable[_context_service_pb2.ListWorkersRequest, _context_service_pb2.ListWorkersResponse]  # type: ignore[assignment]
+    """Lists the workers of a context as they are now; those of `contexts/default` are the server's own."""
     ListQueues: _aio.UnaryUnaryMultiCallable[_context_service_pb2.ListQueuesRequest, _context_service_pb2.ListQueuesResponse]  # type: ignore[assignment]
     """Lists all queues by name, with how many jobs they have."""
 
@@ -113,6 +117,14 @@ class ContextServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_context_service_pb2.DeleteContextResponse, _abc.Awaitable[_context_service_pb2.DeleteContextResponse]]:
         """Deletes a context that no open session was made from."""
+
+    @_abc_1.abstractmethod
+    def ListWorkers(
+        self,
+        request: _context_service_pb2.ListWorkersRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_context_service_pb2.ListWorkersResponse, _abc.Awaitable[_context_service_pb2.ListWorkersResponse]]:
+        """Lists the workers of a context as they are now; those of `contexts/default` are the server's own."""
 
     @_abc_1.abstractmethod
     def ListQueues(

@@ -5,13 +5,14 @@ from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
 
-from scorestream.v1 import context_pb2
-from scorestream_server.api.convert import timestamp
+from scorestream.v1 import context_pb2, worker_pb2
+from scorestream_server.api.convert import duration, timestamp
 from scorestream_server.contexts.rules import ATTRIBUTES, check_name, require_known
 from scorestream_server.domain.context import Context, attributes_of
 from scorestream_server.domain.errors import FieldFault, invalid
 from scorestream_server.domain.faults import Faults
 from scorestream_server.domain.queue import QueueLoad
+from scorestream_server.workers.contexts import ContextWorker
 
 _FIELDS = context_pb2.Context.DESCRIPTOR.fields_by_name
 _OPTIONAL = ("task_timeout",)
@@ -90,6 +91,19 @@ def queue(value: QueueLoad) -> context_pb2.Queue:
         waiting_jobs=value.waiting,
         running_jobs_limit=value.queue.running_jobs,
         waiting_jobs_limit=value.queue.waiting_jobs,
+    )
+
+
+def worker(value: ContextWorker) -> worker_pb2.Worker:
+    """Return a worker for the wire."""
+    return worker_pb2.Worker(
+        pid=value.pid,
+        device=value.device,
+        lanes=value.lanes,
+        state=worker_pb2.WorkerState.Value(f"WORKER_STATE_{value.state.value}"),
+        sessions=value.sessions,
+        sessions_given=value.sessions_given,
+        state_duration=None if value.seconds is None else duration(value.seconds),
     )
 
 

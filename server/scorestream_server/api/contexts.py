@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from dataclasses import replace
 
 from scorestream.v1 import context_pb2, context_service_pb2, context_service_pb2_grpc
 from scorestream_server.api import context_wire, names, paging
@@ -13,19 +14,28 @@ from scorestream_server.contexts.rules import (
     is_name,
     settings_of,
 )
+from scorestream_server.domain.context import DEFAULT_CONTEXT, etag_of
 from scorestream_server.domain.context import Context as Stored
-from scorestream_server.domain.context import etag_of
 from scorestream_server.engine.queues import QueueCounts
+from scorestream_server.store import sessions as session_store
 from scorestream_server.store.contexts import ContextStore
 from scorestream_server.store.database import Database
+from scorestream_server.workers.contexts import ContextPools
+from scorestream_server.workers.scaling import WorkerState
 
 
 class ContextService(context_service_pb2_grpc.ContextServiceServicer):
     """Contexts: read by all, changed by admins; and the queues that they name."""
 
     def __init__(
-        self, database: Database, contexts: ContextStore, facts: ServerFacts, queues: QueueCounts
+        self,
+        database: Database,
+        contexts: ContextStore,
+        facts: ServerFacts,
+        queues: QueueCounts,
+        pools: ContextPools,
     ) -> None:
+        self._pools = pools
         self._database = database
         self._contexts = contexts
         self._facts = facts
@@ -47,6 +57,7 @@ class ContextService(context_service_pb2_grpc.ContextServiceServicer):
         made = await self._database.write(
             lambda connection: self._contexts.create(connection, wanted, request_id)
         )
+        self._pools.configure(made.id, made.settings)
         return context_wire.context(made)
 
     async def GetContext(
@@ -84,6 +95,7 @@ class ContextService(context_service_pb2_grpc.ContextServiceServicer):
         made = await self._database.write(
             lambda connection: self._contexts.update(connection, old, settings, FIXED_IN_USE, time.time())
         )
+        self._pools.configure(made.id, made.settings)
         return context_wire.context(made)
 
     async def DeleteContext(
@@ -95,7 +107,25 @@ class ContextService(context_service_pb2_grpc.ContextServiceServicer):
         await self._database.write(
             lambda connection: self._contexts.delete(connection, context_id, request.etag)
         )
+        self._pools.remove(context_id)
         return context_service_pb2.DeleteContextResponse()
+
+    async def ListWorkers(
+        self, request: context_service_pb2.ListWorkersRequest, context: Context
+    ) -> context_service_pb2.ListWorkersResponse:
+        """List the workers of a context."""
+        del context
+        found = await self._get(request.context)
+        workers = self._pools.workers(found.id)
+        if found.id == DEFAULT_CONTEXT and (
+            sessions := await self._database.read(session_store.count_default)
+        ):
+            # Nobody is given one: each has all of them.
+            workers = [replace(worker, state=WorkerState.IN_USE, sessions=sessions) for worker in workers]
+        waiting, message = self._pools.report(found.id)
+        return context_service_pb2.ListWorkersResponse(
+            workers=map(context_wire.worker, workers), waiting_sessions=waiting, message=message
+        )
 
     async def ListQueues(
         self, request: context_service_pb2.ListQueuesRequest, context: Context

@@ -104,7 +104,11 @@ class SessionService(session_service_pb2_grpc.SessionServiceServicer):
             )
             return session_store.create(connection, session, request.request_id, self._most)
 
-        return convert.session(await self._database.write(create))
+        made = await self._database.write(create)
+        if made.state is SessionState.ACTIVE:
+            # Now and not with its first job: a worker starts while tables and models are brought.
+            self._engine.contexts.join(made.id, made.context)
+        return convert.session(made)
 
     async def GetSession(
         self, request: session_service_pb2.GetSessionRequest, context: Context
@@ -217,7 +221,7 @@ class SessionService(session_service_pb2_grpc.SessionServiceServicer):
             return sessions, job_store.of_sessions(connection, [session.id for session in sessions])
 
         sessions, jobs = await self._database.read(read)
-        rows = status.rows(sessions, jobs, self._engine.jobs, self._engine.queues.why_waiting, time.time())
+        rows = status.rows(sessions, jobs, self._engine.jobs, self._engine.why_waiting, time.time())
         return session_service_pb2.GetStatusResponse(rows=rows)
 
     async def WatchSessions(

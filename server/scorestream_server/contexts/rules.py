@@ -223,11 +223,11 @@ def _run_server_as(field: str, value: object, server: ServerFacts) -> str:
         user = None
     if user is None:
         raise _bad(field, f"there is no user {_shown(name)} on the server's machine")
-    if os.geteuid() not in {0, user.pw_uid}:
+    if user.pw_uid != os.geteuid():
         raise _bad(
             field,
-            f"the server runs as {_own_name()!r} and cannot start workers as {name!r}; only a server that runs as "
-            "root can",
+            f"workers cannot run as {name!r}: they read and write the data directory, into which nobody but the server's "
+            f"own user, {_own_name()!r}, may look. Run another server as {name!r}, with a data directory of its own",
         )
     return name
 

@@ -17,7 +17,7 @@ _UNITS = {None: 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30, "TiB": 1 << 4
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What an operator may set with ``--limit NAME=VALUE``; all but the last are for each principal.
+    """What an operator may set with ``--limit NAME=VALUE``; all but the last two are for each principal.
 
     Attributes:
         sessions: open sessions.
@@ -29,6 +29,7 @@ class Limits:
         upload_bytes: rows of one upload.
         model_bytes: one model file.
         all_calls: calls and streams of everybody at a time.
+        context_workers: worker processes of all contexts together, the server's own not among them.
     """
 
     sessions: int = 5_000
@@ -40,6 +41,7 @@ class Limits:
     upload_bytes: int = 64 * _GIB
     model_bytes: int = 2 * _GIB
     all_calls: int = 20_000
+    context_workers: int = 64
 
 
 NAMES = tuple(field.name for field in dataclasses.fields(Limits))

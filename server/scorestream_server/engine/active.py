@@ -93,9 +93,18 @@ class ActiveJob:
         name = min(limits, key=lambda name: limits[name])
         return job.start_time + limits[name], name
 
-    def ready(self) -> ReadyJob | None:
-        """Return what the scheduler needs to know, or None where there is nothing to hand out."""
-        if not self.pending or self.ending is not None:
+    @property
+    def wants_lane(self) -> bool:
+        """Whether there is something to hand out."""
+        return bool(self.pending) and self.ending is None
+
+    def ready(self, worker_id: int | None) -> ReadyJob | None:
+        """Return what the scheduler needs to know, or None where there is nothing to hand out.
+
+        Args:
+            worker_id: the worker that it must have; None: any of the server's own.
+        """
+        if not self.wants_lane:
             return None
         partition = self.partitions[self.pending[0]]
         return ReadyJob(
@@ -111,6 +120,7 @@ class ActiveJob:
             owner=self.job.owner,
             started=self.job.state is not State.PENDING,
             queue=self.job.spec.queue,
+            worker_id=worker_id,
         )
 
     def take(self, worker_id: int, task_id: int, now: float, *, alone: bool) -> Partition:

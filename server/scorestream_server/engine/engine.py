@@ -16,6 +16,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from scorestream_server.domain.context import DEFAULT_CONTEXT
 from scorestream_server.domain.data_directory import DataDirectory
 from scorestream_server.domain.device import WorkerUse
 from scorestream_server.domain.disk import StorageError, disk_error
@@ -27,11 +28,13 @@ from scorestream_server.engine.active import ActiveJob
 from scorestream_server.engine.output import OutputWriter
 from scorestream_server.engine.queues import QueueCounts
 from scorestream_server.engine.quota import JobQuota
+from scorestream_server.engine.waits import WorkerWaits
 from scorestream_server.scheduler import Assignment, Shares, WorkerLoad, has_room, schedule
 from scorestream_server.store import jobs as job_store
 from scorestream_server.store import tables as table_store
 from scorestream_server.store.database import Database
 from scorestream_server.tables.results import attempt_path, commit_partition
+from scorestream_server.workers.contexts import ContextPools
 from scorestream_server.workers.pool import MAX_ATTEMPTS, WorkerLost, WorkerPool
 
 logger = logging.getLogger(__name__)
@@ -49,13 +52,20 @@ class Engine:
     """Drives every job that is not final; used on the event loop only."""
 
     def __init__(
-        self, database: Database, pool: WorkerPool, directory: DataDirectory, quota: JobQuota
+        self,
+        database: Database,
+        pool: WorkerPool,
+        directory: DataDirectory,
+        quota: JobQuota,
+        contexts: ContextPools,
     ) -> None:
         self._quota = quota
         self._database = database
         self._pool = pool
         self._directory = directory
         self._output = OutputWriter(pool, directory)
+        self.contexts = contexts
+        """The workers of contexts; sessions join and leave them."""
         self._jobs: dict[str, ActiveJob] = {}
         self._timed: dict[str, ActiveJob] = {}
         self._shares = Shares()
@@ -63,6 +73,7 @@ class Engine:
         self._background: set[asyncio.Task[None]] = set()
         self._loop: asyncio.Task[None] | None = None
         self._draining = False
+        self._waits = WorkerWaits(contexts, database, self._jobs, self.wake, self._fail, self._spawn)
 
     @property
     def jobs(self) -> Mapping[str, ActiveJob]:
@@ -124,7 +135,12 @@ class Engine:
             active.ending = State.FAILED
             active.failure = _failure(refusal)
         self._finish_if_done(active)
+        self._waits.join(active)
         self.wake()
+
+    def why_waiting(self, job: Job) -> str:
+        """Return why a job waits that could have a lane; empty: it does not, or for a lane alone."""
+        return self.queues.why_waiting(job) or self.contexts.why_waiting(job.session_id)
 
     async def cancel(self, job_id: str) -> None:
         """Ask a job to stop; nothing happens to one that is final."""
@@ -173,13 +189,17 @@ class Engine:
                 worker.lanes,
                 len(held.get(worker.worker_id, ())),
                 reserved=any(held.get(worker.worker_id, ())),
+                own=worker.context == DEFAULT_CONTEXT,
             )
             for worker in self._pool.workers()
         ]
         # Most looks find no room: with hundreds of jobs that is worth knowing before they are all gone through.
-        if not any(map(has_room, loads)):
+        free = {load.serves for load in loads if has_room(load)}
+        worker_of = self._waits.worker_of
+        if not free or not any(job.wants_lane and worker_of(job) in free for job in self._jobs.values()):
             return []
-        ready = [job for job in (active.ready() for active in self._jobs.values()) if job is not None]
+        found = (active.ready(worker_of(active)) for active in self._jobs.values())
+        ready = [job for job in found if job is not None]
         may_start = self._quota.may_start(active.job for active in self._jobs.values())
         queues = self.queues.shares()
         assignments, self._shares = schedule(ready, loads, self._shares, time.monotonic(), may_start, queues)
@@ -298,6 +318,9 @@ class Engine:
             self._end(active, State.FAILED, error)
 
     # -- the end of a job -------------------------------------------------------------------------------
+
+    def _fail(self, active: ActiveJob, error: ScorestreamError) -> None:
+        self._end(active, State.FAILED, error)
 
     def _end(self, active: ActiveJob, state: State, error: ScorestreamError | None) -> None:
         """Hand out nothing more of a job, and stop what is in flight at its next batch."""

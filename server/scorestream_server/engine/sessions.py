@@ -14,7 +14,7 @@ from scorestream_server.engine.engine import Engine
 from scorestream_server.store import sessions as session_store
 from scorestream_server.store import tables as table_store
 from scorestream_server.store.database import Database
-from scorestream_server.workers.pool import LocalPool
+from scorestream_server.workers.local import LocalPool
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +55,7 @@ class SessionEnder:
                 await self._engine.cancel(active.job.id)
         if force:
             self._stop_workers(session)
+            self._engine.contexts.leave(session.id)  # now, so that it is not given another
         # Shielded: a client that hangs up does not stop an end that was begun.
         return await asyncio.shield(self._ends[session.id])
 
@@ -79,6 +80,7 @@ class SessionEnder:
     async def _finish(self, session: Session, why: str) -> Session:
         for active in self._jobs(session):
             await active.finished.wait()
+        self._engine.contexts.leave(session.id)
 
         def finish(connection: sa.Connection) -> Session:
             table_store.drop_all(connection, session.id)

@@ -48,6 +48,11 @@ class ContextStore:
             )
         return found
 
+    def every(self, connection: sa.Connection) -> list[Context]:
+        """Return every context."""
+        stored = (_context(row) for row in connection.execute(sa.select(CONTEXTS)))
+        return [*self._built_in.values(), *(found for found in stored if found.id not in self._built_in)]
+
     def hidden(self, connection: sa.Connection) -> list[str]:
         """Return the names of contexts in the store that built-in ones hide."""
         names = sa.select(CONTEXTS.c.id).where(CONTEXTS.c.id.in_(list(self._built_in)))

@@ -235,6 +235,13 @@ def warn(connection: sa.Connection, job: Job, session_name: str, message: str, t
     events.record(connection, events.of_job(EventType.WARNING, job, session_name, time, message=message))
 
 
+def tell(connection: sa.Connection, job: Job, session_name: str, message: str, time: float) -> None:
+    """Tell whoever watches a job what it waits for."""
+    events.record(
+        connection, events.of_job(EventType.JOB_STATE_CHANGED, job, session_name, time, message=message)
+    )
+
+
 def retry_partition(
     connection: sa.Connection,
     job: Job,

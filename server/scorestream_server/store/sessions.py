@@ -7,6 +7,7 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
+from scorestream_server.domain.context import DEFAULT_CONTEXT
 from scorestream_server.domain.errors import not_found
 from scorestream_server.domain.event import EventType
 from scorestream_server.domain.job import FINAL_STATES, State
@@ -98,6 +99,12 @@ def page(
     rows = connection.execute(query.order_by(SESSIONS.c.seq).limit(limit + 1)).all()
     more = rows[limit - 1].seq if len(rows) > limit else 0
     return [_session(row) for row in rows[:limit]], more
+
+
+def count_default(connection: sa.Connection) -> int:
+    """Return how many open sessions of the default context there are."""
+    of_it = sa.and_(SESSIONS.c.context == DEFAULT_CONTEXT, IS_OPEN)
+    return int(connection.execute(sa.select(sa.func.count()).where(of_it)).scalar_one())
 
 
 def set_state(

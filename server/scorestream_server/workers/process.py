@@ -111,9 +111,13 @@ class Worker:
         self._running: dict[int, Running] = {}
         self._opened: queue.SimpleQueue[int] = queue.SimpleQueue()
 
-    def serve(self) -> None:
-        """Take commands until the server is gone."""
+    def serve(self, *, warm: bool) -> None:
+        """Take commands until the server is gone; where it is to be `warm`, the language of score code is loaded first."""
         self._device.warm_up()
+        if warm:
+            from scorestream_server.scoring.expression import compile_conditions  # noqa: PLC0415  # see __init__
+
+            compile_conditions("a > 0", pa.schema([("a", pa.float64())]))
         for number in range(self._lanes):
             threading.Thread(target=self._lane, args=(number,), name=f"lane-{number}", daemon=True).start()
         for _ in range(self._lanes):
@@ -312,9 +316,15 @@ def main() -> None:
     parser.add_argument("--gpu-memory", required=True)
     parser.add_argument("--output-umask", type=int, required=True, help="for published outputs alone")
     parser.add_argument("--memory", type=int, required=True, help="bytes that tasks may take")
+    parser.add_argument("--warm", action="store_true", help="load what only some jobs need, too")
+    parser.add_argument("--title", default="", help="what the system's tools show as this process's name")
     arguments = parser.parse_args()
     faulthandler.enable()
     logging.basicConfig(level=logging.WARNING, format="worker %(process)d %(levelname)s %(message)s")
+    if arguments.title:
+        from setproctitle import setproctitle  # noqa: PLC0415  # few workers have a name of their own
+
+        setproctitle(arguments.title)
     os.nice(NICENESS)
     die_first()
     kernels = Path(
@@ -330,7 +340,7 @@ def main() -> None:
             arguments.gpu_memory,
             arguments.memory,
             arguments.output_umask,
-        ).serve()
+        ).serve(warm=arguments.warm)
     except (DeviceFault, OSError, ValueError, ImportError) as error:
         _end_without_device(end, f"{arguments.device}: {error}")
     except MessageTooLargeError as error:
