@@ -9,13 +9,18 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from scorestream_server.api.audit import audit_file
+from scorestream_server.api.data import DataService
 from scorestream_server.api.devices import DeviceService
+from scorestream_server.api.filerefs import FilerefService
+from scorestream_server.api.files import FileService
 from scorestream_server.api.identity import Identifier
 from scorestream_server.api.jobs import JobService
 from scorestream_server.api.models import ModelService
+from scorestream_server.api.owned import OwnSessions
 from scorestream_server.api.results import ResultReader
 from scorestream_server.api.server import GrpcServer, Servicers
 from scorestream_server.api.sessions import SessionService
@@ -25,6 +30,7 @@ from scorestream_server.config import Config
 from scorestream_server.device.poller import DevicePoller, Reader
 from scorestream_server.domain.data_directory import DataDirectory
 from scorestream_server.domain.event import Event
+from scorestream_server.domain.home import home_place
 from scorestream_server.domain.session import SessionState
 from scorestream_server.engine.engine import Engine
 from scorestream_server.engine.expiry import SessionExpiry
@@ -118,7 +124,8 @@ async def running(config: Config, pool: LocalPool) -> AsyncIterator[Running]:
             )
 
         holdings = await database.read(lambda connection: read_holdings(connection, directory))
-        if removed := await asyncio.to_thread(remove_leftovers, directory, holdings):
+        homes = await _homes(database, directory)
+        if removed := await asyncio.to_thread(remove_leftovers, directory, holdings, homes):
             logger.warning("removed %d leftovers of the last run", removed)
 
         feed = Feed(await database.read(event_store.last_number), backlog)
@@ -141,13 +148,17 @@ async def running(config: Config, pool: LocalPool) -> AsyncIterator[Running]:
 
         poller = DevicePoller(_open_facts, engine.workers)
         stack.callback(poller.close)
+        sessions = OwnSessions(database, expiry)
         servicers = Servicers(
             SessionService(config, database, feed, engine, ender, expiry),
             JobService(database, feed, engine, submitter, ResultReader(database, feed), expiry),
             TableService(config, database, pool, directory, roots, expiry, usage),
-            ModelService(config, database, pool, directory, usage),
+            ModelService(config, database, pool, directory, usage, sessions, roots),
             DeviceService(poller),
             TokenService(config, database, identifier),
+            FileService(config, database, sessions, engine.homes, roots, usage),
+            FilerefService(database, sessions, engine.homes, roots),
+            DataService(database, pool, directory, sessions),
         )
         server = GrpcServer(config, servicers, identifier)
         address = await server.start()
@@ -192,6 +203,13 @@ def _open_facts() -> Reader:
     from scorestream_server.device.facts import FactReader  # noqa: PLC0415
 
     return FactReader()
+
+
+async def _homes(database: Database, directory: DataDirectory) -> list[Path]:
+    """Return the homes of the sessions that have not ended."""
+    states = [SessionState.ACTIVE, SessionState.ENDING]
+    found = await database.read(lambda connection: session_store.in_state(connection, states))
+    return [home_place(directory, session).root for session in found]
 
 
 async def _go_on_ending(database: Database, ender: SessionEnder, stack: contextlib.AsyncExitStack) -> None:
