@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         UnimplementedError,
         UnknownError,
     )
+    from scorestream.file_records import ColumnInfo, FileInfo, FilerefInfo, LibraryInfo
     from scorestream.job import Job
     from scorestream.model import Model
     from scorestream.records import (
@@ -59,6 +60,7 @@ __all__ = [
     "AbortedError",
     "AlreadyExistsError",
     "Client",
+    "ColumnInfo",
     "DataLossError",
     "DeadlineExceededError",
     "Device",
@@ -67,6 +69,8 @@ __all__ = [
     "EventType",
     "FailedPreconditionError",
     "Fault",
+    "FileInfo",
+    "FilerefInfo",
     "InternalError",
     "InvalidArgumentError",
     "Job",
@@ -75,6 +79,7 @@ __all__ = [
     "JobFailure",
     "JobInfo",
     "JobTimedOutError",
+    "LibraryInfo",
     "Model",
     "ModelFeature",
     "ModelInfo",
@@ -107,7 +112,11 @@ __all__ = [
 # which `scorestream --help` and shell completion need not wait for.
 HOMES = {
     "Client": "client",
+    "ColumnInfo": "file_records",
+    "FileInfo": "file_records",
+    "FilerefInfo": "file_records",
     "Job": "job",
+    "LibraryInfo": "file_records",
     "Model": "model",
     "Session": "session",
     "Table": "table",
