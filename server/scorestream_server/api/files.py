@@ -1,6 +1,7 @@
 """The FileService."""
 
 import asyncio
+import contextlib
 import functools
 import time
 from collections.abc import AsyncIterator, Callable
@@ -14,6 +15,7 @@ from scorestream_server.api import convert_files, names, paging
 from scorestream_server.api.auth import Context
 from scorestream_server.api.owned import OwnSessions
 from scorestream_server.config import Config
+from scorestream_server.domain.disk import StorageError
 from scorestream_server.domain.errors import ErrorCode, FieldFault, ScorestreamError, counted, invalid
 from scorestream_server.domain.home import FILEREF_SCHEME, HOME_SCHEME, HomeFile, home_path
 from scorestream_server.domain.limits import exhausted
@@ -305,4 +307,5 @@ class FileService(file_service_pb2_grpc.FileServiceServicer):
                 requests.record(connection, session.owner, request_id, "file", resource, time.time())
 
         if request_id:
-            await self._database.write(record)
+            with contextlib.suppress(StorageError):  # the file is there all the same
+                await self._database.write(record)

@@ -11,6 +11,7 @@ from weakref import WeakValueDictionary
 import sqlalchemy as sa
 
 from scorestream_server.domain.data_directory import DataDirectory
+from scorestream_server.domain.disk import StorageError
 from scorestream_server.domain.home import home_place
 from scorestream_server.domain.session import Session, SessionState
 from scorestream_server.domain.table import Destination
@@ -43,14 +44,9 @@ class Homes:
             try:
                 yield home
             finally:
-                use = await asyncio.to_thread(home.measure)
-
-                def put(connection: sa.Connection) -> None:
-                    # A session that ended meanwhile has no home any more.
-                    if session_store.get(connection, session.id, None).state is not SessionState.ENDED:
-                        home_store.put(connection, session.id, use)
-
-                await self._database.write(put)
+                # What was changed is changed, also where that cannot be written down now; the next change does.
+                with contextlib.suppress(OSError, StorageError):
+                    await self._write_down(session, home)
 
     async def measure(self, session_id: str) -> None:
         """Note what a home takes in which something was written without this."""
@@ -59,6 +55,16 @@ class Homes:
         )
         async with self.changing(session):
             pass
+
+    async def _write_down(self, session: Session, home: Home) -> None:
+        use = await asyncio.to_thread(home.measure)
+
+        def put(connection: sa.Connection) -> None:
+            # A session that ended meanwhile has no home any more.
+            if session_store.get(connection, session.id, None).state is not SessionState.ENDED:
+                home_store.put(connection, session.id, use)
+
+        await self._database.write(put)
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,7 @@ _COPY_BYTES = 1 << 20
 
 
 class Home:
-    """A home; its folder is made when something of it is asked for.
+    """A home; its folder is made when something comes into it.
 
     Every method raises `ScorestreamError`: FILE_NOT_FOUND, NOT_A_DIRECTORY, NOT_A_FILE, and what a disk refuses.
     Nobody else may change the home through this server meanwhile, for methods that check and then change.
@@ -55,6 +55,8 @@ class Home:
 
     def look(self, names: Names) -> HomeFile:
         """Return what stands under a path."""
+        if not names:
+            self.ensure()
         with self._folder(names[:-1]) as folder:
             found = stat_in(folder, names[-1]) if names else os.fstat(folder)
         if found is None:
@@ -66,6 +68,8 @@ class Home:
 
         What is neither file nor directory, or has a name that cannot be asked for, is left out.
         """
+        if not names and not self.root.exists():
+            return [], False
         with self._folder(names) as folder:
             with os.scandir(folder) as entries:
                 every = sorted(
@@ -93,6 +97,7 @@ class Home:
 
     def make_directory(self, names: Names) -> HomeFile:
         """Make a directory with those above it, where they are not there."""
+        self.ensure()
         for depth in range(1, len(names) + 1):
             with self._folder(names[: depth - 1]) as folder, told(names[:depth]):
                 try:
@@ -116,6 +121,7 @@ class Home:
         """
         if not names:
             raise not_a_file(names)
+        self.ensure()
         with self._folder(names[:-1]) as folder:
             status = stat_in(folder, names[-1])
         there = None if status is None else described(names, status)
@@ -203,8 +209,9 @@ class Home:
 
     def measure(self) -> HomeUse:
         """Return what the home takes."""
-        self.ensure()
         size = files = 0
+        if not self.root.exists():
+            return HomeUse(size, files)
         top = str(self.root)
         for folder, directories, names, opened in os.fwalk(top):
             if folder == top and RESERVED in directories:
@@ -223,9 +230,9 @@ class Home:
     @contextlib.contextmanager
     def _folder(self, names: Names) -> Iterator[int]:
         """Open a directory of the home."""
-        self.ensure()
         # The home's own folder is the server's, or the operator's, to choose; it may be reached by a link.
-        folder = os.open(self.root, _DIRECTORY & ~os.O_NOFOLLOW)
+        with told(names):
+            folder = os.open(self.root, _DIRECTORY & ~os.O_NOFOLLOW)
         try:
             for depth, name in enumerate(names, start=1):
                 with told(names[:depth], directory=True):

@@ -192,7 +192,7 @@ def _first(
     rows = pa.Table.from_batches(batches, schema)
     keys = [(order.column, "descending" if order.descending else "ascending") for order in order_by]
     try:
-        places = pc.sort_indices(rows, sort_keys=keys, null_placement="at_end")
+        places = pc.sort_indices(rows, sort_keys=keys)  # nulls come last by themselves
         return rows.take(places.slice(0, wanted))
     except (pa.ArrowNotImplementedError, pa.ArrowTypeError) as error:
         raise invalid(
