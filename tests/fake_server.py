@@ -16,7 +16,9 @@ from google.rpc import code_pb2, status_pb2
 from grpc_status import rpc_status
 
 from scorestream.v1 import (
+    data_service_pb2,
     device_service_pb2,
+    file_service_pb2,
     job_service_pb2,
     model_service_pb2,
     session_service_pb2,
@@ -33,6 +35,8 @@ SERVICES = [
         (model_service_pb2, "ModelService"),
         (table_service_pb2, "TableService"),
         (device_service_pb2, "DeviceService"),
+        (file_service_pb2, "FileService"),
+        (data_service_pb2, "DataService"),
     ]
 ]
 

@@ -35,7 +35,7 @@ class People:
 
 @dataclass(frozen=True)
 class Belongings:
-    """What Alice made: a session with a table, a model and a job that is done."""
+    """What Alice made: a session with a table, a file, a fileref, a model and a job that is done."""
 
     session: scorestream.Session
     table: scorestream.Table
@@ -61,6 +61,8 @@ def belongings(alice: scorestream.Client) -> Belongings:
     """Make them."""
     session = alice.create_session("of_alice")
     model = alice.register_model("model_of_alice", source="a * 2 AS twice")
+    session.files.upload(b"hers alone", "hers.txt")
+    session.filerefs.assign("hers", "home:hers.txt")
     table = session.load_table(pa.table({"a": [1.0, 2.0]}), name="customers")
     job = session.score(model, table)
     job.wait()

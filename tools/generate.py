@@ -24,6 +24,7 @@ BANNER = "# Generated from aio/{name} by tools/generate.py. Change that file, no
 RENAMED = {
     "transport_aio": "transport",
     "aclosing": "closing",
+    "anext": "next",
     "AsyncClient": "Client",
     "AsyncConnection": "Connection",
     "AsyncSession": "Session",
@@ -32,6 +33,8 @@ RENAMED = {
     "AsyncModel": "Model",
     "AsyncLease": "Lease",
     "AsyncContexts": "Contexts",
+    "AsyncFiles": "Files",
+    "AsyncFilerefs": "Filerefs",
     "AsyncIterator": "Iterator",
     "AsyncIterable": "Iterable",
     "AsyncGenerator": "Generator",

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         UnimplementedError,
         UnknownError,
     )
+    from scorestream.file_records import ColumnInfo, FileInfo, FilerefInfo, LibraryInfo
     from scorestream.job import Job
     from scorestream.model import Model
     from scorestream.records import (
@@ -61,6 +62,7 @@ __all__ = [
     "AbortedError",
     "AlreadyExistsError",
     "Client",
+    "ColumnInfo",
     "ContextInfo",
     "Contexts",
     "DataLossError",
@@ -71,6 +73,8 @@ __all__ = [
     "EventType",
     "FailedPreconditionError",
     "Fault",
+    "FileInfo",
+    "FilerefInfo",
     "InternalError",
     "InvalidArgumentError",
     "Job",
@@ -79,6 +83,7 @@ __all__ = [
     "JobFailure",
     "JobInfo",
     "JobTimedOutError",
+    "LibraryInfo",
     "Model",
     "ModelFeature",
     "ModelInfo",
@@ -114,7 +119,11 @@ HOMES = {
     "Client": "client",
     "ContextInfo": "context_records",
     "Contexts": "contexts",
+    "ColumnInfo": "file_records",
+    "FileInfo": "file_records",
+    "FilerefInfo": "file_records",
     "Job": "job",
+    "LibraryInfo": "file_records",
     "Model": "model",
     "QueueInfo": "context_records",
     "Session": "session",

@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from scorestream.errors import InvalidArgumentError
+from scorestream.file_records import LibraryInfo
 from scorestream.records import Priority, SessionInfo, SessionState, StatusRow
 from scorestream.statistics import SessionStatistics, session_statistics
 from scorestream.v1 import (
@@ -30,10 +31,12 @@ from scorestream.wire import (
 )
 
 from .connection import Connection
+from .filerefs import Filerefs
+from .files import Files
 from .job import Job
 from .lease import Lease
 from .model import Model
-from .table import Table
+from .table import Table, list_libraries
 
 
 class Session:
@@ -92,6 +95,16 @@ class Session:
         return self.info.running_jobs
 
     @property
+    def files(self) -> Files:
+        """The files in its home."""
+        return Files(self._connection, self.id)
+
+    @property
+    def filerefs(self) -> Filerefs:
+        """Its names for files."""
+        return Filerefs(self._connection, self.id)
+
+    @property
     def labels(self) -> dict[str, str]:
         """Its labels when the server was last asked."""
         return dict(self.info.labels)
@@ -146,7 +159,8 @@ class Session:
 
         Args:
             source: a path, or several, of files or directories **on the server** (CSV, Parquet, Arrow), where
-                a relative one is looked for under its data roots; with a private server, your own files.
+                a relative one is looked for under its data roots; with a private server, your own files. ``home:PATH`` is
+                a file in the session's home, ``fileref:NAME`` what that fileref stands for.
                 Or rows of yours: any object with ``__arrow_c_stream__`` (pyarrow, polars), or a pandas
                 DataFrame, streamed in pieces of about 1 MiB.
             name: the table's name; None: after the file, or made up for rows.
@@ -162,7 +176,7 @@ class Session:
             return self._upload(source, name or f"upload_{uuid.uuid4().hex[:8]}", replace=replace)
         request = table_service_pb2.LoadTableRequest(
             session=session_name(self.id),
-            table_id=table_id_of(Path(paths[0]).name) if name is None else name,
+            table_id=table_id_of(Path(paths[0]).name.rpartition(":")[2]) if name is None else name,
             paths=[self._connection.server_path(path) for path in paths],
             replace=replace,
             request_id=uuid.uuid4().hex,
@@ -181,6 +195,10 @@ class Session:
         request = table_service_pb2.GetTableRequest(name=table_name(self.id, name))
         answer = self._connection.call(self._connection.tables.GetTable, request)
         return Table(self._connection, table_info(answer))
+
+    def libraries(self) -> list[LibraryInfo]:
+        """Return the session's libraries by name; ``work`` holds its own tables."""
+        return list_libraries(self._connection, self.id)
 
     def score(
         self,
@@ -208,7 +226,8 @@ class Session:
             out: name of a table of this session to make of the result.
             out_path: path on the server to write the result to, all of it or nothing: ``.parquet``,
                 ``.arrow``, ``.csv``, or without an ending a directory with a Parquet data set. With a
-                private server, your own file. At most one of `out` and `out_path`.
+                private server, your own file; ``home:PATH`` and ``fileref:NAME`` as in `load_table`. At most one of
+                `out` and `out_path`.
             keep: input columns that the result carries before the scores.
             replace: whether an output that exists is replaced.
             name: the job's name; empty: the server makes one up.

@@ -1,12 +1,17 @@
 # Generated from aio/table.py by tools/generate.py. Change that file, not this one.
 """Tables as a client sees them."""
 
+from collections.abc import Callable, Generator
+from contextlib import closing
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scorestream.errors import counted
+from scorestream.file_records import ColumnInfo, LibraryInfo
+from scorestream.file_wire import Order, RowMessages, column_info, library_info
 from scorestream.records import TableInfo
-from scorestream.v1 import table_service_pb2
-from scorestream.wire import table_name
+from scorestream.v1 import data_service_pb2, table_service_pb2
+from scorestream.wire import session_name, table_name
 
 from .connection import Connection
 
@@ -58,7 +63,117 @@ class Table:
         answer = self._connection.call(self._connection.tables.HeadTable, request)
         return table_of(answer.arrow_stream)
 
+    def columns(self) -> list[ColumnInfo]:
+        """Return its columns in order."""
+        request = data_service_pb2.ListColumnsRequest(name=table_name(self.session_id, self.name))
+        answer = self._connection.call(self._connection.data.ListColumns, request)
+        return [column_info(column) for column in answer.columns]
+
+    def read(
+        self, start: int = 0, limit: int | None = None, *, where: str = "", order_by: Order = ()
+    ) -> "pa.Table":
+        """Return rows.
+
+        Args:
+            start: rows to leave out at the beginning, of those that pass `where`, in the order asked for.
+            limit: at most this many rows; None: all.
+            where: SQL predicate; only rows for which it is true are returned.
+            order_by: a column or several, each with ``desc`` behind it for the largest first, as in
+                ``["segment", "score desc"]``. Nulls come last; rows that are alike stay in the table's order.
+
+        Raises:
+            InvalidArgumentError: a column is not there, or `where` is wrong.
+            FailedPreconditionError: the table was replaced meanwhile.
+            ResourceExhaustedError: more is to be put in order than fits into a worker's memory; give a `limit`.
+        """
+        import pyarrow as pa  # noqa: PLC0415 - pyarrow loads slowly; most calls need none
+
+        rows = RowMessages(start, limit, where, order_by)
+        with closing(self._messages(rows, csv=False)) as messages:
+            batches = [batch for message in messages if (batch := rows.batch(message)) is not None]
+        return pa.Table.from_batches(batches, rows.schema)
+
+    def batches(
+        self, start: int = 0, limit: int | None = None, *, where: str = "", order_by: Order = ()
+    ) -> Generator["pa.RecordBatch", None]:
+        """Yield rows in batches of about 1.5 MiB as they come; a lost connection is resumed. Arguments as of `read`."""
+        rows = RowMessages(start, limit, where, order_by)
+        with closing(self._messages(rows, csv=False)) as messages:
+            for message in messages:
+                batch = rows.batch(message)
+                if batch is not None:
+                    yield batch
+
+    def csv(
+        self, start: int = 0, limit: int | None = None, *, where: str = "", order_by: Order = ()
+    ) -> Generator[bytes, None]:
+        """Yield rows as CSV text in UTF-8, with a line of names first, in pieces of whole lines. Arguments as of `read`."""
+        rows = RowMessages(start, limit, where, order_by)
+        with closing(self._messages(rows, csv=True)) as messages:
+            for message in messages:
+                if message.csv:
+                    yield message.csv
+
+    def download(
+        self,
+        path: str | Path,
+        *,
+        start: int = 0,
+        limit: int | None = None,
+        where: str = "",
+        order_by: Order = (),
+        replace: bool = False,
+        report: Callable[[int], None] = lambda _rows: None,
+    ) -> int:
+        """Write rows to a file on this machine, all of it or nothing, and return how many there were.
+
+        Args:
+            path: the file: ``.parquet``, ``.arrow`` or ``.csv``; without an ending, a directory with a Parquet data set.
+            start: as of `read`.
+            limit: as of `read`.
+            where: as of `read`.
+            order_by: as of `read`.
+            replace: whether what is there is replaced.
+            report: called with the rows written so far.
+
+        Raises:
+            AlreadyExistsError: `path` is there, and `replace` is false.
+        """
+        from scorestream.result_file import ResultFile, check_output  # noqa: PLC0415 - pyarrow loads slowly
+
+        check_output(Path(path), replace=replace)
+        rows = RowMessages(start, limit, where, order_by)
+        with closing(self._messages(rows, csv=False)) as messages:
+            first = next(messages)
+            rows.batch(first)
+            with ResultFile(Path(path), rows.schema, replace=replace) as file:
+                for message in messages:
+                    batch = rows.batch(message)
+                    if batch is not None:
+                        file.write(batch)
+                        report(file.rows)
+                return file.rows
+
+    def _messages(
+        self, rows: RowMessages, *, csv: bool
+    ) -> Generator[data_service_pb2.ReadRowsResponse, None]:
+        """Yield the messages with rows; those behind a lost connection go on where it was lost."""
+        name = table_name(self.session_id, self.name)
+        method = self._connection.data.ReadRows
+        messages = self._connection.stream(
+            method, lambda given: rows.request(name, given, csv=csv), rows.position, 0
+        )
+        with closing(messages):
+            yield from messages
+
     def drop(self) -> None:
         """Drop the table; jobs that already run on it go on."""
         request = table_service_pb2.DropTableRequest(name=table_name(self.session_id, self.name))
         self._connection.call(self._connection.tables.DropTable, request, repeat=False)
+
+
+def list_libraries(connection: Connection, session_id: str) -> list[LibraryInfo]:
+    """Return the libraries of a session."""
+    request = data_service_pb2.ListLibrariesRequest(session=session_name(session_id))
+    answer = connection.call(connection.data.ListLibraries, request)
+    return [library_info(library) for library in answer.libraries]

@@ -9,14 +9,19 @@ import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from scorestream_server.api.audit import audit_file
 from scorestream_server.api.contexts import ContextService
+from scorestream_server.api.data import DataService
 from scorestream_server.api.devices import DeviceService
+from scorestream_server.api.filerefs import FilerefService
+from scorestream_server.api.files import FileService
 from scorestream_server.api.identity import Identifier
 from scorestream_server.api.jobs import JobService
 from scorestream_server.api.models import ModelService
+from scorestream_server.api.owned import OwnSessions
 from scorestream_server.api.results import ResultReader
 from scorestream_server.api.server import GrpcServer, Servicers
 from scorestream_server.api.sessions import SessionService
@@ -27,6 +32,7 @@ from scorestream_server.contexts.built_in import built_in_contexts, server_facts
 from scorestream_server.device.poller import DevicePoller, Reader
 from scorestream_server.domain.data_directory import DataDirectory
 from scorestream_server.domain.event import Event
+from scorestream_server.domain.home import home_place
 from scorestream_server.domain.session import SessionState
 from scorestream_server.engine.engine import Engine
 from scorestream_server.engine.expiry import SessionExpiry
@@ -35,7 +41,7 @@ from scorestream_server.engine.leftovers import remove_leftovers
 from scorestream_server.engine.quota import JobQuota
 from scorestream_server.engine.sessions import SessionEnder
 from scorestream_server.engine.submit import Submitter
-from scorestream_server.feed import Feed, Selection
+from scorestream_server.feed import Feed, ReadBacklog, Selection
 from scorestream_server.store import events as event_store
 from scorestream_server.store import sessions as session_store
 from scorestream_server.store import tokens as token_store
@@ -89,10 +95,7 @@ async def running(config: Config, pool: LocalPool) -> AsyncIterator[Running]:
         stack.push_async_callback(pool.close)
         directory = DataDirectory(config.data_dir)
         await asyncio.to_thread(open_store, directory)
-        for folder in (directory.models, directory.sessions, directory.publishing):
-            folder.mkdir(exist_ok=True)
-        if directory.root.stat().st_mode & 0o077:
-            logger.warning("others may look into %s; keep them out with: chmod 700", directory.root)
+        _make_folders(directory)
 
         feed: Feed | None = None
 
@@ -107,25 +110,12 @@ async def running(config: Config, pool: LocalPool) -> AsyncIterator[Running]:
         stack.enter_context(audit_file(directory.audit))
         identifier = Identifier(config, database)
 
-        async def backlog(selection: Selection, after: int, up_to: int, limit: int) -> list[Event]:
-            return await database.read(
-                lambda connection: event_store.page(
-                    connection,
-                    after=after,
-                    up_to=up_to,
-                    limit=limit,
-                    owner=selection.owner,
-                    session_ids=selection.session_ids,
-                    session_name_prefix=selection.session_name_prefix,
-                    job_id=selection.job_id,
-                )
-            )
-
         holdings = await database.read(lambda connection: read_holdings(connection, directory))
-        if removed := await asyncio.to_thread(remove_leftovers, directory, holdings):
+        homes = await _homes(database, directory)
+        if removed := await asyncio.to_thread(remove_leftovers, directory, holdings, homes):
             logger.warning("removed %d leftovers of the last run", removed)
 
-        feed = Feed(await database.read(event_store.last_number), backlog)
+        feed = Feed(await database.read(event_store.last_number), _backlog(database))
         roots = DataRoots(config.data_roots)
         quota, usage = JobQuota(config.limits, config.queues), Usage(config.limits.stored_bytes)
         contexts = ContextStore(built_in_contexts(config))
@@ -149,14 +139,18 @@ async def running(config: Config, pool: LocalPool) -> AsyncIterator[Running]:
 
         poller = DevicePoller(_open_facts, engine.workers)
         stack.callback(poller.close)
+        sessions = OwnSessions(database, expiry)
         servicers = Servicers(
             SessionService(config, database, feed, engine, ender, expiry, contexts),
             JobService(database, feed, engine, submitter, ResultReader(database, feed), expiry),
             TableService(config, database, pool, directory, roots, expiry, usage),
-            ModelService(config, database, pool, directory, usage),
+            ModelService(config, database, pool, directory, usage, sessions, roots),
             DeviceService(poller),
             TokenService(config, database, identifier),
             ContextService(database, contexts, server_facts(config, roots), engine.queues, pools),
+            FileService(config, database, sessions, engine.homes, roots, usage),
+            FilerefService(database, sessions, engine.homes, roots),
+            DataService(database, pool, directory, sessions),
         )
         server = GrpcServer(config, servicers, identifier)
         address = await server.start()
@@ -190,6 +184,33 @@ async def serve(config: Config, pool: LocalPool, ownership: Ownership) -> None:
         await server.drain(config.drain_seconds, hurry)
 
 
+def _make_folders(directory: DataDirectory) -> None:
+    for folder in (directory.models, directory.sessions, directory.publishing):
+        folder.mkdir(exist_ok=True)
+    if directory.root.stat().st_mode & 0o077:
+        logger.warning("others may look into %s; keep them out with: chmod 700", directory.root)
+
+
+def _backlog(database: Database) -> ReadBacklog:
+    """Return what reads events of the past."""
+
+    async def read(selection: Selection, after: int, up_to: int, limit: int) -> list[Event]:
+        return await database.read(
+            lambda connection: event_store.page(
+                connection,
+                after=after,
+                up_to=up_to,
+                limit=limit,
+                owner=selection.owner,
+                session_ids=selection.session_ids,
+                session_name_prefix=selection.session_name_prefix,
+                job_id=selection.job_id,
+            )
+        )
+
+    return read
+
+
 async def _take_up(contexts: ContextStore, database: Database, pools: ContextPools) -> None:
     """Have the workers started that contexts keep ready."""
     if hidden := await database.read(contexts.hidden):
@@ -211,6 +232,13 @@ def _open_facts() -> Reader:
     from scorestream_server.device.facts import FactReader  # noqa: PLC0415
 
     return FactReader()
+
+
+async def _homes(database: Database, directory: DataDirectory) -> list[Path]:
+    """Return the homes of the sessions that have not ended."""
+    states = [SessionState.ACTIVE, SessionState.ENDING]
+    found = await database.read(lambda connection: session_store.in_state(connection, states))
+    return [home_place(directory, session).root for session in found]
 
 
 async def _go_on_ending(database: Database, ender: SessionEnder, stack: contextlib.AsyncExitStack) -> None:

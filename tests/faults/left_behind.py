@@ -30,6 +30,8 @@ def unknown_files(data: Path) -> set[str]:
             for session, one in store.execute(query)
         }
     there = {path for name in ("models", "publishing", "sessions") for path in (data / name).rglob("*")}
+    # What is in a home is its owner's affair, but for what is on its way there.
+    there = {path for path in there if "home" not in path.relative_to(data).parts or path.suffix == ".tmp"}
     files = {str(path) for path in there if path.is_file()}
     deep = {str(path) for path in there if path.is_dir() and len(path.relative_to(data).parts) > 3}
     return files ^ {path for path in named if path.startswith(str(data))} | deep - folders

@@ -59,6 +59,7 @@ class Place:
             "register": lambda: self.client.register_model(name, source=f"x + {self.number} AS y"),
             "submit": self.submit,
             "session": lambda: self.client.create_session(name),
+            "put": lambda: self.session.files.upload(b"x" * 100_000, f"{name}.bin"),
         }
 
     def there(self) -> list[set[str]]:
@@ -68,6 +69,7 @@ class Place:
             {model.id for model in self.client.models()},
             {table.name for table in self.session.tables()},
             {job.id for job in self.session.jobs()},
+            {file.path for file in self.session.files.list()},
         ]
 
     def submit(self, **options: object) -> scorestream.Job:
@@ -204,7 +206,7 @@ def test_a_full_disk_leaves_nothing_of_an_output(place: Place, output: str) -> N
 @pytest.mark.parametrize(
     ("what", "calls"),
     [
-        *itertools.product(("upload", "load", "register", "submit"), (WRITE, MAKE)),
+        *itertools.product(("upload", "load", "register", "submit", "put"), (WRITE, MAKE)),
         ("session", WRITE),  # it makes no file
     ],
 )

@@ -92,6 +92,12 @@ def work(tmp_path: Path) -> Iterator[tuple[scorestream.Client, Path]]:
         session.load_table(ROWS, name="rows")
         client.register_model("twice", source="a * 2 AS b")
         session.score("twice", "rows", out="scored", name="job").wait()
+        session.files.make_directory("in")
+        session.files.upload(b"a\n5\n", "in/rows.tmp")
+        pq.write_table(ROWS, tmp_path / "rows.parquet")
+        session.files.upload(tmp_path / "rows.parquet", "in/rows.parquet")
+        session.filerefs.assign("of_home", "home:in/rows.parquet")
+        session.load_table("fileref:of_home")
         yield client, data
 
 
@@ -106,6 +112,12 @@ def check(client: scorestream.Client) -> None:
     assert pa.Table.from_batches(again.results())["c"].to_pylist() == [4.0, 8.0, 12.0]
     third = session.score("twice", "rows")
     assert pa.Table.from_batches(third.results())["b"].to_pylist() == [2.0, 4.0, 6.0]
+    assert session.files.read("in/rows.tmp") == b"a\n5\n"
+    assert session.files.info("fileref:of_home").path == "in/rows.parquet"
+    assert session.load_table("fileref:of_home", name="again", replace=True).rows == ROWS.num_rows
+    out = session.score("twice", "rows", out_path="home:out.csv", replace=True).wait()
+    assert out.info.outputs == ("home:out.csv",)
+    session.files.delete("out.csv")
 
 
 def test_a_backup_of_a_running_server_is_whole_wherever_it_lies(
@@ -114,7 +126,7 @@ def test_a_backup_of_a_running_server_is_whole_wherever_it_lies(
     """The copy has a life of its own, in another folder, without the original."""
     client, data = work
     said = back_up(data, tmp_path / "backup")
-    assert "the store and 3 files" in said
+    assert "the store and 5 files" in said
     assert "not empty" in back_up(data, tmp_path / "backup", check=1)
     assert "lies in the data directory itself" in back_up(data, data / "backup", check=1)
     assert "There is no data directory" in back_up(tmp_path / "nothing", tmp_path / "other", check=1)
@@ -157,6 +169,8 @@ def test_leftovers_are_removed_at_the_start_and_nothing_else(
         job / "part-00000.arrow.7.tmp",
         job / "part-00001.arrow",
         data / "publishing" / "job.tmp",
+        session / "home" / ".scorestream" / "0123.tmp",
+        session / "reads" / "0123.tmp",
     ]
     for path in left:
         path.parent.mkdir(parents=True, exist_ok=True)

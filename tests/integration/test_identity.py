@@ -19,7 +19,10 @@ from principals import Belongings, People, belongings, people
 from scorestream.v1 import (
     context_pb2,
     context_service_pb2,
+    data_service_pb2,
     device_service_pb2,
+    file_service_pb2,
+    fileref_service_pb2,
     job_pb2,
     job_service_pb2,
     model_service_pb2,
@@ -63,6 +66,12 @@ def cases(alices: Belongings) -> dict[str, tuple[list[Any], grpc.StatusCode]]:
         token_service_pb2,
         context_service_pb2,
     )
+    f, r, a = file_service_pb2, fileref_service_pb2, data_service_pb2
+    file, fileref = f"{session}/files/hers.txt", f"{session}/filerefs/hers"
+    put = [
+        f.UploadFileRequest(header=f.UploadFileHeader(name=file, replace=True)),
+        f.UploadFileRequest(footer=f.UploadFileFooter(digest=hashlib.sha256(b"").hexdigest())),
+    ]
     upload = t.UploadTableRequest(header=t.UploadTableHeader(session=session, table_id="mine"))
     add = [
         m.RegisterModelRequest(header=m.RegisterModelHeader(model_id=alices.model.name, file_name="m.sql")),
@@ -124,6 +133,28 @@ def cases(alices: Belongings) -> dict[str, tuple[list[Any], grpc.StatusCode]]:
         "ContextService/DeleteContext": ([c.DeleteContextRequest(name="contexts/default")], DENIED),
         "ContextService/ListWorkers": ([c.ListWorkersRequest(context="contexts/default")], ANYBODY),
         "ContextService/ListQueues": ([c.ListQueuesRequest()], ANYBODY),
+        "ModelService/ImportModel": (
+            [m.ImportModelRequest(session=session, model_id="m", path="home:m.sql")],
+            MISSING,
+        ),
+        "FileService/UploadFile": (put, MISSING),
+        "FileService/DownloadFile": ([f.DownloadFileRequest(name=file)], MISSING),
+        "FileService/GetFile": ([f.GetFileRequest(name=file)], MISSING),
+        "FileService/ListFiles": ([f.ListFilesRequest(name=f"{session}/files/")], MISSING),
+        "FileService/CreateDirectory": ([f.CreateDirectoryRequest(name=f"{session}/files/new")], MISSING),
+        "FileService/CopyFile": ([f.CopyFileRequest(name=file, destination="copy")], MISSING),
+        "FileService/MoveFile": ([f.MoveFileRequest(name=file, destination="moved")], MISSING),
+        "FileService/DeleteFile": ([f.DeleteFileRequest(name=file)], MISSING),
+        "FilerefService/AssignFileref": (
+            [r.AssignFilerefRequest(session=session, fileref_id="mine", path="home:x")],
+            MISSING,
+        ),
+        "FilerefService/GetFileref": ([r.GetFilerefRequest(name=fileref)], MISSING),
+        "FilerefService/ListFilerefs": ([r.ListFilerefsRequest(session=session)], MISSING),
+        "FilerefService/DeassignFileref": ([r.DeassignFilerefRequest(name=fileref)], MISSING),
+        "DataService/ListLibraries": ([a.ListLibrariesRequest(session=session)], MISSING),
+        "DataService/ListColumns": ([a.ListColumnsRequest(name=table)], MISSING),
+        "DataService/ReadRows": ([a.ReadRowsRequest(name=table)], MISSING),
     }
 
 
@@ -201,6 +232,8 @@ def test_bob_sees_nothing_of_alices(known: People, alices: Belongings) -> None:
             assert call(channel, method, requests) is expected, method.full_name
     assert alices.session.refresh().state == scorestream.SessionState.ACTIVE
     assert alices.job.refresh().state == scorestream.State.SUCCEEDED
+    assert [file.path for file in alices.session.files.list()] == ["hers.txt"]
+    assert [fileref.name for fileref in alices.session.filerefs.list()] == ["hers"]
     assert [table.name for table in alices.session.tables()] == ["customers"]
     assert [model.version for model in known.alice.models("model_of_alice")] == [1]
 

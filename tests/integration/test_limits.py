@@ -2,7 +2,7 @@
 
 import threading
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -34,6 +34,7 @@ LIMITS = {
     "upload_bytes": 1_000_000,
     "stored_bytes": 2_000_000,
     "model_bytes": 1_000,
+    "session_files": 3,
 }
 ROWS = pa.table({"a": [float(number) for number in range(100_000)]})
 
@@ -234,3 +235,33 @@ def test_a_server_takes_so_many_calls_of_everybody(tmp_path: Path) -> None:
         assert health.status == health_pb2.HealthCheckResponse.SERVING
         watch.close()
         assert client.sessions() == []
+
+
+def test_files_count_like_everything_else_that_is_stored(limited: Limited) -> None:
+    """One upload, a home's files, and what all of them take; removing makes room at once."""
+    session, half = limited.ann.create_session("files"), b"x" * 900_000
+    files = session.files
+    refused(lambda: files.upload(b"x" * 1_000_001, "a"), "FILE_TOO_LARGE", "upload_bytes")
+    files.make_directory("in")
+    files.upload(half, "in/a")
+    files.copy("in/a", "b")
+    refused(lambda: files.upload(b"", "c"), "TOO_MANY_FILES", "session_files")
+    refused(lambda: files.copy("b", "c"), "TOO_MANY_FILES", "session_files")
+    refused(lambda: files.make_directory("c"), "TOO_MANY_FILES", "session_files")
+    refused(lambda: files.upload(half, "b", replace=True), "FILE_TOO_LARGE", "stored_bytes")
+    refused(lambda: session.load_table(ROWS), "UPLOAD_TOO_LARGE", "upload")
+    files.delete("in", recursive=True)
+    files.upload(half, "b", replace=True)
+    other = limited.ann.create_session("other").files
+    other.upload(half, "a")
+    refused(lambda: other.upload(half, "b"), "FILE_TOO_LARGE", "stored_bytes")
+    session.terminate()
+    other.upload(half, "b")
+    limited.bob.create_session("bobs").files.upload(half, "a")
+
+
+def refused(call: Callable[[], object], reason: str, told: str) -> None:
+    with pytest.raises(scorestream.ResourceExhaustedError) as caught:
+        call()
+    assert caught.value.reason == reason
+    assert told in caught.value.message.lower()

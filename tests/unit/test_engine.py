@@ -35,6 +35,7 @@ from scorestream_server.domain.messages import (
     PartitionDone,
     Publish,
     ReadHead,
+    ReadRows,
     Result,
     RunPartition,
     TableLoaded,
@@ -136,7 +137,7 @@ class InProcessPool:
             case LoadTable():
                 paths = [Path(path) for path in task.paths]
                 return TableLoaded(task.task_id, load_table(paths, Path(task.cache_dir)))
-            case InspectModel() | ReadHead():
+            case InspectModel() | ReadHead() | ReadRows():
                 raise AssertionError
 
     async def _run_partition(self, task: RunPartition) -> Result:

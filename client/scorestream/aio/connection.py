@@ -10,7 +10,10 @@ from scorestream import transport_aio
 from scorestream.access import Access
 from scorestream.retry import Patience
 from scorestream.v1.context_service_pb2_grpc import ContextServiceStub
+from scorestream.v1.data_service_pb2_grpc import DataServiceStub
 from scorestream.v1.device_service_pb2_grpc import DeviceServiceStub
+from scorestream.v1.file_service_pb2_grpc import FileServiceStub
+from scorestream.v1.fileref_service_pb2_grpc import FilerefServiceStub
 from scorestream.v1.job_service_pb2_grpc import JobServiceStub
 from scorestream.v1.model_service_pb2_grpc import ModelServiceStub
 from scorestream.v1.session_service_pb2_grpc import SessionServiceStub
@@ -45,10 +48,15 @@ class AsyncConnection:
         self.devices = DeviceServiceStub(self._channel)
         self.tokens = TokenServiceStub(self._channel)
         self.contexts = ContextServiceStub(self._channel)
+        self.files = FileServiceStub(self._channel)
+        self.filerefs = FilerefServiceStub(self._channel)
+        self.data = DataServiceStub(self._channel)
 
     def server_path(self, path: str | Path) -> str:
         """Return a path as the server is to understand it."""
-        return str(path if self._files_from is None else self._files_from / path)
+        if self._files_from is None or str(path).startswith(("home:", "fileref:")):
+            return str(path)
+        return str(self._files_from / path)
 
     async def call(self, method: Any, request: Any, *, repeat: bool = True) -> Any:
         """Make a call and return its answer.

@@ -5,7 +5,21 @@ from typing import Annotated
 
 import typer
 
-from scorestream.cli import context, device, job, model, queue, score, serve, session, table, token
+from scorestream.cli import (
+    context,
+    data,
+    device,
+    file,
+    fileref,
+    job,
+    model,
+    queue,
+    score,
+    serve,
+    session,
+    table,
+    token,
+)
 from scorestream.cli.access import with_access_options
 from scorestream.cli.shell import FAILED, exit_code, say
 from scorestream.errors import ScorestreamError
@@ -27,6 +41,9 @@ app.add_typer(device.app, name="device")
 app.add_typer(token.app, name="token")
 app.add_typer(context.app, name="context")
 app.add_typer(queue.app, name="queue")
+app.add_typer(file.app, name="file")
+app.add_typer(fileref.app, name="fileref")
+app.add_typer(data.app, name="library")
 
 with_access_options(app)
 

@@ -31,9 +31,17 @@ ModelArgument = Annotated[
 
 @app.command("add")
 def add_model(
-    path: Annotated[Path | None, typer.Argument(metavar="[FILE]", help="Model file on this machine.")] = None,
+    path: Annotated[
+        Path | None,
+        typer.Argument(
+            metavar="[FILE]", help="Model file on this machine; with --session, in that session's home."
+        ),
+    ] = None,
     name: Annotated[str, typer.Option(help="What to call it; otherwise after the file.")] = "",
     source: Annotated[str, typer.Option(help='Score code instead of a file: "a * 0.5 + b AS score".')] = "",
+    session: Annotated[
+        str, typer.Option("-s", "--session", help="Name or id of the session whose home has FILE.")
+    ] = "",
     output: OutputOption = Output.TEXT,
     server: ServerOption = DEFAULT_SERVER,
 ) -> None:
@@ -45,10 +53,15 @@ def add_model(
         raise wrong_usage("Give a model file or --source.")
     if source and not name:
         raise wrong_usage("Score code needs a --name.")
+    if session:
+        if path is None:
+            raise wrong_usage("--session needs a file in the session's home.")
+        with open_client(server) as client:
+            return _show(client.get_session(session).files.register_model(str(path), name or None), output)
     if path is not None and existing(path).is_dir():
         raise wrong_usage(f"{path} is a directory; a model is one file.")
     with open_client(server) as client:
-        _show(client.register_model(name or None, path=path, source=source or None), output)
+        return _show(client.register_model(name or None, path=path, source=source or None), output)
 
 
 @app.command("list")

@@ -21,6 +21,8 @@ from scorestream.cli.shell import (
 )
 
 if TYPE_CHECKING:
+    import pyarrow as pa
+
     from scorestream.table import Table
 
 app = typer.Typer(no_args_is_help=True, help="Tables of a session.")
@@ -108,24 +110,9 @@ def head_table(
 
     Example: scorestream table head ScoringJob_Seg1 scored_seg1 --rows 5
     """
-    from pyarrow import types as pa_types  # noqa: PLC0415 - keeps --help quick
-
     with open_client(server) as client:
         found = client.get_session(session).table(table).head(rows)
-    if output is Output.JSON:
-        return print_json(found.to_pylist())
-    from scorestream.fitting import Column  # noqa: PLC0415 - keeps --help quick
-
-    return print_table(
-        [
-            Column(
-                field.name, place, right=pa_types.is_integer(field.type) or pa_types.is_floating(field.type)
-            )
-            for place, field in enumerate(found.schema)
-        ],
-        [[_value(value) for value in row.values()] for row in found.to_pylist()],
-        f"Table {table} has no rows.",
-    )
+    print_rows(found, output, f"Table {table} has no rows.")
 
 
 @app.command("drop")
@@ -136,6 +123,26 @@ def drop_table(session: SessionArgument, table: TableArgument, server: ServerOpt
     """
     with open_client(server) as client:
         client.get_session(session).table(table).drop()
+
+
+def print_rows(rows: "pa.Table", output: Output, nothing: str) -> None:
+    """Print rows of a table; `nothing` is the sentence where there are none."""
+    from pyarrow import types as pa_types  # noqa: PLC0415 - keeps --help quick
+
+    from scorestream.fitting import Column  # noqa: PLC0415 - keeps --help quick
+
+    if output is Output.JSON:
+        return print_json(rows.to_pylist())
+    return print_table(
+        [
+            Column(
+                field.name, place, right=pa_types.is_integer(field.type) or pa_types.is_floating(field.type)
+            )
+            for place, field in enumerate(rows.schema)
+        ],
+        [[_value(value) for value in row.values()] for row in rows.to_pylist()],
+        nothing,
+    )
 
 
 def _value(value: object) -> str:

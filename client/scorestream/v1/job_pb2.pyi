@@ -355,7 +355,8 @@ class JobSpec(_message.Message):
     """Name of a table of the session that is made of the result."""
     out_path: _builtins.str
     """Path on the server, under one of its data roots. The ending says the format: `.parquet`, `.arrow`,
-    `.csv`, or none for a directory with a partitioned Parquet data set.
+    `.csv`, or none for a directory with a partitioned Parquet data set. `home:PATH` is one in the session's home,
+    `fileref:NAME` what that fileref stands for.
     """
     replace: _builtins.bool
     """Whether an output that exists is replaced. False: the request is refused with ALREADY_EXISTS."""

@@ -112,6 +112,42 @@ class RegisterModelFooter(_message.Message):
 Global___RegisterModelFooter: _TypeAlias = RegisterModelFooter  # noqa: Y015
 
 @_typing.final
+class ImportModelRequest(_message.Message):
+    """Request of ImportModel."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    MODEL_ID_FIELD_NUMBER: _builtins.int
+    SESSION_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    REQUEST_ID_FIELD_NUMBER: _builtins.int
+    model_id: _builtins.str
+    """The model's own name, see Model.model_id."""
+    session: _builtins.str
+    """Resource name of the session, `sessions/{session}`."""
+    path: _builtins.str
+    """The file: `home:PATH` in the session's home, `fileref:NAME`, or a path on the server."""
+    request_id: _builtins.str
+    """A random id of this request (up to 64 characters); a second request with the same id within 24 hours creates
+    nothing and returns what the first one created. Empty: no such protection.
+    """
+    def __init__(
+        self,
+        *,
+        model_id: _builtins.str = ...,
+        session: _builtins.str = ...,
+        path: _builtins.str = ...,
+        request_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["model_id", b"model_id", "path", b"path", "request_id", b"request_id", "session", b"session"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ImportModelRequest: _TypeAlias = ImportModelRequest  # noqa: Y015
+
+@_typing.final
 class GetModelRequest(_message.Message):
     """Request of GetModel."""
 

@@ -41,6 +41,11 @@ class ModelServiceStub(object):
                 request_serializer=scorestream_dot_v1_dot_model__service__pb2.RegisterModelRequest.SerializeToString,
                 response_deserializer=scorestream_dot_v1_dot_model__pb2.Model.FromString,
                 _registered_method=True)
+        self.ImportModel = channel.unary_unary(
+                '/scorestream.v1.ModelService/ImportModel',
+                request_serializer=scorestream_dot_v1_dot_model__service__pb2.ImportModelRequest.SerializeToString,
+                response_deserializer=scorestream_dot_v1_dot_model__pb2.Model.FromString,
+                _registered_method=True)
         self.GetModel = channel.unary_unary(
                 '/scorestream.v1.ModelService/GetModel',
                 request_serializer=scorestream_dot_v1_dot_model__service__pb2.GetModelRequest.SerializeToString,
@@ -65,6 +70,13 @@ class ModelServiceServicer(object):
     def RegisterModel(self, request_iterator, context):
         """Registers a model from its file, sent in pieces. Nothing appears if the stream breaks off or the file
         is not a model that can be scored.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ImportModel(self, request, context):
+        """Registers a model from a file on the server: in the home of a session, or below a data root.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -97,6 +109,11 @@ def add_ModelServiceServicer_to_server(servicer, server):
             'RegisterModel': grpc.stream_unary_rpc_method_handler(
                     servicer.RegisterModel,
                     request_deserializer=scorestream_dot_v1_dot_model__service__pb2.RegisterModelRequest.FromString,
+                    response_serializer=scorestream_dot_v1_dot_model__pb2.Model.SerializeToString,
+            ),
+            'ImportModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.ImportModel,
+                    request_deserializer=scorestream_dot_v1_dot_model__service__pb2.ImportModelRequest.FromString,
                     response_serializer=scorestream_dot_v1_dot_model__pb2.Model.SerializeToString,
             ),
             'GetModel': grpc.unary_unary_rpc_method_handler(
@@ -142,6 +159,33 @@ class ModelService(object):
             target,
             '/scorestream.v1.ModelService/RegisterModel',
             scorestream_dot_v1_dot_model__service__pb2.RegisterModelRequest.SerializeToString,
+            scorestream_dot_v1_dot_model__pb2.Model.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ImportModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/scorestream.v1.ModelService/ImportModel',
+            scorestream_dot_v1_dot_model__service__pb2.ImportModelRequest.SerializeToString,
             scorestream_dot_v1_dot_model__pb2.Model.FromString,
             options,
             channel_credentials,

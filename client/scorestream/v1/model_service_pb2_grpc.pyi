@@ -38,6 +38,8 @@ class ModelServiceStub:
     """Registers a model from its file, sent in pieces. Nothing appears if the stream breaks off or the file
     is not a model that can be scored.
     """
+    ImportModel: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.ImportModelRequest, _model_pb2.Model]
+    """Registers a model from a file on the server: in the home of a session, or below a data root."""
     GetModel: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.GetModelRequest, _model_pb2.Model]
     """Returns one version of a model."""
     ListModels: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.ListModelsRequest, _model_service_pb2.ListModelsResponse]
@@ -54,6 +56,8 @@ class ModelServiceAsyncStub(ModelServiceStub):
     """Registers a model from its file, sent in pieces. Nothing appears if the stream breaks off or the file
     is not a model that can be scored.
     """
+    ImportModel: _aio.UnaryUnaryMultiCallable[_model_service_pb2.ImportModelRequest, _model_pb2.Model]  # type: ignore[assignment]
+    """Registers a model from a file on the server: in the home of a session, or below a data root."""
     GetModel: _aio.UnaryUnaryMultiCallable[_model_service_pb2.GetModelRequest, _model_pb2.Model]  # type: ignore[assignment]
     """Returns one version of a model."""
     ListModels: _aio.UnaryUnaryMultiCallable[_model_service_pb2.ListModelsRequest, _model_service_pb2.ListModelsResponse]  # type: ignore[assignment]
@@ -73,6 +77,14 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         """Registers a model from its file, sent in pieces. Nothing appears if the stream breaks off or the file
         is not a model that can be scored.
         """
+
+    @_abc_1.abstractmethod
+    def ImportModel(
+        self,
+        request: _model_service_pb2.ImportModelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_model_pb2.Model, _abc.Awaitable[_model_pb2.Model]]:
+        """Registers a model from a file on the server: in the home of a session, or below a data root."""
 
     @_abc_1.abstractmethod
     def GetModel(

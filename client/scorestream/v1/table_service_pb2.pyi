@@ -42,7 +42,9 @@ class LoadTableRequest(_message.Message):
     """
     @_builtins.property
     def paths(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Paths of files or directories on the server; a relative one is looked for under the data roots."""
+        """Paths of files or directories on the server; a relative one is looked for under the data roots. `home:PATH` is one
+        in the session's home, `fileref:NAME` what that fileref stands for.
+        """
 
     def __init__(
         self,

@@ -96,7 +96,7 @@ def job(value: Job) -> job_pb2.Job:
     if spec.out_table:
         output["out_table"] = spec.out_table
     if spec.destination:
-        output["out_path"] = spec.destination.path
+        output["out_path"] = spec.destination.named(spec.destination.path)
     return job_pb2.Job(
         name=job_name(value.id),
         display_name=value.name,

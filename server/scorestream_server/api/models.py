@@ -7,26 +7,33 @@ import re
 import shutil
 import time
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import BinaryIO
+
+import sqlalchemy as sa
 
 from scorestream.v1 import model_pb2, model_service_pb2, model_service_pb2_grpc
 from scorestream_server.api import convert, names, paging
 from scorestream_server.api.auth import Context, owner_of, reach_of
+from scorestream_server.api.owned import OwnSessions
 from scorestream_server.config import Config
 from scorestream_server.domain.data_directory import DataDirectory
 from scorestream_server.domain.errors import ErrorCode, ScorestreamError, invalid
 from scorestream_server.domain.messages import InspectModel, ModelInspected
 from scorestream_server.domain.model import Model
+from scorestream_server.engine.homes import Places
 from scorestream_server.store import models as model_store
 from scorestream_server.store.database import Database
 from scorestream_server.store.usage import Usage
-from scorestream_server.tables.files import sync
+from scorestream_server.tables.files import disk_errors, sync
+from scorestream_server.tables.home_entries import open_server_file
+from scorestream_server.tables.paths import DataRoots
 from scorestream_server.workers.pool import WorkerPool, run_anywhere
 
 _HARMFUL = re.compile(r"[^A-Za-z0-9_.-]|^\.+")
 LONGEST_NAME = 100
+_COPY_BYTES = 1 << 20
 _ENDING = re.compile(r"\.[A-Za-z0-9]{1,12}")
 
 
@@ -34,13 +41,22 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
     """Models: registered, looked at, removed."""
 
     def __init__(
-        self, config: Config, database: Database, pool: WorkerPool, directory: DataDirectory, usage: Usage
+        self,
+        config: Config,
+        database: Database,
+        pool: WorkerPool,
+        directory: DataDirectory,
+        usage: Usage,
+        sessions: OwnSessions,
+        roots: DataRoots,
     ) -> None:
         self._config = config
         self._database = database
         self._pool = pool
         self._directory = directory
         self._usage = usage
+        self._sessions = sessions
+        self._roots = roots
         # Versions with the same content share a file: none may be registered while it is being removed.
         self._files = asyncio.Lock()
 
@@ -59,19 +75,63 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
         if earlier is not None:
             return convert.model(earlier)
         await self._database.read(lambda connection: self._usage.room(connection, owner))
+        return await self._take_in(
+            model_id,
+            first.header.file_name,
+            request_id,
+            context,
+            lambda incoming: self._receive(request_iterator, incoming),
+        )
+
+    async def ImportModel(
+        self, request: model_service_pb2.ImportModelRequest, context: Context
+    ) -> model_pb2.Model:
+        """Register a model from a file on the server."""
+        model_id = names.check_model_id("model_id", request.model_id)
+        request_id, owner = names.check_request_id(request.request_id), owner_of(context)
+        session = await self._sessions.active("session", request.session, context)
+
+        def read(connection: sa.Connection) -> Model | Places:
+            earlier = model_store.find_request(connection, owner, request_id)
+            if earlier is not None:
+                return earlier
+            self._usage.room(connection, owner)
+            return Places.of(connection, self._directory, session, [request.path])
+
+        places = await self._database.read(read)
+        if isinstance(places, Model):
+            return convert.model(places)
+        path = await asyncio.to_thread(places.file, self._roots)
+        return await self._take_in(
+            model_id,
+            path.name,
+            request_id,
+            context,
+            lambda incoming: asyncio.to_thread(_copy, path, incoming, self._config.limits.model_bytes),
+        )
+
+    async def _take_in(
+        self,
+        model_id: str,
+        named: str,
+        request_id: str,
+        context: Context,
+        fetch: Callable[[Path], Awaitable[tuple[str, int]]],
+    ) -> model_pb2.Model:
+        """Register a model from a file that `fetch` puts where it is told, and whose SHA-256 and size it returns."""
         # The client's file name is in what is said about the file, so it is kept meanwhile, made harmless.
-        file_name = _HARMFUL.sub("_", Path(first.header.file_name).name)[-LONGEST_NAME:] or "model"
+        file_name = _HARMFUL.sub("_", Path(named).name)[-LONGEST_NAME:] or "model"
         ending = Path(file_name).suffix.lower()
         ending = ending if _ENDING.fullmatch(ending) else ""
         folder = self._directory.models / f"incoming-{uuid.uuid4()}"
         incoming = folder / file_name
         try:
             await asyncio.to_thread(folder.mkdir)
-            digest, size = await self._receive(request_iterator, incoming)
+            digest, size = await fetch(incoming)
             task = InspectModel(self._pool.next_task_id(), str(incoming))
             schema = (await run_anywhere(self._pool, task, ModelInspected)).schema
             name = f"{digest}{ending}"
-            model = Model(model_id, 0, digest, size, name, schema, owner, time.time())
+            model = Model(model_id, 0, digest, size, name, schema, owner_of(context), time.time())
             return convert.model(
                 await asyncio.shield(self._register(incoming, model, request_id, context.principal.admin))
             )
@@ -151,11 +211,7 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
                     break
                 size += len(message.chunk)
                 if size > limit:
-                    raise ScorestreamError(
-                        ErrorCode.RESOURCE_EXHAUSTED,
-                        "MODEL_TOO_LARGE",
-                        f"The model file is larger than this server takes ({limit} bytes).",
-                    )
+                    raise _too_large(limit)
                 digest.update(message.chunk)
                 await asyncio.to_thread(file.write, message.chunk)
         raise invalid(
@@ -163,6 +219,28 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
             "A registration is a header, the file in chunks, and a footer with the file's SHA-256; this one broke "
             "off or is out of order. Send it again.",
         )
+
+
+def _copy(source: Path, target: Path, limit: int) -> tuple[str, int]:
+    """Copy a file on the server; return its SHA-256 and its size."""
+    digest, size = hashlib.sha256(), 0
+    with open_server_file(source) as opened, disk_errors(target), target.open("xb") as file:
+        while chunk := opened.read(size, _COPY_BYTES):
+            size += len(chunk)
+            if size > limit:
+                raise _too_large(limit)
+            digest.update(chunk)
+            file.write(chunk)
+        _sync(file)
+    return digest.hexdigest(), size
+
+
+def _too_large(limit: int) -> ScorestreamError:
+    return ScorestreamError(
+        ErrorCode.RESOURCE_EXHAUSTED,
+        "MODEL_TOO_LARGE",
+        f"The model file is larger than this server takes ({limit} bytes).",
+    )
 
 
 def _sync(file: BinaryIO) -> None:

@@ -11,8 +11,14 @@ from grpc_reflection.v1alpha import reflection
 from scorestream.v1 import (
     context_service_pb2,
     context_service_pb2_grpc,
+    data_service_pb2,
+    data_service_pb2_grpc,
     device_service_pb2,
     device_service_pb2_grpc,
+    file_service_pb2,
+    file_service_pb2_grpc,
+    fileref_service_pb2,
+    fileref_service_pb2_grpc,
     job_service_pb2,
     job_service_pb2_grpc,
     model_service_pb2,
@@ -25,8 +31,11 @@ from scorestream.v1 import (
     token_service_pb2_grpc,
 )
 from scorestream_server.api.contexts import ContextService
+from scorestream_server.api.data import DataService
 from scorestream_server.api.devices import DeviceService
 from scorestream_server.api.errors import ErrorInterceptor
+from scorestream_server.api.filerefs import FilerefService
+from scorestream_server.api.files import FileService
 from scorestream_server.api.gate import Gate
 from scorestream_server.api.guard import Guard
 from scorestream_server.api.identity import Identifier
@@ -51,6 +60,9 @@ SERVICES: Sequence[Any] = [
         (device_service_pb2, "DeviceService"),
         (token_service_pb2, "TokenService"),
         (context_service_pb2, "ContextService"),
+        (file_service_pb2, "FileService"),
+        (fileref_service_pb2, "FilerefService"),
+        (data_service_pb2, "DataService"),
     )
 ]
 
@@ -66,6 +78,9 @@ class Servicers:
     devices: DeviceService
     tokens: TokenService
     contexts: ContextService
+    files: FileService
+    filerefs: FilerefService
+    data: DataService
 
 
 class GrpcServer:
@@ -93,6 +108,9 @@ class GrpcServer:
         device_service_pb2_grpc.add_DeviceServiceServicer_to_server(servicers.devices, self._server)
         token_service_pb2_grpc.add_TokenServiceServicer_to_server(servicers.tokens, self._server)
         context_service_pb2_grpc.add_ContextServiceServicer_to_server(servicers.contexts, self._server)
+        file_service_pb2_grpc.add_FileServiceServicer_to_server(servicers.files, self._server)
+        fileref_service_pb2_grpc.add_FilerefServiceServicer_to_server(servicers.filerefs, self._server)
+        data_service_pb2_grpc.add_DataServiceServicer_to_server(servicers.data, self._server)
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         self._names = [service.full_name for service in SERVICES]

@@ -21,6 +21,7 @@ from scorestream_server.domain.messages import HeadRead, LoadTable, ReadHead, Ta
 from scorestream_server.domain.session import Session
 from scorestream_server.domain.table import Table, TableData
 from scorestream_server.engine.expiry import SessionExpiry
+from scorestream_server.engine.homes import Places
 from scorestream_server.engine.submit import require_active
 from scorestream_server.store import sessions as session_store
 from scorestream_server.store import tables as table_store
@@ -77,8 +78,13 @@ class TableService(table_service_pb2_grpc.TableServiceServicer):
         if isinstance(wanted, Table):
             return convert.table(wanted)
 
+        def find(connection: sa.Connection) -> Places:
+            session = session_store.get(connection, wanted.session_id, wanted.owner)
+            return Places.of(connection, self._directory, session, request.paths)
+
         async def load(folder: Path) -> TableData:
-            paths = await asyncio.to_thread(self._roots.inputs, tuple(request.paths))
+            places = await self._database.read(find)
+            paths = await asyncio.to_thread(places.inputs, self._roots)
             task = LoadTable(self._pool.next_task_id(), tuple(map(str, paths)), str(folder))
             return (await run_anywhere(self._pool, task, TableLoaded)).table
 

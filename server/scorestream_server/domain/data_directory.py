@@ -21,6 +21,8 @@ class DataDirectory:
         models/<digest>                                 model files
         sessions/<session>/jobs/<job>/part-00000.arrow  committed partitions
         sessions/<session>/tables/<table uid>/          converted and uploaded tables
+        sessions/<session>/home/                        files of the session's owner
+        sessions/<session>/reads/                       rows on their way to a client
     """
 
     root: Path
@@ -79,3 +81,11 @@ class DataDirectory:
     def table(self, session_id: str, table_uid: str) -> Path:
         """Files of a converted or uploaded table."""
         return self.session(session_id) / "tables" / table_uid
+
+    def home(self, session_id: str) -> Path:
+        """The session's home, where nothing else says where that is."""
+        return self.session(session_id) / "home"
+
+    def reads(self, session_id: str) -> Path:
+        """Rows of tables on their way to a client."""
+        return self.session(session_id) / "reads"

@@ -25,9 +25,10 @@ class Limits:
         running_jobs: jobs that run; what is beyond waits for one to end.
         calls: calls at a time, streams of answers left out.
         streams: streams of answers at a time: subscriptions, and results that are being read.
-        stored_bytes: models, tables that the server holds, and results, of sessions that have not ended.
-        upload_bytes: rows of one upload.
+        stored_bytes: models, tables that the server holds, results, and files in homes, of sessions that have not ended.
+        upload_bytes: rows of one upload, or one uploaded file.
         model_bytes: one model file.
+        session_files: files and directories in the home of a session.
         all_calls: calls and streams of everybody at a time.
         context_workers: worker processes of all contexts together, the server's own not among them.
     """
@@ -40,6 +41,7 @@ class Limits:
     stored_bytes: int = 1024 * _GIB
     upload_bytes: int = 64 * _GIB
     model_bytes: int = 2 * _GIB
+    session_files: int = 10_000
     all_calls: int = 20_000
     context_workers: int = 64
 

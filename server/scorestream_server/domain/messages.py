@@ -10,6 +10,7 @@ import msgspec
 
 from scorestream_server.domain.job import Priority
 from scorestream_server.domain.model import ModelKind, ModelSchema
+from scorestream_server.domain.rows import RowCursor, RowPart, RowQuery
 from scorestream_server.domain.table import Destination, Partition, PartitionFile, Published, TableData
 
 
@@ -88,6 +89,16 @@ class ReadHead(ToWorker, frozen=True, tag=True):
     limit: int
 
 
+class ReadRows(ToWorker, frozen=True, tag=True):
+    """Write the rows of a table that come next into a file, as messages for a client."""
+
+    task_id: int
+    table: TableData
+    query: RowQuery
+    cursor: RowCursor
+    path: str
+
+
 class Ping(ToWorker, frozen=True, tag=True):
     """Say that you live, and what moves."""
 
@@ -159,6 +170,14 @@ class HeadRead(FromWorker, frozen=True, tag=True):
     stream: bytes
 
 
+class RowsRead(FromWorker, frozen=True, tag=True):
+    """Rows are written down; `parts` are the messages, and `cursor` is where one has come."""
+
+    task_id: int
+    parts: Sequence[RowPart]
+    cursor: RowCursor
+
+
 class Alive(FromWorker, frozen=True, tag=True):
     """The answer to a ping.
 
@@ -201,10 +220,19 @@ class Leaving(FromWorker, frozen=True, tag=True):
     reason: str
 
 
-Task = RunPartition | InspectModel | LoadTable | ReadHead | Publish
-Result = PartitionDone | ModelInspected | TableLoaded | HeadRead | OutputPublished
+Task = RunPartition | InspectModel | LoadTable | ReadHead | Publish | ReadRows
+Result = PartitionDone | ModelInspected | TableLoaded | HeadRead | OutputPublished | RowsRead
 Command = (
-    OpenJob | RunPartition | CloseJob | InspectModel | LoadTable | ReadHead | Publish | CancelTask | Ping
+    OpenJob
+    | RunPartition
+    | CloseJob
+    | InspectModel
+    | LoadTable
+    | ReadHead
+    | Publish
+    | CancelTask
+    | Ping
+    | ReadRows
 )
 Report = (
     Ready
@@ -217,4 +245,5 @@ Report = (
     | TaskFailed
     | DeviceLost
     | Leaving
+    | RowsRead
 )

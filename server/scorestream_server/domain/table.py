@@ -110,10 +110,19 @@ class PartitionFile:
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """Where an output goes: a checked absolute path, and the format that its ending asks for."""
+    """Where an output goes: a checked absolute path, and the format that its ending asks for.
+
+    Attributes:
+        shown: what clients call the path where it lies in a session's home; else empty.
+    """
 
     path: str
     format: OutputFormat
+    shown: str = ""
+
+    def named(self, path: str) -> str:
+        """Return what clients call the output's path, or the path of a file in it."""
+        return self.shown + path.removeprefix(self.path) if self.shown else path
 
 
 @dataclass(frozen=True, slots=True)

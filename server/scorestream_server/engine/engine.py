@@ -25,6 +25,7 @@ from scorestream_server.domain.job import Failure, Job, State
 from scorestream_server.domain.messages import CancelTask, CloseJob, PartitionDone, RunPartition
 from scorestream_server.domain.table import Partition
 from scorestream_server.engine.active import ActiveJob
+from scorestream_server.engine.homes import Homes
 from scorestream_server.engine.output import OutputWriter
 from scorestream_server.engine.queues import QueueCounts
 from scorestream_server.engine.quota import JobQuota
@@ -63,9 +64,10 @@ class Engine:
         self._database = database
         self._pool = pool
         self._directory = directory
-        self._output = OutputWriter(pool, directory)
         self.contexts = contexts
         """The workers of contexts; sessions join and leave them."""
+        self.homes = Homes(database, directory)
+        self._output = OutputWriter(pool, directory, self.homes)
         self._jobs: dict[str, ActiveJob] = {}
         self._timed: dict[str, ActiveJob] = {}
         self._shares = Shares()

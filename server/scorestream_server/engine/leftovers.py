@@ -7,13 +7,20 @@ from pathlib import Path
 
 from scorestream_server.domain.data_directory import DataDirectory
 from scorestream_server.store.holdings import Holdings
+from scorestream_server.tables.home import remove_incoming
 from scorestream_server.tables.publication import settle
 
 logger = logging.getLogger(__name__)
 
 
-def remove_leftovers(directory: DataDirectory, holdings: Holdings) -> int:
-    """Remove what the store does not know, in the data directory and beside outputs; return how much it was."""
+def remove_leftovers(directory: DataDirectory, holdings: Holdings, homes: Iterable[Path]) -> int:
+    """Remove what the store does not know, in the data directory and beside outputs; return how much it was.
+
+    Args:
+        directory: the data directory.
+        holdings: what the store knows.
+        homes: the homes of open sessions, of which only what did not come in entirely is removed.
+    """
     unknown = list(_unknown(directory, holdings))
     for path in unknown:
         if path.is_dir() and not path.is_symlink():
@@ -22,7 +29,7 @@ def remove_leftovers(directory: DataDirectory, holdings: Holdings) -> int:
             path.unlink(missing_ok=True)
     for journal in _entries(directory.publishing):
         _settle(journal, holdings)
-    return len(unknown)
+    return len(unknown) + sum(map(remove_incoming, homes))
 
 
 def _settle(journal: Path, holdings: Holdings) -> None:
@@ -43,6 +50,7 @@ def _unknown(directory: DataDirectory, holdings: Holdings) -> Iterator[Path]:
         if session.name not in holdings.sessions:
             yield session
             continue
+        yield from _entries(directory.reads(session.name))
         for table in _entries(session / "tables"):
             if table not in holdings.tables:
                 yield table

@@ -12,6 +12,7 @@ from scorestream_server.domain.errors import ScorestreamError
 from scorestream_server.domain.messages import LoadTable, OutputPublished, Publish, TableLoaded
 from scorestream_server.domain.table import Destination, FileFormat, Published, Table, TableData
 from scorestream_server.engine.active import ActiveJob
+from scorestream_server.engine.homes import Homes
 from scorestream_server.tables.publication import settle
 from scorestream_server.workers.pool import WorkerPool, run_anywhere
 
@@ -27,9 +28,10 @@ class JobOutput:
 class OutputWriter:
     """Has workers write outputs."""
 
-    def __init__(self, pool: WorkerPool, directory: DataDirectory) -> None:
+    def __init__(self, pool: WorkerPool, directory: DataDirectory, homes: Homes) -> None:
         self._pool = pool
         self._directory = directory
+        self._homes = homes
 
     async def publish(self, active: ActiveJob) -> JobOutput:
         """Write the output of a job whose partitions are all committed.
@@ -39,14 +41,19 @@ class OutputWriter:
         """
         spec = active.job.spec
         if spec.destination is not None:
-            return JobOutput((await self._files(active, spec.destination)).paths)
+            paths = (await self._files(active, spec.destination)).paths
+            return JobOutput(tuple(map(spec.destination.named, paths)))
         if spec.out_table:
             return JobOutput((spec.out_table,), await self._table(active))
         return JobOutput()
 
     async def written_down(self, active: ActiveJob) -> None:
         """Forget how a job's output came about, once the store has it as the job's."""
-        if active.job.outputs and active.job.spec.destination is not None:
+        destination = active.job.spec.destination
+        if active.job.outputs and destination is not None:
+            if destination.shown:
+                with contextlib.suppress(OSError, ScorestreamError):  # else the home's next change does
+                    await self._homes.measure(active.job.session_id)
             with contextlib.suppress(OSError):  # else the next start does
                 await asyncio.to_thread(self._directory.journal(active.job.id).unlink, missing_ok=True)
 

@@ -1,4 +1,4 @@
-"""The end of a session: its jobs first, then its tables and results, then its record says so."""
+"""The end of a session: its jobs first, then its tables, results and home, then its record says so."""
 
 import asyncio
 import logging
@@ -8,9 +8,12 @@ import time
 import sqlalchemy as sa
 
 from scorestream_server.domain.data_directory import DataDirectory
+from scorestream_server.domain.home import home_place
 from scorestream_server.domain.session import Session, SessionState
 from scorestream_server.engine.active import ActiveJob
 from scorestream_server.engine.engine import Engine
+from scorestream_server.store import filerefs as fileref_store
+from scorestream_server.store import homes as home_store
 from scorestream_server.store import sessions as session_store
 from scorestream_server.store import tables as table_store
 from scorestream_server.store.database import Database
@@ -84,6 +87,8 @@ class SessionEnder:
 
         def finish(connection: sa.Connection) -> Session:
             table_store.drop_all(connection, session.id)
+            fileref_store.remove_all(connection, session.id)
+            home_store.forget(connection, session.id)
             return session_store.set_state(
                 connection, session.id, session.owner, SessionState.ENDED, time.time(), why
             )
@@ -91,4 +96,7 @@ class SessionEnder:
         ended = await self._database.write(finish)
         folder = self._directory.session(session.id)
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+        home = home_place(self._directory, session)
+        if home.transient:
+            await asyncio.to_thread(shutil.rmtree, home.root, ignore_errors=True)
         return ended

@@ -22,6 +22,7 @@ from scorestream_server.domain.table import Destination, Table
 from scorestream_server.engine import recovery
 from scorestream_server.engine.active import ActiveJob, partition_rows
 from scorestream_server.engine.engine import Engine
+from scorestream_server.engine.homes import Places
 from scorestream_server.engine.quota import JobQuota
 from scorestream_server.scoring.check import check_job
 from scorestream_server.scoring.match import match_columns
@@ -260,7 +261,8 @@ class Submitter:
         destination: Destination | None = None
         with faults.of("spec.out_path"):
             if submission.out_path:
-                destination = self._roots.output(submission.out_path)
+                places = Places.of(connection, self._directory, session, [submission.out_path])
+                destination = places.output(self._roots)
                 check_output(destination, replace=submission.replace)
         with faults.of("spec.partition_rows"):
             size = _partition_rows(submission.partition_rows, table.data.rows, model.schema.cost)

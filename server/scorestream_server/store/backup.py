@@ -14,12 +14,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from scorestream_server.domain.data_directory import DataDirectory, UnusableDirectoryError
+from scorestream_server.domain.home import RESERVED
 from scorestream_server.store.database import open_engine
 from scorestream_server.store.holdings import read_holdings
 from scorestream_server.store.opening import check_store
 from scorestream_server.store.relocation import relocate
 
 ROUNDS = 10
+_ON_THE_WAY = {("reads",), ("home", RESERVED)}
+"""Folders of a session whose files are not yet, or not for long."""
 
 
 def back_up(directory: DataDirectory, to: Path) -> int:
@@ -64,8 +67,12 @@ def _files(directory: DataDirectory) -> Iterator[Path]:
     """Yield the files that are complete; what is being made has a hidden or a temporary name."""
     if directory.models.is_dir():
         yield from (path for path in directory.models.iterdir() if path.is_file())
-    for folder, _, names in os.walk(directory.sessions):
-        yield from (Path(folder, name) for name in names if not name.endswith(".tmp"))
+    for folder, folders, names in os.walk(directory.sessions):
+        place = Path(folder).relative_to(directory.sessions).parts[1:]
+        if place in {(), ("home",)}:
+            folders[:] = [name for name in folders if (*place, name) not in _ON_THE_WAY]
+        in_home = place[:1] == ("home",)
+        yield from (Path(folder, name) for name in names if in_home or not name.endswith(".tmp"))
 
 
 def _copy_files(directory: DataDirectory, copy: DataDirectory) -> None:

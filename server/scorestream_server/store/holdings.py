@@ -28,7 +28,7 @@ class Holdings:
         tables: folders, whether the table was dropped or not: a job may still need it.
         jobs: the names of the committed partitions by folder.
         unfinished: ids of jobs that are not final.
-        files: every file in the directory that the store says is there.
+        files: every file in the directory that the store says is there; those in homes are left out.
     """
 
     models: AbstractSet[str]
@@ -50,7 +50,12 @@ def read_holdings(connection: sa.Connection, directory: DataDirectory) -> Holdin
         tables.add(directory.table(table.session_id, table.uid))
         data = msgspec.json.decode(table.data, type=TableData)
         paths = (Path(file.path) for file in data.files)
-        files |= {path for path in paths if path.is_relative_to(directory.sessions)}
+        home = directory.home(table.session_id)  # whose files come and go as their owner likes
+        files |= {
+            path
+            for path in paths
+            if path.is_relative_to(directory.sessions) and not path.is_relative_to(home)
+        }
     jobs: dict[Path, set[str]] = {}
     folders: dict[str, set[str]] = {}
     unfinished = set()

@@ -22,6 +22,11 @@ _TABLES = (
     .join(SESSIONS, SESSIONS.c.id == TABLES.c.session_id)
     .where(_OPEN)
 )
+_JOBS = (
+    sa.select(JOBS.c.id, JOBS.c.spec, JOBS.c.session_id)
+    .join(SESSIONS, SESSIONS.c.id == JOBS.c.session_id)
+    .where(_OPEN)
+)
 
 
 def relocate(connection: sa.Connection, root: Path) -> int:
@@ -34,6 +39,18 @@ def relocate(connection: sa.Connection, root: Path) -> int:
     for row in connection.execute(_TABLES).all():
         if (data := _moved(row.data, row.session_id, root)) != row.data:
             connection.execute(sa.update(TABLES).where(TABLES.c.uid == row.uid).values(data=data))
+            changed += 1
+    for row in connection.execute(_JOBS).all():
+        spec = msgspec.json.decode(row.spec)
+        destination = spec.get("destination") or {}
+        if not destination.get("shown"):  # not in a home
+            continue
+        # The destination alone: other texts of a client's may hold anything.
+        encoded = msgspec.json.encode(destination)
+        if (moved := _moved(encoded, row.session_id, root)) != encoded:
+            spec["destination"] = msgspec.json.decode(moved)
+            values = {"spec": msgspec.json.encode(spec)}
+            connection.execute(sa.update(JOBS).where(JOBS.c.id == row.id).values(values))
             changed += 1
     first = connection.execute(_PARTITIONS.limit(1)).first()
     if first is None or _moved(first.file, first.session_id, root) == first.file:

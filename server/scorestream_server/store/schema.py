@@ -173,6 +173,23 @@ TOKENS = sa.Table(
     sa.Column("revoked", sa.Boolean, nullable=False),
 )
 
+HOMES = sa.Table(
+    "homes",
+    METADATA,
+    sa.Column("session_id", sa.Text, sa.ForeignKey("sessions.id"), primary_key=True),
+    sa.Column("stored_bytes", sa.BigInteger, nullable=False, comment="as it was last measured"),
+    sa.Column("files", sa.Integer, nullable=False, comment="and directories"),
+)
+
+FILEREFS = sa.Table(
+    "filerefs",
+    METADATA,
+    sa.Column("session_id", sa.Text, sa.ForeignKey("sessions.id"), primary_key=True),
+    sa.Column("fileref_id", sa.Text, primary_key=True, comment="in lower case"),
+    sa.Column("path", sa.Text, nullable=False, comment="as the client wrote it"),
+    sa.Column("create_time", sa.Float, nullable=False),
+)
+
 
 CONTEXTS = sa.Table(
     "contexts",

@@ -111,6 +111,12 @@ def of_session(connection: sa.Connection, session_id: str) -> list[Table]:
     return [_table(row) for row in connection.execute(query.order_by(TABLES.c.table_id))]
 
 
+def count(connection: sa.Connection, session_id: str) -> int:
+    """Return how many tables a session has."""
+    query = sa.select(sa.func.count()).where(TABLES.c.session_id == session_id, ~TABLES.c.dropped)
+    return int(connection.execute(query).scalar_one())
+
+
 def drop(connection: sa.Connection, session_id: str, table_id: str) -> Table:
     """Drop a table and return it; jobs that run on it still find it by its uid."""
     table = get(connection, session_id, table_id)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import sqlalchemy as sa
 
 from scorestream_server.domain.limits import exhausted
-from scorestream_server.store.schema import IS_OPEN, JOBS, MODELS, SESSIONS, TABLES
+from scorestream_server.store.schema import HOMES, IS_OPEN, JOBS, MODELS, SESSIONS, TABLES
 
 KNOWN_SECONDS = 5.0
 """How long a figure is good for a job, so that hundreds a second do not each have everything added up."""
@@ -22,12 +22,13 @@ def _sum(column: sa.Column[int], *conditions: sa.ColumnElement[bool]) -> sa.Scal
 _STORED = sa.select(
     _sum(TABLES.c.stored_bytes, TABLES.c.session_id == SESSIONS.c.id, ~TABLES.c.dropped, _MINE)
     + _sum(JOBS.c.stored_bytes, JOBS.c.session_id == SESSIONS.c.id, _MINE)
+    + _sum(HOMES.c.stored_bytes, HOMES.c.session_id == SESSIONS.c.id, _MINE)
     + _sum(MODELS.c.size_bytes, MODELS.c.owner == sa.bindparam("owner_"), ~MODELS.c.removed)
 )
 
 
 def stored_bytes(connection: sa.Connection, owner: str) -> int:
-    """Return the bytes of an owner's models, and of the tables and results in its open sessions."""
+    """Return the bytes of an owner's models, and of the tables, results and files in its open sessions."""
     return int(connection.execute(_STORED, {"owner_": owner}).scalar_one())
 
 
@@ -48,8 +49,8 @@ class Usage:
         stored = stored_bytes(connection, owner)
         self._known[owner] = self._clock(), stored
         if stored >= self._most:
-            what = f"You store {stored:,} bytes in models, tables and results; one user may store {self._most:,}."
-            advice = "Drop tables, end sessions or remove models that you no longer need."
+            what = f"You store {stored:,} bytes in models, tables, results and files; one user may store {self._most:,}."
+            advice = "Drop tables, remove files or models, or end sessions that you no longer need."
             raise exhausted("TOO_MUCH_STORED", "stored_bytes", self._most, what, advice)
         return self._most - stored
 

@@ -1,4 +1,4 @@
-"""Which files a client may name: inputs and outputs inside the configured data roots only.
+"""Which files a client may name: inputs and outputs inside the configured data roots and its session's home only.
 
 A check and the later use of a path are two steps: whoever may write into a data root can change a symbolic
 link in between. Data roots should therefore be writable only for people who may read what the server reads.
@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from scorestream_server.domain.errors import ErrorCode, FieldFault, ScorestreamError, invalid, not_found
+from scorestream_server.domain.home import HOME_SCHEME, home_path
 from scorestream_server.domain.table import Destination, FileFormat, OutputFormat
 
 _INPUT_ENDINGS = {
@@ -60,6 +61,9 @@ def unreadable(text: str) -> ScorestreamError:
 class DataRoots:
     """The directories under which clients may name files.
 
+    Beside them, ``home:PATH`` is a path in a session's home, for the methods that are told where that is; there,
+    symbolic links lead nowhere.
+
     Args:
         roots: the directories; None lets a client name whatever the server's user may read (the private
             server of one user). An empty sequence allows nothing.
@@ -68,14 +72,20 @@ class DataRoots:
     def __init__(self, roots: Sequence[Path] | None) -> None:
         self._roots = None if roots is None else tuple(Path(os.path.realpath(root)) for root in roots)
 
-    def resolve(self, text: str) -> Path:
+    def resolve(self, text: str, home: Path | None = None) -> Path:
         """Return the real path of an existing file or directory that a client named.
+
+        Args:
+            text: the path.
+            home: folder of the session's home.
 
         Raises:
             ScorestreamError: PATH_OUTSIDE_DATA_ROOTS, the same whether or not there is such a file;
                 FILE_NOT_FOUND; INVALID_PATH; FILE_NOT_READABLE.
         """
         _check_text(text)
+        if text.startswith(HOME_SCHEME):
+            return _existing_in_home(text, home)
         escaped = False
         for candidate in self._candidates(text):
             real = Path(os.path.realpath(candidate))
@@ -98,7 +108,7 @@ class DataRoots:
             path=text,
         )
 
-    def inputs(self, texts: Sequence[str]) -> tuple[Path, ...]:
+    def inputs(self, texts: Sequence[str], home: Path | None = None) -> tuple[Path, ...]:
         """Return the files that a client's list of files and directories stands for, directories sorted.
 
         A directory gives every file below it with a known ending; names that begin with ``.`` or ``_``
@@ -112,7 +122,7 @@ class DataRoots:
             raise invalid("NO_INPUT_FILES", "No input was named. Name at least one file or directory.")
         files: list[Path] = []
         for text in texts:
-            root = self.resolve(text)
+            root = self.resolve(text, home)
             found = [root] if not root.is_dir() else self._below(root, text)
             if not found:
                 raise invalid(
@@ -128,15 +138,30 @@ class DataRoots:
         _check_files(files)
         return tuple(files)
 
-    def output(self, text: str) -> Destination:
+    def allow(self, text: str) -> None:
+        """Refuse a path on the server, whether or not anything is there, that lies outside of the data roots.
+
+        Raises:
+            ScorestreamError: PATH_OUTSIDE_DATA_ROOTS; INVALID_PATH.
+        """
+        _check_text(text)
+        if not any(self._inside(Path(os.path.realpath(candidate))) for candidate in self._candidates(text)):
+            raise _outside(text)
+
+    def output(self, text: str, home: Path | None = None) -> Destination:
         """Return where an output that a client named goes; nothing is created.
+
+        Args:
+            text: the path.
+            home: folder of the session's home, which is there.
 
         Raises:
             ScorestreamError: PATH_OUTSIDE_DATA_ROOTS, OUTPUT_DIRECTORY_NOT_FOUND, INVALID_PATH,
                 UNSUPPORTED_OUTPUT.
         """
         _check_text(text)
-        name = os.path.basename(text.rstrip("/"))  # noqa: PTH119  Path() would lose what the slash says
+        # Not Path(), which would lose what a final slash says.
+        name = os.path.basename(text.removeprefix(HOME_SCHEME).rstrip("/"))  # noqa: PTH119
         if not _OUTPUT_NAME.fullmatch(name):
             raise invalid(
                 "INVALID_PATH",
@@ -153,6 +178,10 @@ class DataRoots:
                 "ending (or a final /) for a directory of Parquet files.",
                 path=text,
             )
+        if text.startswith(HOME_SCHEME):
+            path = _in_home(text, home)
+            if path.parent.is_dir():
+                return Destination(str(path), form, HOME_SCHEME + "/".join(home_path("path", text)))
         escaped = False
         for candidate in self._candidates(text):
             parent = Path(os.path.realpath(os.path.dirname(os.path.abspath(candidate))))  # noqa: PTH100, PTH120  as above
@@ -172,6 +201,8 @@ class DataRoots:
         return self._roots is None or bool(self._roots)
 
     def _candidates(self, text: str) -> Iterator[str]:
+        if text.startswith(HOME_SCHEME):
+            return
         if self._roots is None or os.path.isabs(text):  # noqa: PTH117  Path() would lose a final slash
             yield text
         else:
@@ -191,12 +222,37 @@ class DataRoots:
                     continue
                 if path.is_symlink():
                     path = Path(os.path.realpath(path))
-                    if not self._inside(path):
+                    if text.startswith(HOME_SCHEME) or not self._inside(path):
                         raise _outside(f"{text.rstrip('/')}/{Path(directory, member).relative_to(top)}")
                 files.append(path)
                 if len(files) > _MAX_FILES:
                     return files
         return sorted(files)
+
+
+def _in_home(text: str, home: Path | None) -> Path:
+    """Return the path of what may or may not be in a home."""
+    names = home_path("path", text)
+    if home is None or not names:
+        raise invalid(
+            "INVALID_PATH", f"{text!r} names no file in a session's home; write home:PATH.", path=text
+        )
+    top = Path(os.path.realpath(home))
+    path = top.joinpath(*names)
+    if Path(os.path.realpath(path)) != path:
+        raise _outside(text)
+    return path
+
+
+def _existing_in_home(text: str, home: Path | None) -> Path:
+    path = _in_home(text, home)
+    if not path.exists():
+        raise not_found(
+            "FILE_NOT_FOUND",
+            f"There is no {text!r}: the session's home has no such file. `scorestream file ls` shows what there is.",
+            path=text,
+        )
+    return path
 
 
 def _check_text(text: str) -> None:

@@ -86,7 +86,7 @@ class TableReader:
         columns: Sequence[str],
         where: Sequence[Condition] = (),
         *,
-        scratch: Scratch,
+        scratch: Scratch | None,
     ) -> Iterator[pa.RecordBatch]:
         """Yield a partition's rows that pass every condition.
 
@@ -95,7 +95,7 @@ class TableReader:
             partition: one of the table's partitions.
             columns: what to return, in this order; may be empty (then batches have rows and no columns).
             where: conditions; a row for which one is false or null is left out.
-            scratch: for Parquet row groups that are too large for memory.
+            scratch: for Parquet row groups that are too large for memory; None: nothing is kept for other partitions.
 
         Yields:
             Batches of normalised columns, at most `MAX_BATCH_ROWS` rows each, none empty. Arrow columns

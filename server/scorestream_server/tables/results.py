@@ -96,11 +96,11 @@ def read_results(
         for batch in read_partition(file):
             here = min(skip, batch.num_rows)
             skip -= here
-            yield from _sliced(batch.slice(here), max_bytes)
+            yield from sliced(batch.slice(here), max_bytes)
 
 
-def _sliced(batch: pa.RecordBatch, max_bytes: int) -> Iterator[pa.RecordBatch]:
-    """Yield a batch in slices of about equal numbers of rows; long texts can make some smaller."""
+def sliced(batch: pa.RecordBatch, max_bytes: int) -> Iterator[pa.RecordBatch]:
+    """Yield a batch in slices of about equal numbers of rows and at most so many bytes; a single row may have more."""
     if not batch.num_rows:
         return
     size = batch.nbytes
@@ -109,7 +109,7 @@ def _sliced(batch: pa.RecordBatch, max_bytes: int) -> Iterator[pa.RecordBatch]:
         return
     rows = max(1, min(batch.num_rows - 1, batch.num_rows * max_bytes // size))
     for start in range(0, batch.num_rows, rows):
-        yield from _sliced(batch.slice(start, rows), max_bytes)
+        yield from sliced(batch.slice(start, rows), max_bytes)
 
 
 def file_checksum(path: Path) -> tuple[int, int]:

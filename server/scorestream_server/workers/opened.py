@@ -11,7 +11,8 @@ import pyarrow as pa
 
 from scorestream_server.device.base import Device, Lane
 from scorestream_server.domain.errors import ErrorCode, ScorestreamError
-from scorestream_server.domain.messages import OpenJob, RunPartition
+from scorestream_server.domain.messages import OpenJob, ReadRows, RunPartition
+from scorestream_server.domain.rows import RowCursor, RowPart
 from scorestream_server.domain.table import PartitionFile, TableData
 from scorestream_server.scoring.base import Scorer
 from scorestream_server.scoring.expression import compile_conditions
@@ -19,6 +20,7 @@ from scorestream_server.scoring.load import load_scorer
 from scorestream_server.tables.conditions import Condition
 from scorestream_server.tables.reading import Scratch, TableReader
 from scorestream_server.tables.results import write_partition
+from scorestream_server.tables.rows import write_rows
 
 MODELS_KEPT = 32
 
@@ -53,6 +55,22 @@ class OpenedJobs:
         with pa.ipc.new_stream(sink, rows.schema) as writer:
             writer.write_table(rows)
         return bytes(sink.getvalue())
+
+    def rows(
+        self, task: ReadRows, sort_bytes: int, cancelled: Callable[[], bool]
+    ) -> tuple[tuple[RowPart, ...], RowCursor]:
+        """Write rows of a table down; see `write_rows`."""
+        where = _conditions(task.query.where, pa.ipc.read_schema(pa.py_buffer(task.table.schema)))
+        return write_rows(
+            self._reader,
+            task.table,
+            where,
+            task.query,
+            task.cursor,
+            Path(task.path),
+            sort_bytes=sort_bytes,
+            cancelled=cancelled,
+        )
 
     def make_room(self) -> None:
         """Let go of models and rows that can be loaded again; what is in use stays until it is not."""

@@ -42,8 +42,10 @@ from scorestream_server.domain.messages import (
     Ping,
     Publish,
     ReadHead,
+    ReadRows,
     Ready,
     Result,
+    RowsRead,
     RunPartition,
     TableLoaded,
     Task,
@@ -63,7 +65,9 @@ LAST_WORDS_SECONDS = 5.0
 """How long such a process waits for the server to hear of it."""
 SIDE_THREADS = 2
 """For models, tables and outputs; scoring goes on beside them in the lanes."""
-SideTask = InspectModel | LoadTable | ReadHead | Publish
+SideTask = InspectModel | LoadTable | ReadHead | Publish | ReadRows
+SORT_SHARE = 8
+"""Putting rows in order takes up to four times their size, and others want memory, too."""
 SPEECHLESS = 71
 """What this process exits with when it cannot even say what became of a task, mostly for want of memory."""
 
@@ -197,6 +201,9 @@ class Worker:
                 return TableLoaded(task.task_id, table)
             case ReadHead():
                 return HeadRead(task.task_id, self._jobs.head(task.table, task.limit))
+            case ReadRows():
+                parts, cursor = self._jobs.rows(task, self._task_memory // SORT_SHARE, cancelled)
+                return RowsRead(task.task_id, parts, cursor)
             case Publish():
                 schema = pa.ipc.read_schema(pa.py_buffer(task.schema))
                 journal = Path(task.journal)
@@ -263,6 +270,8 @@ def _what(task: Task) -> str:
             return f"The file {Path(paths[0]).name!r}{more}"
         case ReadHead():
             return "The first rows of the table"
+        case ReadRows():
+            return "Reading rows of the table"
         case Publish(destination=destination):
             return f"The output {Path(destination.path).name!r}"
 

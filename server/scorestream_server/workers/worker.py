@@ -198,7 +198,8 @@ class Worker:
         try:
             code = await asyncio.wait_for(self._process.wait(), END_SECONDS)
         except TimeoutError:
-            self._process.kill()
+            with contextlib.suppress(ProcessLookupError):  # it has ended meanwhile
+                self._process.kill()
             code = await self._process.wait()
         reason = self.last_words or ending(code)
         if not self._dismissed:

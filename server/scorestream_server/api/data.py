@@ -1,0 +1,129 @@
+"""The DataService."""
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pyarrow as pa
+
+from scorestream.v1 import data_service_pb2, data_service_pb2_grpc
+from scorestream_server.api import convert_files, names
+from scorestream_server.api.auth import Context
+from scorestream_server.api.owned import OwnSessions
+from scorestream_server.domain.data_directory import DataDirectory
+from scorestream_server.domain.errors import FieldFault, ScorestreamError, invalid, precondition
+from scorestream_server.domain.messages import ReadRows, RowsRead
+from scorestream_server.domain.rows import OrderBy, RowCursor, RowQuery
+from scorestream_server.domain.session import Session
+from scorestream_server.domain.table import Table
+from scorestream_server.store import tables as table_store
+from scorestream_server.store.database import Database
+from scorestream_server.tables.rows import readable_schema
+from scorestream_server.workers.pool import WorkerPool, run_anywhere
+
+MOST_ORDER = 100
+
+
+class DataService(data_service_pb2_grpc.DataServiceServicer):
+    """Libraries of sessions, and what is in their tables."""
+
+    def __init__(
+        self, database: Database, pool: WorkerPool, directory: DataDirectory, sessions: OwnSessions
+    ) -> None:
+        self._database = database
+        self._pool = pool
+        self._directory = directory
+        self._sessions = sessions
+
+    async def ListLibraries(
+        self, request: data_service_pb2.ListLibrariesRequest, context: Context
+    ) -> data_service_pb2.ListLibrariesResponse:
+        """List the session's libraries."""
+        session = await self._sessions.active("session", request.session, context)
+        tables = await self._database.read(lambda connection: table_store.count(connection, session.id))
+        return data_service_pb2.ListLibrariesResponse(
+            libraries=[convert_files.work_library(session.id, tables)]
+        )
+
+    async def ListColumns(
+        self, request: data_service_pb2.ListColumnsRequest, context: Context
+    ) -> data_service_pb2.ListColumnsResponse:
+        """List a table's columns."""
+        _, table = await self._table(request.name, context)
+        schema = pa.ipc.read_schema(pa.py_buffer(table.data.schema))
+        return data_service_pb2.ListColumnsResponse(columns=convert_files.columns(schema))
+
+    async def ReadRows(
+        self, request: data_service_pb2.ReadRowsRequest, context: Context
+    ) -> AsyncIterator[data_service_pb2.ReadRowsResponse]:
+        """Stream rows of a table."""
+        session, table = await self._table(request.name, context)
+        query = _query(request)
+        if request.etag and request.etag != table.uid:
+            raise precondition(
+                "TABLE_CHANGED",
+                f"Table {table.table_id!r} was replaced since the etag was given. Read it from the beginning.",
+                table=table.table_id,
+            )
+        schema = readable_schema(table.data)
+        yield data_service_pb2.ReadRowsResponse(arrow_schema=schema.serialize().to_pybytes(), etag=table.uid)
+        limit = request.limit if request.HasField("limit") else None
+        cursor = RowCursor.beginning(table.data, query, request.start, limit)
+        first = True
+        while first or not cursor.ended(table.data):
+            path = self._directory.reads(session.id) / f"{uuid.uuid4()}.tmp"
+            try:
+                part, place = cursor.window(table.data, query)
+                task = ReadRows(
+                    self._pool.next_task_id(),
+                    part,
+                    query if first else query.without_header(),
+                    place,
+                    str(path),
+                )
+                read = await run_anywhere(self._pool, task, RowsRead)
+                async for response in _responses(path, read, csv=query.csv):
+                    yield response
+                    self._sessions.seen(session)
+            except (OSError, ScorestreamError):
+                # A session's end takes the file along: then say that it has ended.
+                await self._sessions.active("name", f"sessions/{session.id}", context)
+                raise
+            finally:
+                await asyncio.shield(asyncio.to_thread(path.unlink, missing_ok=True))
+            cursor, first = cursor.after(read.cursor, query), False
+
+    async def _table(self, name: str, context: Context) -> tuple[Session, Table]:
+        session_id, table_id = names.table_ids("name", name)
+        session = await self._sessions.active("name", f"sessions/{session_id}", context)
+        table = await self._database.read(
+            lambda connection: table_store.get(connection, session_id, table_id)
+        )
+        return session, table
+
+
+def _query(request: data_service_pb2.ReadRowsRequest) -> RowQuery:
+    faults = [FieldFault(field, "negative") for field in ("start", "limit") if getattr(request, field) < 0]
+    if len(request.order_by) > MOST_ORDER:
+        faults.append(FieldFault("order_by", f"more than {MOST_ORDER} columns"))
+    if faults:
+        told = "; ".join(f"{fault.field}: {fault.description}" for fault in faults)
+        raise invalid("INVALID_ROWS", f"{told}.", faults)
+    csv = request.format == data_service_pb2.ROW_FORMAT_CSV
+    order_by = tuple(OrderBy(order.column, order.descending) for order in request.order_by)
+    return RowQuery(request.where, order_by, csv, header=csv and not request.continued)
+
+
+async def _responses(
+    path: Path, read: RowsRead, *, csv: bool
+) -> AsyncIterator[data_service_pb2.ReadRowsResponse]:
+    """Yield what a worker wrote down."""
+    with await asyncio.to_thread(path.open, "rb") as file:
+        for part in read.parts:
+            message = await asyncio.to_thread(file.read, part.bytes)
+            yield (
+                data_service_pb2.ReadRowsResponse(csv=message, rows=part.rows)
+                if csv
+                else data_service_pb2.ReadRowsResponse(arrow_batch=message, rows=part.rows)
+            )
