@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     )
     from scorestream.job import Job
     from scorestream.model import Model
+    from scorestream.outcomes import LogLine, LogLineType, ResultLink, ResultType
     from scorestream.records import (
         Device,
         DeviceProcess,
@@ -75,6 +76,8 @@ __all__ = [
     "JobFailure",
     "JobInfo",
     "JobTimedOutError",
+    "LogLine",
+    "LogLineType",
     "Model",
     "ModelFeature",
     "ModelInfo",
@@ -85,6 +88,8 @@ __all__ = [
     "Priority",
     "RequestCancelledError",
     "ResourceExhaustedError",
+    "ResultLink",
+    "ResultType",
     "Role",
     "ScorestreamError",
     "Session",
@@ -108,7 +113,11 @@ __all__ = [
 HOMES = {
     "Client": "client",
     "Job": "job",
+    "LogLine": "outcomes",
+    "LogLineType": "outcomes",
     "Model": "model",
+    "ResultLink": "outcomes",
+    "ResultType": "outcomes",
     "Session": "session",
     "Table": "table",
     "connect": "client",

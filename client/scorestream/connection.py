@@ -12,7 +12,9 @@ from scorestream.access import Access
 from scorestream.retry import Patience
 from scorestream.v1.device_service_pb2_grpc import DeviceServiceStub
 from scorestream.v1.job_service_pb2_grpc import JobServiceStub
+from scorestream.v1.log_service_pb2_grpc import LogServiceStub
 from scorestream.v1.model_service_pb2_grpc import ModelServiceStub
+from scorestream.v1.report_service_pb2_grpc import ReportServiceStub
 from scorestream.v1.session_service_pb2_grpc import SessionServiceStub
 from scorestream.v1.table_service_pb2_grpc import TableServiceStub
 from scorestream.v1.token_service_pb2_grpc import TokenServiceStub
@@ -44,6 +46,8 @@ class Connection:
         self.tables = TableServiceStub(self._channel)
         self.devices = DeviceServiceStub(self._channel)
         self.tokens = TokenServiceStub(self._channel)
+        self.logs = LogServiceStub(self._channel)
+        self.reports = ReportServiceStub(self._channel)
 
     def server_path(self, path: str | Path) -> str:
         """Return a path as the server is to understand it."""

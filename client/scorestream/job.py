@@ -13,6 +13,7 @@ from scorestream.v1 import job_service_pb2
 from scorestream.wire import event, job_info, job_name
 
 from .connection import Connection
+from .papers import JobPapers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 ENDED_BADLY = {State.CANCELLED: JobCancelledError, State.TIMED_OUT: JobTimedOutError}
 
 
-class Job:
+class Job(JobPapers):
     """A scoring job. It goes on at the server whether or not anybody looks.
 
     Attributes:
@@ -30,6 +31,7 @@ class Job:
 
     def __init__(self, connection: Connection, info: JobInfo) -> None:
         self._connection = connection
+        self._papers_of = job_name(info.id)
         self.info = info
 
     def __repr__(self) -> str:

@@ -15,7 +15,9 @@ from scorestream_server.api.audit import audit_file
 from scorestream_server.api.devices import DeviceService
 from scorestream_server.api.identity import Identifier
 from scorestream_server.api.jobs import JobService
+from scorestream_server.api.log import LogService
 from scorestream_server.api.models import ModelService
+from scorestream_server.api.reports import ReportService
 from scorestream_server.api.results import ResultReader
 from scorestream_server.api.server import GrpcServer, Servicers
 from scorestream_server.api.sessions import SessionService
@@ -25,16 +27,19 @@ from scorestream_server.config import Config
 from scorestream_server.device.poller import DevicePoller, Reader
 from scorestream_server.domain.data_directory import DataDirectory
 from scorestream_server.domain.event import Event
+from scorestream_server.domain.log import LogBlock, LogSelection
 from scorestream_server.domain.session import SessionState
 from scorestream_server.engine.engine import Engine
 from scorestream_server.engine.expiry import SessionExpiry
 from scorestream_server.engine.housekeeping import keep_house
 from scorestream_server.engine.leftovers import remove_leftovers
+from scorestream_server.engine.papers import Papers
 from scorestream_server.engine.quota import JobQuota
 from scorestream_server.engine.sessions import SessionEnder
 from scorestream_server.engine.submit import Submitter
-from scorestream_server.feed import Feed, Selection
+from scorestream_server.feed import Feed, LogFeed, Selection
 from scorestream_server.store import events as event_store
+from scorestream_server.store import log as log_store
 from scorestream_server.store import sessions as session_store
 from scorestream_server.store import tokens as token_store
 from scorestream_server.store.database import Database
@@ -90,20 +95,67 @@ async def running(config: Config, pool: LocalPool) -> AsyncIterator[Running]:
         if directory.root.stat().st_mode & 0o077:
             logger.warning("others may look into %s; keep them out with: chmod 700", directory.root)
 
-        feed: Feed | None = None
-
-        def publish(events: Sequence[Event]) -> None:
-            if feed is not None:
-                feed.publish(events)
-
-        database = Database(directory.database_url, publish)
+        feeds = _Feeds()
+        database = Database(directory.database_url, feeds.publish, feeds.publish_lines)
         stack.push_async_callback(database.close)
         stack.push_async_callback(_cancelled, asyncio.create_task(keep_house(database)))
         config.check_door(tokens=await database.read(token_store.exist))
         stack.enter_context(audit_file(directory.audit))
         identifier = Identifier(config, database)
 
-        async def backlog(selection: Selection, after: int, up_to: int, limit: int) -> list[Event]:
+        holdings = await database.read(lambda connection: read_holdings(connection, directory))
+        if removed := await asyncio.to_thread(remove_leftovers, directory, holdings):
+            logger.warning("removed %d leftovers of the last run", removed)
+
+        feed, log = await feeds.open(database)
+        roots = DataRoots(config.data_roots)
+        quota, usage = JobQuota(config.limits), Usage(config.limits.stored_bytes)
+        engine = Engine(database, pool, directory, quota)
+        pool.on_change = engine.wake
+        stack.push_async_callback(engine.close)
+        ender = SessionEnder(database, engine, pool, directory)
+        stack.push_async_callback(ender.close)
+        submitter = Submitter(database, engine, directory, roots, quota, usage)
+        resumed = await submitter.recover()
+        if resumed:
+            logger.warning("going on with %d jobs of the last run", resumed)
+        engine.start()
+        expiry = SessionExpiry(database, feed, log, ender)
+        expiry.start()
+        stack.push_async_callback(expiry.close)
+        await _go_on_ending(database, ender, stack)
+
+        papers = Papers(database, pool, directory)
+        stack.push_async_callback(papers.close)
+        poller = DevicePoller(_open_facts, engine.workers)
+        stack.callback(poller.close)
+        servicers = Servicers(
+            SessionService(config, database, feed, engine, ender, expiry),
+            JobService(database, feed, engine, submitter, ResultReader(database, feed), expiry, papers),
+            TableService(config, database, pool, directory, roots, expiry, usage),
+            ModelService(config, database, pool, directory, usage),
+            DeviceService(poller),
+            TokenService(config, database, identifier),
+            LogService(database, log, expiry),
+            ReportService(database, papers, expiry),
+        )
+        server = GrpcServer(config, servicers, identifier)
+        address = await server.start()
+        stack.push_async_callback(server.stop, GRACE_SECONDS)
+        yield Running(address, server, engine)
+
+
+class _Feeds:
+    """The feeds, which read the store, and which the store publishes to."""
+
+    def __init__(self) -> None:
+        self._events: Feed | None = None
+        self._log: LogFeed | None = None
+
+    async def open(self, database: Database) -> tuple[Feed, LogFeed]:
+        """Begin where the store is."""
+
+        async def events(selection: Selection, after: int, up_to: int, limit: int) -> list[Event]:
             return await database.read(
                 lambda connection: event_store.page(
                     connection,
@@ -117,42 +169,24 @@ async def running(config: Config, pool: LocalPool) -> AsyncIterator[Running]:
                 )
             )
 
-        holdings = await database.read(lambda connection: read_holdings(connection, directory))
-        if removed := await asyncio.to_thread(remove_leftovers, directory, holdings):
-            logger.warning("removed %d leftovers of the last run", removed)
+        async def lines(selection: LogSelection, after: int, up_to: int, limit: int) -> list[LogBlock]:
+            return await database.read(
+                lambda connection: log_store.page(connection, selection, after, up_to, limit)
+            )
 
-        feed = Feed(await database.read(event_store.last_number), backlog)
-        roots = DataRoots(config.data_roots)
-        quota, usage = JobQuota(config.limits), Usage(config.limits.stored_bytes)
-        engine = Engine(database, pool, directory, quota)
-        pool.on_change = engine.wake
-        stack.push_async_callback(engine.close)
-        ender = SessionEnder(database, engine, pool, directory)
-        stack.push_async_callback(ender.close)
-        submitter = Submitter(database, engine, directory, roots, quota, usage)
-        resumed = await submitter.recover()
-        if resumed:
-            logger.warning("going on with %d jobs of the last run", resumed)
-        engine.start()
-        expiry = SessionExpiry(database, feed, ender)
-        expiry.start()
-        stack.push_async_callback(expiry.close)
-        await _go_on_ending(database, ender, stack)
+        self._events = Feed(await database.read(event_store.last_number), events)
+        self._log = LogFeed(await database.read(log_store.last_number), lines)
+        return self._events, self._log
 
-        poller = DevicePoller(_open_facts, engine.workers)
-        stack.callback(poller.close)
-        servicers = Servicers(
-            SessionService(config, database, feed, engine, ender, expiry),
-            JobService(database, feed, engine, submitter, ResultReader(database, feed), expiry),
-            TableService(config, database, pool, directory, roots, expiry, usage),
-            ModelService(config, database, pool, directory, usage),
-            DeviceService(poller),
-            TokenService(config, database, identifier),
-        )
-        server = GrpcServer(config, servicers, identifier)
-        address = await server.start()
-        stack.push_async_callback(server.stop, GRACE_SECONDS)
-        yield Running(address, server, engine)
+    def publish(self, events: Sequence[Event]) -> None:
+        """Hand out events; before anybody can follow there is nothing to do."""
+        if self._events is not None:
+            self._events.publish(events)
+
+    def publish_lines(self, lines: Sequence[LogBlock]) -> None:
+        """Hand out lines of logs."""
+        if self._log is not None:
+            self._log.publish(lines)
 
 
 async def serve(config: Config, pool: LocalPool, ownership: Ownership) -> None:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from scorestream.cli import device, job, model, score, serve, session, table, token
+from scorestream.cli import device, job, model, papers, score, serve, session, table, token
 from scorestream.cli.access import with_access_options
 from scorestream.cli.shell import FAILED, exit_code, say
 from scorestream.errors import ScorestreamError
@@ -26,6 +26,7 @@ app.add_typer(table.app, name="table")
 app.add_typer(device.app, name="device")
 app.add_typer(token.app, name="token")
 
+papers.add_commands(job.app, session.app)
 with_access_options(app)
 
 

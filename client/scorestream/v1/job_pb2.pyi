@@ -123,6 +123,8 @@ class Job(_message.Message):
     WARNINGS_FIELD_NUMBER: _builtins.int
     FIRST_EVENT_FIELD_NUMBER: _builtins.int
     RESUMES_FIELD_NUMBER: _builtins.int
+    STATUS_NOTIFICATION_FIELD_NUMBER: _builtins.int
+    RESET_LOG_LINE_NUMBERS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Resource name, `jobs/{job}`, unique on the server and never used again. Set by the server."""
     display_name: _builtins.str
@@ -149,6 +151,10 @@ class Job(_message.Message):
     """Number of its first event; a watch after the number before it sees all of its events. Set by the server."""
     resumes: _builtins.str
     """The job whose committed partitions it took over, `jobs/{job}`; empty for none. Set by ResumeJob."""
+    status_notification: _builtins.bool
+    """Whether the log says how far it is. Set by the client at creation."""
+    reset_log_line_numbers: _builtins.bool
+    """Whether the session's log was numbered from 0 again, from its first line on. Set by the client at creation."""
     @_builtins.property
     def spec(self) -> Global___JobSpec:
         """What it was asked to do. Set by the client at creation."""
@@ -200,10 +206,12 @@ class Job(_message.Message):
         warnings: _abc.Iterable[_builtins.str] | None = ...,
         first_event: _builtins.int = ...,
         resumes: _builtins.str = ...,
+        status_notification: _builtins.bool = ...,
+        reset_log_line_numbers: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "end_time", b"end_time", "failure", b"failure", "spec", b"spec", "start_time", b"start_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "display_name", b"display_name", "end_time", b"end_time", "failure", b"failure", "first_event", b"first_event", "name", b"name", "outputs", b"outputs", "owner", b"owner", "partitions_done", b"partitions_done", "partitions_total", b"partitions_total", "result_schema", b"result_schema", "resumes", b"resumes", "rows_done", b"rows_done", "rows_scored", b"rows_scored", "rows_total", b"rows_total", "session", b"session", "spec", b"spec", "start_time", b"start_time", "state", b"state", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "display_name", b"display_name", "end_time", b"end_time", "failure", b"failure", "first_event", b"first_event", "name", b"name", "outputs", b"outputs", "owner", b"owner", "partitions_done", b"partitions_done", "partitions_total", b"partitions_total", "reset_log_line_numbers", b"reset_log_line_numbers", "result_schema", b"result_schema", "resumes", b"resumes", "rows_done", b"rows_done", "rows_scored", b"rows_scored", "rows_total", b"rows_total", "session", b"session", "spec", b"spec", "start_time", b"start_time", "state", b"state", "status_notification", b"status_notification", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

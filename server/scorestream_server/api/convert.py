@@ -113,6 +113,8 @@ def job(value: Job) -> job_pb2.Job:
         result_schema=value.result_schema,
         outputs=value.outputs,
         warnings=value.warnings,
+        status_notification=spec.status_notification,
+        reset_log_line_numbers=spec.reset_log_line_numbers,
     )
 
 

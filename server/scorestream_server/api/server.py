@@ -13,8 +13,12 @@ from scorestream.v1 import (
     device_service_pb2_grpc,
     job_service_pb2,
     job_service_pb2_grpc,
+    log_service_pb2,
+    log_service_pb2_grpc,
     model_service_pb2,
     model_service_pb2_grpc,
+    report_service_pb2,
+    report_service_pb2_grpc,
     session_service_pb2,
     session_service_pb2_grpc,
     table_service_pb2,
@@ -28,7 +32,9 @@ from scorestream_server.api.gate import Gate
 from scorestream_server.api.guard import Guard
 from scorestream_server.api.identity import Identifier
 from scorestream_server.api.jobs import JobService
+from scorestream_server.api.log import LogService
 from scorestream_server.api.models import ModelService
+from scorestream_server.api.reports import ReportService
 from scorestream_server.api.sessions import SessionService
 from scorestream_server.api.tables import TableService
 from scorestream_server.api.tls import private_key
@@ -47,6 +53,8 @@ SERVICES: Sequence[Any] = [
         (model_service_pb2, "ModelService"),
         (device_service_pb2, "DeviceService"),
         (token_service_pb2, "TokenService"),
+        (log_service_pb2, "LogService"),
+        (report_service_pb2, "ReportService"),
     )
 ]
 
@@ -61,6 +69,8 @@ class Servicers:
     models: ModelService
     devices: DeviceService
     tokens: TokenService
+    log: LogService
+    reports: ReportService
 
 
 class GrpcServer:
@@ -87,6 +97,8 @@ class GrpcServer:
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(servicers.models, self._server)
         device_service_pb2_grpc.add_DeviceServiceServicer_to_server(servicers.devices, self._server)
         token_service_pb2_grpc.add_TokenServiceServicer_to_server(servicers.tokens, self._server)
+        log_service_pb2_grpc.add_LogServiceServicer_to_server(servicers.log, self._server)
+        report_service_pb2_grpc.add_ReportServiceServicer_to_server(servicers.reports, self._server)
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         self._names = [service.full_name for service in SERVICES]

@@ -65,6 +65,8 @@ class JobSpec:
         timeout: seconds that it may run from its first partition on; 0 for ever.
         queue_timeout: seconds that it may wait for its first partition to be sent to a worker; 0 for ever.
         resumes: the job whose committed partitions it took over; empty for none.
+        status_notification: whether the log says how far it is.
+        reset_log_line_numbers: whether its first line in the session's log got the number 0.
     """
 
     model_id: str
@@ -81,6 +83,8 @@ class JobSpec:
     timeout: float = 0.0
     queue_timeout: float = 0.0
     resumes: str = ""
+    status_notification: bool = False
+    reset_log_line_numbers: bool = False
 
 
 @dataclass(frozen=True, slots=True)

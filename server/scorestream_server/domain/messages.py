@@ -10,6 +10,7 @@ import msgspec
 
 from scorestream_server.domain.job import Priority
 from scorestream_server.domain.model import ModelKind, ModelSchema
+from scorestream_server.domain.summary import JobSummary
 from scorestream_server.domain.table import Destination, Partition, PartitionFile, Published, TableData
 
 
@@ -88,6 +89,32 @@ class ReadHead(ToWorker, frozen=True, tag=True):
     limit: int
 
 
+class Summarise(ToWorker, frozen=True, tag=True):
+    """Look at the rows of a final job.
+
+    Attributes:
+        files: its committed partitions.
+        scores: the score columns of its result.
+        table: what it read; None where that is not known any more.
+        partition_rows: how the table was cut.
+        partitions: the indexes of the partitions that are committed.
+        features: the table's columns that fed the model.
+        scratch: folder where there is room for decoded rows.
+        notes: what is known already to be missing from the answer.
+    """
+
+    task_id: int
+    files: Sequence[PartitionFile]
+    scores: Sequence[str]
+    table: TableData | None
+    partition_rows: int
+    partitions: Sequence[int]
+    features: Sequence[str]
+    where: str
+    scratch: str
+    notes: Sequence[str]
+
+
 class Ping(ToWorker, frozen=True, tag=True):
     """Say that you live, and what moves."""
 
@@ -153,6 +180,13 @@ class HeadRead(FromWorker, frozen=True, tag=True):
     stream: bytes
 
 
+class Summarised(FromWorker, frozen=True, tag=True):
+    """What the rows of a job are like."""
+
+    task_id: int
+    summary: JobSummary
+
+
 class Alive(FromWorker, frozen=True, tag=True):
     """The answer to a ping.
 
@@ -195,10 +229,19 @@ class Leaving(FromWorker, frozen=True, tag=True):
     reason: str
 
 
-Task = RunPartition | InspectModel | LoadTable | ReadHead | Publish
-Result = PartitionDone | ModelInspected | TableLoaded | HeadRead | OutputPublished
+Task = RunPartition | InspectModel | LoadTable | ReadHead | Publish | Summarise
+Result = PartitionDone | ModelInspected | TableLoaded | HeadRead | OutputPublished | Summarised
 Command = (
-    OpenJob | RunPartition | CloseJob | InspectModel | LoadTable | ReadHead | Publish | CancelTask | Ping
+    OpenJob
+    | RunPartition
+    | CloseJob
+    | InspectModel
+    | LoadTable
+    | ReadHead
+    | Publish
+    | Summarise
+    | CancelTask
+    | Ping
 )
 Report = (
     Ready
@@ -208,6 +251,7 @@ Report = (
     | TableLoaded
     | HeadRead
     | OutputPublished
+    | Summarised
     | TaskFailed
     | DeviceLost
     | Leaving

@@ -6,7 +6,7 @@ import time
 
 from scorestream_server.domain.session import Session
 from scorestream_server.engine.sessions import SessionEnder
-from scorestream_server.feed import Feed
+from scorestream_server.feed import Feed, LogFeed
 from scorestream_server.store import sessions as session_store
 from scorestream_server.store.database import Database
 
@@ -22,9 +22,9 @@ class SessionExpiry:
     with the next sweep. Whoever follows a session keeps it alive.
     """
 
-    def __init__(self, database: Database, feed: Feed, ender: SessionEnder) -> None:
+    def __init__(self, database: Database, feed: Feed, log: LogFeed, ender: SessionEnder) -> None:
         self._database = database
-        self._feed = feed
+        self._feeds = (feed, log)
         self._ender = ender
         self._seen: set[str] = set()
         self._task: asyncio.Task[None] | None = None
@@ -50,7 +50,7 @@ class SessionExpiry:
         idle = await self._database.read(lambda connection: session_store.idle(connection, now))
         ended = []
         for session in idle:
-            if self._feed.is_followed(session.owner, session.id, session.name):
+            if any(feed.is_followed(session.owner, session.id, session.name) for feed in self._feeds):
                 self._seen.add(session.id)
                 continue
             why = f"nothing happened in it for {session.inactive_timeout:,g} seconds"

@@ -9,9 +9,12 @@ import sqlalchemy as sa
 
 from scorestream_server.domain.data_directory import DataDirectory
 from scorestream_server.domain.session import Session, SessionState
+from scorestream_server.engine import log_lines
 from scorestream_server.engine.active import ActiveJob
 from scorestream_server.engine.engine import Engine
+from scorestream_server.store import log as log_store
 from scorestream_server.store import sessions as session_store
+from scorestream_server.store import summaries as summary_store
 from scorestream_server.store import tables as table_store
 from scorestream_server.store.database import Database
 from scorestream_server.workers.pool import LocalPool
@@ -81,9 +84,12 @@ class SessionEnder:
             await active.finished.wait()
 
         def finish(connection: sa.Connection) -> Session:
+            now = time.time()
             table_store.drop_all(connection, session.id)
+            summary_store.remove_all(connection, session.id)
+            log_store.end(connection, session.id, log_lines.session_ended(session.name, why, now))
             return session_store.set_state(
-                connection, session.id, session.owner, SessionState.ENDED, time.time(), why
+                connection, session.id, session.owner, SessionState.ENDED, now, why
             )
 
         ended = await self._database.write(finish)

@@ -45,6 +45,8 @@ from scorestream_server.domain.messages import (
     Ready,
     Result,
     RunPartition,
+    Summarise,
+    Summarised,
     TableLoaded,
     Task,
     TaskFailed,
@@ -63,7 +65,7 @@ LAST_WORDS_SECONDS = 5.0
 """How long such a process waits for the server to hear of it."""
 SIDE_THREADS = 2
 """For models, tables and outputs; scoring goes on beside them in the lanes."""
-SideTask = InspectModel | LoadTable | ReadHead | Publish
+SideTask = InspectModel | LoadTable | ReadHead | Publish | Summarise
 SPEECHLESS = 71
 """What this process exits with when it cannot even say what became of a task, mostly for want of memory."""
 
@@ -199,6 +201,8 @@ class Worker:
                     cancelled=cancelled,
                 )
                 return OutputPublished(task.task_id, output)
+            case Summarise():
+                return Summarised(task.task_id, self._jobs.summary(task, cancelled))
 
     def _answer(self, task_id: int, work: Callable[[], Result]) -> None:
         """Do a task and send what came of it; no fault of a task ends a lane."""
@@ -254,6 +258,8 @@ def _what(task: Task) -> str:
             return "The first rows of the table"
         case Publish(destination=destination):
             return f"The output {Path(destination.path).name!r}"
+        case Summarise():
+            return "The summary of a result"
 
 
 def no_memory(error: MemoryError, what: str, task_memory: int) -> ScorestreamError:
