@@ -16,6 +16,7 @@ from scorestream_server.domain.table import PartitionFile
 from scorestream_server.tables.results import count_missing, read_partition
 
 BINS = 24
+QUARTILES = (0.25, 0.5, 0.75)
 VALUES_KEPT = 1 << 22
 """For quartiles; of more values a random choice is kept, by which their ranks are off by some 0.02 %."""
 MOST_FREQUENT = 20
@@ -41,58 +42,66 @@ def distribution(
     batches = partial(_batches, files, column, cancelled)
     count = missing = 0
     kind: pa.DataType = pa.null()
+    low, high = math.inf, -math.inf
     for values in batches():
         lacking = count_missing(values)
         count, missing, kind = count + len(values) - lacking, missing + lacking, values.type
-    if pa.types.is_floating(kind) or pa.types.is_integer(kind):
-        return Distribution(column, count, missing, numbers=_numbers(batches))
+        if _is_number(kind) and len(finite := _finite(values)):
+            low, high = min(low, float(finite.min())), max(high, float(finite.max()))
+    if low <= high:
+        return Distribution(column, count, missing, numbers=_numbers(batches, count, low, high))
     if pa.types.is_boolean(kind) or pa.types.is_string(kind) or pa.types.is_large_string(kind):
         return Distribution(column, count, missing, frequent=_frequent(batches))
     return Distribution(column, count, missing)
 
 
-def _numbers(batches: Callable[[], Iterator[pa.Array]]) -> Numbers | None:
-    """Return the figures of a column of numbers, or None where it has no finite one."""
+def _is_number(kind: pa.DataType) -> bool:
+    return bool(pa.types.is_floating(kind) or pa.types.is_integer(kind))
+
+
+def _numbers(batches: Callable[[], Iterator[pa.Array]], there: int, low: float, high: float) -> Numbers:
+    """Return the figures of a column of numbers.
+
+    Args:
+        batches: the column.
+        there: its values that are neither NULL nor NaN.
+        low: the least finite one.
+        high: the greatest.
+    """
     random = np.random.default_rng(0)
+    edges = _edges(low, high)
+    counts = np.zeros(len(edges) - 1, np.int64)
+    # A power of two, so that no digit is lost: squares of large numbers are more than a number can be.
+    scale = math.ldexp(1.0, max(math.frexp(max(abs(low), abs(high)))[1] - 1, -1022))
     kept: list[Floats] = []
-    share, held = 1.0, 0
-    count = infinite = 0
+    share, held, count = 1.0, 0, 0
     mean = squares = 0.0
-    low, high = math.inf, -math.inf
-    for values in map(_finite, batches()):
-        finite = values[np.isfinite(values)]
-        infinite += len(values) - len(finite)
+    for finite in map(_finite, batches()):
         if not len(finite):
             continue
-        low, high = min(low, float(finite.min())), max(high, float(finite.max()))
+        counts += np.histogram(finite, edges)[0]
+        scaled = finite / scale
         # Chan's way to join means and sums of squares, which loses no digits.
-        here, off = float(finite.mean()), float(finite.mean()) - mean
-        together = count + len(finite)
-        squares += float(np.square(finite - here).sum()) + off * off * count * len(finite) / together
-        mean += off * len(finite) / together
+        here, together = float(scaled.mean()), count + len(scaled)
+        squares += float(np.square(scaled - here).sum()) + (here - mean) ** 2 * count * len(scaled) / together
+        mean += (here - mean) * len(scaled) / together
         count = together
-        kept.append(finite if share >= 1 else finite[random.random(len(finite)) < share])
+        kept.append(scaled if share >= 1 else scaled[random.random(len(scaled)) < share])
         held += len(kept[-1])
         if held > VALUES_KEPT:
             kept = [part[random.random(len(part)) < 0.5] for part in kept]
             share, held = share / 2, sum(map(len, kept))
-    if not count:
-        return None
-    quartiles = np.quantile(np.concatenate(kept), [0.25, 0.5, 0.75])
-    edges = _edges(low, high)
-    counts = np.zeros(len(edges) - 1, np.int64)
-    for values in map(_finite, batches()):
-        counts += np.histogram(values[np.isfinite(values)], edges)[0]
+    first, median, third = (float(found) * scale for found in np.quantile(np.concatenate(kept), QUARTILES))
     return Numbers(
-        mean,
-        math.sqrt(squares / count),
+        mean * scale,
+        math.sqrt(squares / count) * scale,
         low,
-        (float(quartiles[0]), float(quartiles[1]), float(quartiles[2])),
+        (first, median, third),
         high,
         tuple(edges.tolist()),
         tuple(counts.tolist()),
         sampled=share < 1,
-        infinite=infinite,
+        infinite=there - count,
     )
 
 
@@ -129,6 +138,6 @@ def _batches(
 
 
 def _finite(values: pa.Array) -> Floats:
-    """Return the values that are there, neither NULL nor NaN, as float64."""
+    """Return the finite values as float64."""
     there: Floats = values.drop_null().to_numpy(zero_copy_only=False).astype(np.float64)
-    return np.asarray(there[~np.isnan(there)])
+    return np.asarray(there[np.isfinite(there)])
