@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from scorestream.file_records import ColumnInfo, FileInfo, FilerefInfo, LibraryInfo
     from scorestream.job import Job
     from scorestream.model import Model
+    from scorestream.outcomes import LogLine, LogLineType, ResultLink, ResultType
     from scorestream.records import (
         Device,
         DeviceProcess,
@@ -84,6 +85,8 @@ __all__ = [
     "JobInfo",
     "JobTimedOutError",
     "LibraryInfo",
+    "LogLine",
+    "LogLineType",
     "Model",
     "ModelFeature",
     "ModelInfo",
@@ -95,6 +98,8 @@ __all__ = [
     "QueueInfo",
     "RequestCancelledError",
     "ResourceExhaustedError",
+    "ResultLink",
+    "ResultType",
     "Role",
     "ScorestreamError",
     "Session",
@@ -126,6 +131,10 @@ HOMES = {
     "LibraryInfo": "file_records",
     "Model": "model",
     "QueueInfo": "context_records",
+    "LogLine": "outcomes",
+    "LogLineType": "outcomes",
+    "ResultLink": "outcomes",
+    "ResultType": "outcomes",
     "Session": "session",
     "Table": "table",
     "connect": "client",

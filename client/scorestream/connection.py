@@ -16,7 +16,9 @@ from scorestream.v1.device_service_pb2_grpc import DeviceServiceStub
 from scorestream.v1.file_service_pb2_grpc import FileServiceStub
 from scorestream.v1.fileref_service_pb2_grpc import FilerefServiceStub
 from scorestream.v1.job_service_pb2_grpc import JobServiceStub
+from scorestream.v1.log_service_pb2_grpc import LogServiceStub
 from scorestream.v1.model_service_pb2_grpc import ModelServiceStub
+from scorestream.v1.report_service_pb2_grpc import ReportServiceStub
 from scorestream.v1.session_service_pb2_grpc import SessionServiceStub
 from scorestream.v1.table_service_pb2_grpc import TableServiceStub
 from scorestream.v1.token_service_pb2_grpc import TokenServiceStub
@@ -52,6 +54,8 @@ class Connection:
         self.files = FileServiceStub(self._channel)
         self.filerefs = FilerefServiceStub(self._channel)
         self.data = DataServiceStub(self._channel)
+        self.logs = LogServiceStub(self._channel)
+        self.reports = ReportServiceStub(self._channel)
 
     def server_path(self, path: str | Path) -> str:
         """Return a path as the server is to understand it."""

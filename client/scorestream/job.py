@@ -14,6 +14,7 @@ from scorestream.v1 import job_pb2, job_service_pb2
 from scorestream.wire import duration, event, job_info, job_name
 
 from .connection import Connection
+from .papers import JobPapers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 ENDED_BADLY = {State.CANCELLED: JobCancelledError, State.TIMED_OUT: JobTimedOutError}
 
 
-class Job:
+class Job(JobPapers):
     """A scoring job. It goes on at the server whether or not anybody looks.
 
     Attributes:
@@ -31,6 +32,7 @@ class Job:
 
     def __init__(self, connection: Connection, info: JobInfo) -> None:
         self._connection = connection
+        self._papers_of = job_name(info.id)
         self.info = info
 
     def __repr__(self) -> str:

@@ -36,10 +36,11 @@ from .files import Files
 from .job import Job
 from .lease import Lease
 from .model import Model
+from .papers import SessionPapers
 from .table import Table, list_libraries
 
 
-class Session:
+class Session(SessionPapers):
     """A client's isolated workspace: its jobs and tables belong to it and end with it.
 
     Used as a context manager it is terminated at the end: its jobs are waited for, or cancelled where the
@@ -51,6 +52,7 @@ class Session:
 
     def __init__(self, connection: Connection, info: SessionInfo) -> None:
         self._connection = connection
+        self._papers_of = session_name(info.id)
         self.info = info
 
     def __repr__(self) -> str:
@@ -215,6 +217,8 @@ class Session:
         partition_rows: int = 0,
         timeout: float = 0.0,
         queue_timeout: float = 0.0,
+        status_notification: bool = False,
+        reset_log_line_numbers: bool = False,
     ) -> Job:
         """Start a scoring job and return at once; the job goes on even if this client leaves.
 
@@ -236,6 +240,8 @@ class Session:
                 0: the server decides by the model's cost. Small ones cost throughput.
             timeout: seconds that the job may run; it then ends ``TIMED_OUT`` with what it has committed. 0: for ever.
             queue_timeout: seconds that it may wait for a lane before it begins. 0: for ever.
+            status_notification: whether the log says how far the job is, up to 1,000 times.
+            reset_log_line_numbers: whether the session's log is numbered from 0 again with the job's first line.
 
         Raises:
             NotFoundError: the model or the table is not there.
@@ -261,7 +267,12 @@ class Session:
         if out_path:
             spec.out_path = self._connection.server_path(out_path)
         request = job_service_pb2.CreateJobRequest(
-            session=session_name(self.id), display_name=name, spec=spec, request_id=uuid.uuid4().hex
+            session=session_name(self.id),
+            display_name=name,
+            spec=spec,
+            request_id=uuid.uuid4().hex,
+            status_notification=status_notification,
+            reset_log_line_numbers=reset_log_line_numbers,
         )
         return Job(
             self._connection, job_info(self._connection.call(self._connection.jobs.CreateJob, request))

@@ -135,7 +135,7 @@ def value_of(kind: type[Value], enum_type: Any, number: int, default: Value) -> 
     """Return the value of an enum on the wire; a newer server may send one that this client does not know."""
     name = enum_type.Name(number) if number in enum_type.values() else ""
     short = name.removeprefix(re.sub(r"(?<!^)(?=[A-Z])", "_", enum_type.DESCRIPTOR.name).upper() + "_")
-    return kind(short) if short in kind.__members__ else default
+    return kind[short] if short in kind.__members__ else default
 
 
 def state_of(number: int) -> State | None:

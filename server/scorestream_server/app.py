@@ -20,8 +20,10 @@ from scorestream_server.api.filerefs import FilerefService
 from scorestream_server.api.files import FileService
 from scorestream_server.api.identity import Identifier
 from scorestream_server.api.jobs import JobService
+from scorestream_server.api.log import LogService
 from scorestream_server.api.models import ModelService
 from scorestream_server.api.owned import OwnSessions
+from scorestream_server.api.reports import ReportService
 from scorestream_server.api.results import ResultReader
 from scorestream_server.api.server import GrpcServer, Servicers
 from scorestream_server.api.sessions import SessionService
@@ -33,16 +35,19 @@ from scorestream_server.device.poller import DevicePoller, Reader
 from scorestream_server.domain.data_directory import DataDirectory
 from scorestream_server.domain.event import Event
 from scorestream_server.domain.home import home_place
+from scorestream_server.domain.log import LogBlock, LogSelection
 from scorestream_server.domain.session import SessionState
 from scorestream_server.engine.engine import Engine
 from scorestream_server.engine.expiry import SessionExpiry
 from scorestream_server.engine.housekeeping import keep_house
 from scorestream_server.engine.leftovers import remove_leftovers
+from scorestream_server.engine.papers import Papers
 from scorestream_server.engine.quota import JobQuota
 from scorestream_server.engine.sessions import SessionEnder
 from scorestream_server.engine.submit import Submitter
-from scorestream_server.feed import Feed, ReadBacklog, Selection
+from scorestream_server.feed import Feed, LogFeed, Selection
 from scorestream_server.store import events as event_store
+from scorestream_server.store import log as log_store
 from scorestream_server.store import sessions as session_store
 from scorestream_server.store import tokens as token_store
 from scorestream_server.store.contexts import ContextStore
@@ -97,13 +102,8 @@ async def running(config: Config, pool: LocalPool) -> AsyncIterator[Running]:
         await asyncio.to_thread(open_store, directory)
         _make_folders(directory)
 
-        feed: Feed | None = None
-
-        def publish(events: Sequence[Event]) -> None:
-            if feed is not None:
-                feed.publish(events)
-
-        database = Database(directory.database_url, publish)
+        feeds = _Feeds()
+        database = Database(directory.database_url, feeds.publish, feeds.publish_lines)
         stack.push_async_callback(database.close)
         stack.push_async_callback(_cancelled, asyncio.create_task(keep_house(database)))
         config.check_door(tokens=await database.read(token_store.exist))
@@ -115,7 +115,7 @@ async def running(config: Config, pool: LocalPool) -> AsyncIterator[Running]:
         if removed := await asyncio.to_thread(remove_leftovers, directory, holdings, homes):
             logger.warning("removed %d leftovers of the last run", removed)
 
-        feed = Feed(await database.read(event_store.last_number), _backlog(database))
+        feed, log = await feeds.open(database)
         roots = DataRoots(config.data_roots)
         quota, usage = JobQuota(config.limits, config.queues), Usage(config.limits.stored_bytes)
         contexts = ContextStore(built_in_contexts(config))
@@ -132,17 +132,19 @@ async def running(config: Config, pool: LocalPool) -> AsyncIterator[Running]:
         if resumed:
             logger.warning("going on with %d jobs of the last run", resumed)
         engine.start()
-        expiry = SessionExpiry(database, feed, ender)
+        expiry = SessionExpiry(database, feed, log, ender)
         expiry.start()
         stack.push_async_callback(expiry.close)
         await _go_on_ending(database, ender, stack)
 
+        papers = Papers(database, pool, directory)
+        stack.push_async_callback(papers.close)
         poller = DevicePoller(_open_facts, engine.workers)
         stack.callback(poller.close)
         sessions = OwnSessions(database, expiry)
         servicers = Servicers(
             SessionService(config, database, feed, engine, ender, expiry, contexts),
-            JobService(database, feed, engine, submitter, ResultReader(database, feed), expiry),
+            JobService(database, feed, engine, submitter, ResultReader(database, feed), expiry, papers),
             TableService(config, database, pool, directory, roots, expiry, usage),
             ModelService(config, database, pool, directory, usage, sessions, roots),
             DeviceService(poller),
@@ -151,11 +153,57 @@ async def running(config: Config, pool: LocalPool) -> AsyncIterator[Running]:
             FileService(config, database, sessions, engine.homes, roots, usage),
             FilerefService(database, sessions, engine.homes, roots),
             DataService(database, pool, directory, sessions),
+            LogService(database, log, expiry),
+            ReportService(database, papers, expiry),
         )
         server = GrpcServer(config, servicers, identifier)
         address = await server.start()
         stack.push_async_callback(server.stop, GRACE_SECONDS)
         yield Running(address, server, engine)
+
+
+class _Feeds:
+    """The feeds, which read the store, and which the store publishes to."""
+
+    def __init__(self) -> None:
+        self._events: Feed | None = None
+        self._log: LogFeed | None = None
+
+    async def open(self, database: Database) -> tuple[Feed, LogFeed]:
+        """Begin where the store is."""
+
+        async def events(selection: Selection, after: int, up_to: int, limit: int) -> list[Event]:
+            return await database.read(
+                lambda connection: event_store.page(
+                    connection,
+                    after=after,
+                    up_to=up_to,
+                    limit=limit,
+                    owner=selection.owner,
+                    session_ids=selection.session_ids,
+                    session_name_prefix=selection.session_name_prefix,
+                    job_id=selection.job_id,
+                )
+            )
+
+        async def lines(selection: LogSelection, after: int, up_to: int, limit: int) -> list[LogBlock]:
+            return await database.read(
+                lambda connection: log_store.page(connection, selection, after, up_to, limit)
+            )
+
+        self._events = Feed(await database.read(event_store.last_number), events)
+        self._log = LogFeed(await database.read(log_store.last_number), lines)
+        return self._events, self._log
+
+    def publish(self, events: Sequence[Event]) -> None:
+        """Hand out events; before anybody can follow there is nothing to do."""
+        if self._events is not None:
+            self._events.publish(events)
+
+    def publish_lines(self, lines: Sequence[LogBlock]) -> None:
+        """Hand out lines of logs."""
+        if self._log is not None:
+            self._log.publish(lines)
 
 
 async def serve(config: Config, pool: LocalPool, ownership: Ownership) -> None:
@@ -189,26 +237,6 @@ def _make_folders(directory: DataDirectory) -> None:
         folder.mkdir(exist_ok=True)
     if directory.root.stat().st_mode & 0o077:
         logger.warning("others may look into %s; keep them out with: chmod 700", directory.root)
-
-
-def _backlog(database: Database) -> ReadBacklog:
-    """Return what reads events of the past."""
-
-    async def read(selection: Selection, after: int, up_to: int, limit: int) -> list[Event]:
-        return await database.read(
-            lambda connection: event_store.page(
-                connection,
-                after=after,
-                up_to=up_to,
-                limit=limit,
-                owner=selection.owner,
-                session_ids=selection.session_ids,
-                session_name_prefix=selection.session_name_prefix,
-                job_id=selection.job_id,
-            )
-        )
-
-    return read
 
 
 async def _take_up(contexts: ContextStore, database: Database, pools: ContextPools) -> None:

@@ -1,4 +1,4 @@
-"""The feed: numbered events, followed from any number on.
+"""The feed: numbered events, followed from any number on; lines of logs are followed alike.
 
 A follower gets what the store has after its number, then what is published live; nothing is missed or
 repeated where the two meet. A follower that reads too slowly is not buffered without bound: what it did
@@ -10,8 +10,10 @@ import contextlib
 from collections import defaultdict, deque
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any, Generic, Protocol, TypeVar
 
 from scorestream_server.domain.event import Event
+from scorestream_server.domain.log import LogBlock, LogSelection
 
 BATCH = 256
 BUFFERED_EVENTS = 2048
@@ -45,20 +47,56 @@ class Selection:
         )
 
 
-ReadBacklog = Callable[[Selection, int, int, int], Awaitable[list[Event]]]
-"""``(selection, after, up_to, limit)`` to stored events, in order."""
+class Fact(Protocol):
+    """What a feed carries: numbered, growing, and of a session."""
+
+    @property
+    def number(self) -> int:
+        """Its place in the feed."""
+        ...
+
+    @property
+    def session_id(self) -> str:
+        """The session that it belongs to."""
+        ...
+
+
+F = TypeVar("F", bound=Fact)
+F_contra = TypeVar("F_contra", bound=Fact, contravariant=True)
+
+
+class Wanted(Protocol[F_contra]):
+    """Which facts a follower wants."""
+
+    @property
+    def session_ids(self) -> tuple[str, ...]:
+        """Only of these sessions; empty: of any."""
+        ...
+
+    def matches(self, fact: F_contra, /) -> bool:
+        """Whether the fact is wanted."""
+        ...
+
+    def includes(self, owner: str, session_id: str, session_name: str, /) -> bool:
+        """Whether facts of the session are wanted."""
+        ...
+
+
+S = TypeVar("S", bound=Wanted[Any])
+ReadBacklog = Callable[[S, int, int, int], Awaitable[list[F]]]
+"""``(selection, after, up_to, limit)`` to stored facts, in order."""
 
 
 @dataclass(eq=False)
-class _Follower:
-    selection: Selection
-    events: deque[Event] = field(default_factory=deque)
+class _Follower(Generic[F, S]):
+    selection: S
+    events: deque[F] = field(default_factory=deque)
     overflowed: bool = False
     arrived: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def take(self, after: int) -> list[Event]:
+    def take(self, after: int) -> list[F]:
         """Return the next events with higher numbers than `after`; none where there are none yet."""
-        taken: list[Event] = []
+        taken: list[F] = []
         while self.events and len(taken) < BATCH:
             event = self.events.popleft()
             if event.number > after:
@@ -66,22 +104,22 @@ class _Follower:
         return taken
 
 
-class Feed:
-    """Publishes committed events to whoever follows them; used on the event loop only."""
+class FactFeed(Generic[F, S]):
+    """Publishes committed events, or lines, to whoever follows them; used on the event loop only."""
 
-    def __init__(self, head: int, read_backlog: ReadBacklog) -> None:
+    def __init__(self, head: int, read_backlog: ReadBacklog[S, F]) -> None:
         """Start with `head`, the highest number in the store."""
         self._head = head
         self._read_backlog = read_backlog
-        self._by_session: dict[str, set[_Follower]] = defaultdict(set)
-        self._of_any_session: set[_Follower] = set()
+        self._by_session: dict[str, set[_Follower[F, S]]] = defaultdict(set)
+        self._of_any_session: set[_Follower[F, S]] = set()
 
     @property
     def head(self) -> int:
         """The number of the last event published."""
         return self._head
 
-    def publish(self, events: Sequence[Event]) -> None:
+    def publish(self, events: Sequence[F]) -> None:
         """Hand out events that are durable, in the order of their numbers."""
         for event in events:
             self._head = event.number
@@ -102,14 +140,14 @@ class Feed:
             for follower in (*self._of_any_session, *self._by_session.get(session_id, ()))
         )
 
-    async def follow(self, selection: Selection, after: int) -> AsyncGenerator[Sequence[Event], None]:
+    async def follow(self, selection: S, after: int) -> AsyncGenerator[Sequence[F], None]:
         """Yield wanted events with higher numbers than `after`, then wait for more, without end.
 
         What is there comes together, up to `BATCH` events at once: a message of many events costs little
         more than one of a single event. Yields an empty batch each time it has caught up with everything
         published, so that the caller can decide whether it has seen enough.
         """
-        with self._joined(_Follower(selection)) as follower:
+        with self._joined(_Follower[F, S](selection)) as follower:
             seen, head = after, self._head
             while True:
                 async for batch in self._stored(selection, seen, head):
@@ -127,7 +165,7 @@ class Feed:
                 follower.overflowed, head = False, self._head
 
     @contextlib.contextmanager
-    def _joined(self, follower: _Follower) -> Iterator[_Follower]:
+    def _joined(self, follower: _Follower[F, S]) -> Iterator[_Follower[F, S]]:
         """Have a follower get what is published while the block runs."""
         sessions = follower.selection.session_ids
         homes = [self._by_session[session] for session in sessions] or [self._of_any_session]
@@ -142,7 +180,7 @@ class Feed:
                 if not self._by_session[session]:
                     del self._by_session[session]
 
-    async def _stored(self, selection: Selection, after: int, up_to: int) -> AsyncIterator[Sequence[Event]]:
+    async def _stored(self, selection: S, after: int, up_to: int) -> AsyncIterator[Sequence[F]]:
         while after < up_to:
             page = await self._read_backlog(selection, after, up_to, BATCH)
             if page:
@@ -150,3 +188,9 @@ class Feed:
             if len(page) < BATCH:
                 return
             after = page[-1].number
+
+
+Feed = FactFeed[Event, Selection]
+"""The events of all sessions."""
+LogFeed = FactFeed[LogBlock, LogSelection]
+"""The lines of all logs."""

@@ -25,7 +25,9 @@ from scorestream.v1 import (
     fileref_service_pb2,
     job_pb2,
     job_service_pb2,
+    log_service_pb2,
     model_service_pb2,
+    report_service_pb2,
     session_pb2,
     session_service_pb2,
     table_service_pb2,
@@ -155,6 +157,12 @@ def cases(alices: Belongings) -> dict[str, tuple[list[Any], grpc.StatusCode]]:
         "DataService/ListLibraries": ([a.ListLibrariesRequest(session=session)], MISSING),
         "DataService/ListColumns": ([a.ListColumnsRequest(name=table)], MISSING),
         "DataService/ReadRows": ([a.ReadRowsRequest(name=table)], MISSING),
+        "JobService/DeleteJob": ([j.DeleteJobRequest(name=job)], MISSING),
+        "LogService/ListLogLines": ([log_service_pb2.ListLogLinesRequest(name=session)], MISSING),
+        "LogService/TailLog": ([log_service_pb2.TailLogRequest(name=job)], MISSING),
+        "ReportService/ReadListing": ([report_service_pb2.ReadListingRequest(name=session)], MISSING),
+        "ReportService/ListResults": ([report_service_pb2.ListResultsRequest(name=session)], MISSING),
+        "ReportService/GetReport": ([report_service_pb2.GetReportRequest(name=job)], MISSING),
     }
 
 
@@ -275,6 +283,8 @@ def test_an_admin_sees_and_ends_everything_but_reads_no_rows(known: People, alic
         lambda: list(admin.get_job(alices.job.id).results()),
         lambda: admin.get_session(alices.session.id).tables(),
         lambda: admin.get_session(alices.session.id).table("customers"),
+        admin.get_job(alices.job.id).listing,
+        admin.get_job(alices.job.id).report,
     ):
         with pytest.raises(scorestream.PermissionDeniedError) as caught:
             read()

@@ -38,6 +38,7 @@ from scorestream_server.domain.messages import (
     ReadRows,
     Result,
     RunPartition,
+    Summarise,
     TableLoaded,
     Task,
 )
@@ -137,7 +138,7 @@ class InProcessPool:
             case LoadTable():
                 paths = [Path(path) for path in task.paths]
                 return TableLoaded(task.task_id, load_table(paths, Path(task.cache_dir)))
-            case InspectModel() | ReadHead() | ReadRows():
+            case InspectModel() | ReadHead() | ReadRows() | Summarise():
                 raise AssertionError
 
     async def _run_partition(self, task: RunPartition) -> Result:

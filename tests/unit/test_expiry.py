@@ -11,12 +11,13 @@ import pytest_asyncio
 from scorestream_server.domain.data_directory import DataDirectory
 from scorestream_server.domain.event import Event, EventType
 from scorestream_server.domain.limits import Limits
+from scorestream_server.domain.log import LogBlock, LogSelection
 from scorestream_server.domain.session import Session, SessionState
 from scorestream_server.engine.engine import Engine
 from scorestream_server.engine.expiry import SessionExpiry
 from scorestream_server.engine.quota import JobQuota
 from scorestream_server.engine.sessions import SessionEnder
-from scorestream_server.feed import Feed, Selection
+from scorestream_server.feed import Feed, LogFeed, Selection
 from scorestream_server.store import events as event_store
 from scorestream_server.store import sessions
 from scorestream_server.store.database import Database, migrate, open_engine
@@ -54,6 +55,9 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     async def nothing(_selection: Selection, _after: int, _up_to: int, _limit: int) -> list[Event]:
         return []
 
+    async def no_lines(_selection: LogSelection, _after: int, _up_to: int, _limit: int) -> list[LogBlock]:
+        return []
+
     feed = Feed(await database.read(event_store.last_number), nothing)
     pool = LocalPool(devices=[], lanes=1)
     ender = SessionEnder(
@@ -62,7 +66,7 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
         pool,
         directory,
     )
-    expiry = SessionExpiry(database, feed, ender)
+    expiry = SessionExpiry(database, feed, LogFeed(0, no_lines), ender)
     await database.write(lambda connection: sessions.create(connection, SESSION, ""))
     yield Bench(database, feed, expiry, published)
     await expiry.close()

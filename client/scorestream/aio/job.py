@@ -13,6 +13,7 @@ from scorestream.v1 import job_pb2, job_service_pb2
 from scorestream.wire import duration, event, job_info, job_name
 
 from .connection import AsyncConnection
+from .papers import AsyncJobPapers
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 ENDED_BADLY = {State.CANCELLED: JobCancelledError, State.TIMED_OUT: JobTimedOutError}
 
 
-class AsyncJob:
+class AsyncJob(AsyncJobPapers):
     """A scoring job. It goes on at the server whether or not anybody looks.
 
     Attributes:
@@ -30,6 +31,7 @@ class AsyncJob:
 
     def __init__(self, connection: AsyncConnection, info: JobInfo) -> None:
         self._connection = connection
+        self._papers_of = job_name(info.id)
         self.info = info
 
     def __repr__(self) -> str:

@@ -35,10 +35,11 @@ from .files import AsyncFiles
 from .job import AsyncJob
 from .lease import AsyncLease
 from .model import AsyncModel
+from .papers import AsyncSessionPapers
 from .table import AsyncTable, list_libraries
 
 
-class AsyncSession:
+class AsyncSession(AsyncSessionPapers):
     """A client's isolated workspace: its jobs and tables belong to it and end with it.
 
     Used as a context manager it is terminated at the end: its jobs are waited for, or cancelled where the
@@ -50,6 +51,7 @@ class AsyncSession:
 
     def __init__(self, connection: AsyncConnection, info: SessionInfo) -> None:
         self._connection = connection
+        self._papers_of = session_name(info.id)
         self.info = info
 
     def __repr__(self) -> str:
@@ -214,6 +216,8 @@ class AsyncSession:
         partition_rows: int = 0,
         timeout: float = 0.0,
         queue_timeout: float = 0.0,
+        status_notification: bool = False,
+        reset_log_line_numbers: bool = False,
     ) -> AsyncJob:
         """Start a scoring job and return at once; the job goes on even if this client leaves.
 
@@ -235,6 +239,8 @@ class AsyncSession:
                 0: the server decides by the model's cost. Small ones cost throughput.
             timeout: seconds that the job may run; it then ends ``TIMED_OUT`` with what it has committed. 0: for ever.
             queue_timeout: seconds that it may wait for a lane before it begins. 0: for ever.
+            status_notification: whether the log says how far the job is, up to 1,000 times.
+            reset_log_line_numbers: whether the session's log is numbered from 0 again with the job's first line.
 
         Raises:
             NotFoundError: the model or the table is not there.
@@ -260,7 +266,12 @@ class AsyncSession:
         if out_path:
             spec.out_path = self._connection.server_path(out_path)
         request = job_service_pb2.CreateJobRequest(
-            session=session_name(self.id), display_name=name, spec=spec, request_id=uuid.uuid4().hex
+            session=session_name(self.id),
+            display_name=name,
+            spec=spec,
+            request_id=uuid.uuid4().hex,
+            status_notification=status_notification,
+            reset_log_line_numbers=reset_log_line_numbers,
         )
         return AsyncJob(
             self._connection, job_info(await self._connection.call(self._connection.jobs.CreateJob, request))

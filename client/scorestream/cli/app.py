@@ -13,6 +13,7 @@ from scorestream.cli import (
     fileref,
     job,
     model,
+    papers,
     queue,
     score,
     serve,
@@ -45,6 +46,7 @@ app.add_typer(file.app, name="file")
 app.add_typer(fileref.app, name="fileref")
 app.add_typer(data.app, name="library")
 
+papers.add_commands(job.app, session.app)
 with_access_options(app)
 
 

@@ -53,6 +53,12 @@ def submit_job(
     queue_timeout: Annotated[
         float, typer.Option(help="Seconds that it may wait for a lane before it begins; 0: for ever.")
     ] = 0.0,
+    status_notification: Annotated[
+        bool, typer.Option("--status-notification", help="Have the log say how far it is.")
+    ] = False,
+    reset_log_line_numbers: Annotated[
+        bool, typer.Option("--reset-log-line-numbers", help="Number the session's log from 0 again.")
+    ] = False,
     wait: Annotated[bool, typer.Option("--wait", help="Show progress until it is final.")] = False,
     output: OutputOption = Output.TEXT,
     server: ServerOption = DEFAULT_SERVER,
@@ -74,6 +80,8 @@ def submit_job(
             priority=priority,
             timeout=timeout,
             queue_timeout=queue_timeout,
+            status_notification=status_notification,
+            reset_log_line_numbers=reset_log_line_numbers,
         )
         if wait:
             follow_from_outside(job, output)

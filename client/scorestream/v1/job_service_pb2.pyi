@@ -31,6 +31,8 @@ class CreateJobRequest(_message.Message):
     DISPLAY_NAME_FIELD_NUMBER: _builtins.int
     SPEC_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    STATUS_NOTIFICATION_FIELD_NUMBER: _builtins.int
+    RESET_LOG_LINE_NUMBERS_FIELD_NUMBER: _builtins.int
     session: _builtins.str
     """Resource name of the session, `sessions/{session}`."""
     display_name: _builtins.str
@@ -39,6 +41,10 @@ class CreateJobRequest(_message.Message):
     """A random id of this request (up to 64 characters); a second request with the same id within 24 hours creates
     nothing and returns what the first one created. Empty: no such protection.
     """
+    status_notification: _builtins.bool
+    """Whether the log says how far the job is, up to 1,000 times."""
+    reset_log_line_numbers: _builtins.bool
+    """Whether the lines of the session's log are numbered from 0 again, from this job's first line on."""
     @_builtins.property
     def spec(self) -> _job_pb2.JobSpec:
         """What to do."""
@@ -50,10 +56,12 @@ class CreateJobRequest(_message.Message):
         display_name: _builtins.str = ...,
         spec: _job_pb2.JobSpec | None = ...,
         request_id: _builtins.str = ...,
+        status_notification: _builtins.bool = ...,
+        reset_log_line_numbers: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["spec", b"spec"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["display_name", b"display_name", "request_id", b"request_id", "session", b"session", "spec", b"spec"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["display_name", b"display_name", "request_id", b"request_id", "reset_log_line_numbers", b"reset_log_line_numbers", "session", b"session", "spec", b"spec", "status_notification", b"status_notification"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -386,3 +394,42 @@ class ReadResultsResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ReadResultsResponse: _TypeAlias = ReadResultsResponse  # noqa: Y015
+
+@_typing.final
+class DeleteJobRequest(_message.Message):
+    """Request of DeleteJob."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Resource name, `jobs/{job}`."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteJobRequest: _TypeAlias = DeleteJobRequest  # noqa: Y015
+
+@_typing.final
+class DeleteJobResponse(_message.Message):
+    """Response of DeleteJob."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___DeleteJobResponse: _TypeAlias = DeleteJobResponse  # noqa: Y015

@@ -81,6 +81,11 @@ class JobServiceStub(object):
                 request_serializer=scorestream_dot_v1_dot_job__service__pb2.ReadResultsRequest.SerializeToString,
                 response_deserializer=scorestream_dot_v1_dot_job__service__pb2.ReadResultsResponse.FromString,
                 _registered_method=True)
+        self.DeleteJob = channel.unary_unary(
+                '/scorestream.v1.JobService/DeleteJob',
+                request_serializer=scorestream_dot_v1_dot_job__service__pb2.DeleteJobRequest.SerializeToString,
+                response_deserializer=scorestream_dot_v1_dot_job__service__pb2.DeleteJobResponse.FromString,
+                _registered_method=True)
 
 
 class JobServiceServicer(object):
@@ -152,6 +157,14 @@ class JobServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def DeleteJob(self, request, context):
+        """Deletes a final job: it is NOT_FOUND afterwards and its rows are gone. Tables and files that it made stay; so do its
+        log, listing and results, under the name of its session, as long as that lives. FAILED_PRECONDITION if it is not final.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_JobServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -199,6 +212,11 @@ def add_JobServiceServicer_to_server(servicer, server):
                     servicer.ReadResults,
                     request_deserializer=scorestream_dot_v1_dot_job__service__pb2.ReadResultsRequest.FromString,
                     response_serializer=scorestream_dot_v1_dot_job__service__pb2.ReadResultsResponse.SerializeToString,
+            ),
+            'DeleteJob': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteJob,
+                    request_deserializer=scorestream_dot_v1_dot_job__service__pb2.DeleteJobRequest.FromString,
+                    response_serializer=scorestream_dot_v1_dot_job__service__pb2.DeleteJobResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -445,6 +463,33 @@ class JobService(object):
             '/scorestream.v1.JobService/ReadResults',
             scorestream_dot_v1_dot_job__service__pb2.ReadResultsRequest.SerializeToString,
             scorestream_dot_v1_dot_job__service__pb2.ReadResultsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteJob(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/scorestream.v1.JobService/DeleteJob',
+            scorestream_dot_v1_dot_job__service__pb2.DeleteJobRequest.SerializeToString,
+            scorestream_dot_v1_dot_job__service__pb2.DeleteJobResponse.FromString,
             options,
             channel_credentials,
             insecure,

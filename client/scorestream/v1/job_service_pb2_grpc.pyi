@@ -55,6 +55,10 @@ class JobServiceStub:
     """Streams the events of one job, from a number on, until it is final."""
     ReadResults: _grpc.UnaryStreamMultiCallable[_job_service_pb2.ReadResultsRequest, _job_service_pb2.ReadResultsResponse]
     """Streams committed result rows in input order, from an offset on, while the job runs and afterwards."""
+    DeleteJob: _grpc.UnaryUnaryMultiCallable[_job_service_pb2.DeleteJobRequest, _job_service_pb2.DeleteJobResponse]
+    """Deletes a final job: it is NOT_FOUND afterwards and its rows are gone. Tables and files that it made stay; so do its
+    log, listing and results, under the name of its session, as long as that lives. FAILED_PRECONDITION if it is not final.
+    """
 
 @_typing.type_check_only
 class JobServiceAsyncStub(JobServiceStub):
@@ -82,6 +86,10 @@ class JobServiceAsyncStub(JobServiceStub):
     """Streams the events of one job, from a number on, until it is final."""
     ReadResults: _aio.UnaryStreamMultiCallable[_job_service_pb2.ReadResultsRequest, _job_service_pb2.ReadResultsResponse]  # type: ignore[assignment]
     """Streams committed result rows in input order, from an offset on, while the job runs and afterwards."""
+    DeleteJob: _aio.UnaryUnaryMultiCallable[_job_service_pb2.DeleteJobRequest, _job_service_pb2.DeleteJobResponse]  # type: ignore[assignment]
+    """Deletes a final job: it is NOT_FOUND afterwards and its rows are gone. Tables and files that it made stay; so do its
+    log, listing and results, under the name of its session, as long as that lives. FAILED_PRECONDITION if it is not final.
+    """
 
 class JobServiceServicer(metaclass=_abc_1.ABCMeta):
     """Jobs: submitted, followed, read, cancelled."""
@@ -160,5 +168,15 @@ class JobServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_job_service_pb2.ReadResultsResponse], _abc.AsyncIterator[_job_service_pb2.ReadResultsResponse]]:
         """Streams committed result rows in input order, from an offset on, while the job runs and afterwards."""
+
+    @_abc_1.abstractmethod
+    def DeleteJob(
+        self,
+        request: _job_service_pb2.DeleteJobRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_job_service_pb2.DeleteJobResponse, _abc.Awaitable[_job_service_pb2.DeleteJobResponse]]:
+        """Deletes a final job: it is NOT_FOUND afterwards and its rows are gone. Tables and files that it made stay; so do its
+        log, listing and results, under the name of its session, as long as that lives. FAILED_PRECONDITION if it is not final.
+        """
 
 def add_JobServiceServicer_to_server(servicer: JobServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -15,7 +15,7 @@ logger = logging.getLogger("scorestream.audit")
 FILE_BYTES = 64 << 20
 FILES_KEPT = 16
 _LONGEST = 200
-_READING = ("Get", "BatchGet", "List", "Head", "Read", "Watch", "Wait", "Keep")
+_READING = ("Get", "BatchGet", "List", "Head", "Read", "Tail", "Watch", "Wait", "Keep")
 _OURS = "/scorestream."
 
 

@@ -136,6 +136,8 @@ def job(value: Job) -> job_pb2.Job:
         condition_code=value.state.condition_code,
         compute_state=value.state.compute_name,
         statistics=_statistics(value, time.time()),
+        status_notification=spec.status_notification,
+        reset_log_line_numbers=spec.reset_log_line_numbers,
     )
 
 

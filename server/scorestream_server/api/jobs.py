@@ -12,11 +12,12 @@ from scorestream.v1 import job_pb2, job_service_pb2, job_service_pb2_grpc
 from scorestream_server.api import convert, names, paging
 from scorestream_server.api.auth import Context, owner_of, reach_of, require_owner
 from scorestream_server.api.results import ResultReader
-from scorestream_server.domain.errors import ErrorCode, FieldFault, ScorestreamError, invalid
+from scorestream_server.domain.errors import ErrorCode, FieldFault, ScorestreamError, invalid, precondition
 from scorestream_server.domain.faults import Faults
 from scorestream_server.domain.job import Job
 from scorestream_server.engine.engine import Engine
 from scorestream_server.engine.expiry import SessionExpiry
+from scorestream_server.engine.papers import Papers
 from scorestream_server.engine.submit import Resumption, Submission, Submitter
 from scorestream_server.feed import Feed, Selection
 from scorestream_server.store import jobs as job_store
@@ -41,6 +42,7 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
         submitter: Submitter,
         results: ResultReader,
         expiry: SessionExpiry,
+        papers: Papers,
     ) -> None:
         self._database = database
         self._feed = feed
@@ -48,6 +50,7 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
         self._submitter = submitter
         self._results = results
         self._expiry = expiry
+        self._papers = papers
 
     async def CreateJob(self, request: job_service_pb2.CreateJobRequest, context: Context) -> job_pb2.Job:
         """Create a job."""
@@ -163,6 +166,20 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
             self._expiry.seen(job.session_id)
             yield response
 
+    async def DeleteJob(
+        self, request: job_service_pb2.DeleteJobRequest, context: Context
+    ) -> job_service_pb2.DeleteJobResponse:
+        """Delete a final job."""
+        job = await self._get(request.name, context)
+        if not job.state.final:
+            raise precondition(
+                "JOB_NOT_FINAL",
+                f"Job {job.name!r} ({job.id}) is {job.state}; cancel it first, and delete it when it is final.",
+                job=job.id,
+            )
+        await self._papers.delete(job)
+        return job_service_pb2.DeleteJobResponse()
+
     async def _get(self, name: str, context: Context) -> Job:
         job_id, owner = names.job_id("name", name), reach_of(context)
 
@@ -226,6 +243,8 @@ def _submission(request: job_service_pb2.CreateJobRequest, owner: str) -> Submis
         queue_timeout=queue_timeout,
         request_id=request.request_id,
         time=time.time(),
+        status_notification=request.status_notification,
+        reset_log_line_numbers=request.reset_log_line_numbers,
     )
 
 

@@ -83,6 +83,16 @@ def job_id(field: str, name: str) -> str:
     raise _bad(field, name, "jobs/{job}")
 
 
+def session_or_job_id(field: str, name: str) -> tuple[str, str]:
+    """Take `sessions/{session}` or `jobs/{job}` apart; the other one is empty."""
+    match name.split("/"):
+        case ["sessions", found] if _ID.fullmatch(found):
+            return found, ""
+        case ["jobs", found] if _ID.fullmatch(found):
+            return "", found
+    raise _bad(field, name, "sessions/{session} or jobs/{job}")
+
+
 def table_ids(field: str, name: str) -> tuple[str, str]:
     """Take `sessions/{session}/tables/{table}` apart."""
     match name.split("/"):

@@ -21,8 +21,12 @@ from scorestream.v1 import (
     fileref_service_pb2_grpc,
     job_service_pb2,
     job_service_pb2_grpc,
+    log_service_pb2,
+    log_service_pb2_grpc,
     model_service_pb2,
     model_service_pb2_grpc,
+    report_service_pb2,
+    report_service_pb2_grpc,
     session_service_pb2,
     session_service_pb2_grpc,
     table_service_pb2,
@@ -40,7 +44,9 @@ from scorestream_server.api.gate import Gate
 from scorestream_server.api.guard import Guard
 from scorestream_server.api.identity import Identifier
 from scorestream_server.api.jobs import JobService
+from scorestream_server.api.log import LogService
 from scorestream_server.api.models import ModelService
+from scorestream_server.api.reports import ReportService
 from scorestream_server.api.sessions import SessionService
 from scorestream_server.api.tables import TableService
 from scorestream_server.api.tls import private_key
@@ -63,6 +69,8 @@ SERVICES: Sequence[Any] = [
         (file_service_pb2, "FileService"),
         (fileref_service_pb2, "FilerefService"),
         (data_service_pb2, "DataService"),
+        (log_service_pb2, "LogService"),
+        (report_service_pb2, "ReportService"),
     )
 ]
 
@@ -81,6 +89,8 @@ class Servicers:
     files: FileService
     filerefs: FilerefService
     data: DataService
+    log: LogService
+    reports: ReportService
 
 
 class GrpcServer:
@@ -111,6 +121,8 @@ class GrpcServer:
         file_service_pb2_grpc.add_FileServiceServicer_to_server(servicers.files, self._server)
         fileref_service_pb2_grpc.add_FilerefServiceServicer_to_server(servicers.filerefs, self._server)
         data_service_pb2_grpc.add_DataServiceServicer_to_server(servicers.data, self._server)
+        log_service_pb2_grpc.add_LogServiceServicer_to_server(servicers.log, self._server)
+        report_service_pb2_grpc.add_ReportServiceServicer_to_server(servicers.reports, self._server)
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         self._names = [service.full_name for service in SERVICES]

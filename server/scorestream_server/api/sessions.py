@@ -18,12 +18,14 @@ from scorestream_server.domain.errors import FieldFault, invalid
 from scorestream_server.domain.event import EventType
 from scorestream_server.domain.job import Job
 from scorestream_server.domain.session import Session, SessionState
+from scorestream_server.engine import log_lines
 from scorestream_server.engine.engine import Engine
 from scorestream_server.engine.expiry import SessionExpiry
 from scorestream_server.engine.sessions import SessionEnder
 from scorestream_server.engine.submit import require_active
 from scorestream_server.feed import Feed, Selection
 from scorestream_server.store import jobs as job_store
+from scorestream_server.store import log as log_store
 from scorestream_server.store import sessions as session_store
 from scorestream_server.store.contexts import ContextStore
 from scorestream_server.store.database import Database
@@ -102,7 +104,10 @@ class SessionService(session_service_pb2_grpc.SessionServiceServicer):
                 ),
                 task_timeout=task_limit(settings, self._most_task_seconds),
             )
-            return session_store.create(connection, session, request.request_id, self._most)
+            made = session_store.create(connection, session, request.request_id, self._most)
+            if made.id == session.id:
+                log_store.write(connection, log_lines.session_created(made.id, made.name, made.owner, now))
+            return made
 
         made = await self._database.write(create)
         if made.state is SessionState.ACTIVE:

@@ -20,9 +20,11 @@ from scorestream_server.domain.errors import ErrorCode, FieldFault, ScorestreamE
 from scorestream_server.domain.messages import HeadRead, LoadTable, ReadHead, TableLoaded
 from scorestream_server.domain.session import Session
 from scorestream_server.domain.table import Table, TableData
+from scorestream_server.engine import log_lines
 from scorestream_server.engine.expiry import SessionExpiry
 from scorestream_server.engine.homes import Places
 from scorestream_server.engine.submit import require_active
+from scorestream_server.store import log as log_store
 from scorestream_server.store import sessions as session_store
 from scorestream_server.store import tables as table_store
 from scorestream_server.store.database import Database
@@ -227,9 +229,12 @@ class TableService(table_service_pb2_grpc.TableServiceServicer):
         def create(connection: sa.Connection) -> Table:
             # As long as it took, the session may be over.
             require_active(session_store.get(connection, wanted.session_id, wanted.owner))
-            return table_store.create(
+            made = table_store.create(
                 connection, table, wanted.owner, wanted.request_id, replace=wanted.replace
             )
+            if made.uid == table.uid:
+                log_store.write(connection, log_lines.table_loaded(made, made.create_time))
+            return made
 
         try:
             made = await self._database.write(create)

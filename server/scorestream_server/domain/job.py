@@ -92,6 +92,8 @@ class JobSpec:
         resumes: the job whose committed partitions it took over; empty for none.
         context: its session's, which allows it `task_timeout` seconds to run; 0 for ever.
         queue: where it waits.
+        status_notification: whether the log says how far it is.
+        reset_log_line_numbers: whether its first line in the session's log got the number 0.
     """
 
     model_id: str
@@ -111,6 +113,8 @@ class JobSpec:
     context: str = DEFAULT_CONTEXT
     queue: str = DEFAULT_QUEUE
     task_timeout: float = 0.0
+    status_notification: bool = False
+    reset_log_line_numbers: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import msgspec
 from scorestream_server.domain.job import Priority
 from scorestream_server.domain.model import ModelKind, ModelSchema
 from scorestream_server.domain.rows import RowCursor, RowPart, RowQuery
+from scorestream_server.domain.summary import JobSummary
 from scorestream_server.domain.table import Destination, Partition, PartitionFile, Published, TableData
 
 
@@ -99,6 +100,32 @@ class ReadRows(ToWorker, frozen=True, tag=True):
     path: str
 
 
+class Summarise(ToWorker, frozen=True, tag=True):
+    """Look at the rows of a final job.
+
+    Attributes:
+        files: its committed partitions.
+        scores: the score columns of its result.
+        table: what it read; None where that is not known any more.
+        partition_rows: how the table was cut.
+        partitions: the indexes of the partitions that are committed.
+        features: the table's columns that fed the model.
+        scratch: folder where there is room for decoded rows.
+        notes: what is known already to be missing from the answer.
+    """
+
+    task_id: int
+    files: Sequence[PartitionFile]
+    scores: Sequence[str]
+    table: TableData | None
+    partition_rows: int
+    partitions: Sequence[int]
+    features: Sequence[str]
+    where: str
+    scratch: str
+    notes: Sequence[str]
+
+
 class Ping(ToWorker, frozen=True, tag=True):
     """Say that you live, and what moves."""
 
@@ -178,6 +205,13 @@ class RowsRead(FromWorker, frozen=True, tag=True):
     cursor: RowCursor
 
 
+class Summarised(FromWorker, frozen=True, tag=True):
+    """What the rows of a job are like."""
+
+    task_id: int
+    summary: JobSummary
+
+
 class Alive(FromWorker, frozen=True, tag=True):
     """The answer to a ping.
 
@@ -220,8 +254,8 @@ class Leaving(FromWorker, frozen=True, tag=True):
     reason: str
 
 
-Task = RunPartition | InspectModel | LoadTable | ReadHead | Publish | ReadRows
-Result = PartitionDone | ModelInspected | TableLoaded | HeadRead | OutputPublished | RowsRead
+Task = RunPartition | InspectModel | LoadTable | ReadHead | Publish | ReadRows | Summarise
+Result = PartitionDone | ModelInspected | TableLoaded | HeadRead | OutputPublished | RowsRead | Summarised
 Command = (
     OpenJob
     | RunPartition
@@ -230,9 +264,10 @@ Command = (
     | LoadTable
     | ReadHead
     | Publish
+    | ReadRows
+    | Summarise
     | CancelTask
     | Ping
-    | ReadRows
 )
 Report = (
     Ready
@@ -242,6 +277,7 @@ Report = (
     | TableLoaded
     | HeadRead
     | OutputPublished
+    | Summarised
     | TaskFailed
     | DeviceLost
     | Leaving

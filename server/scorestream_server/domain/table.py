@@ -100,12 +100,17 @@ class Partition:
 
 @dataclass(frozen=True, slots=True)
 class PartitionFile:
-    """A partition's result: an Arrow IPC file with its row count, size in bytes and CRC-32."""
+    """A partition's result: an Arrow IPC file with its row count, size in bytes and CRC-32.
+
+    Attributes:
+        missing: scores in it that are NULL or NaN.
+    """
 
     path: str
     rows: int
     bytes: int
     crc32: int
+    missing: int = 0
 
 
 @dataclass(frozen=True, slots=True)

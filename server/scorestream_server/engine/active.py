@@ -177,6 +177,10 @@ class ActiveJob:
             partitions_done=len(committed),
         )
 
+    def missing(self) -> int:
+        """Return how many scores are NULL or NaN in what is committed."""
+        return sum(file.missing for file in self.committed.values())
+
     def files(self) -> Iterable[PartitionFile]:
         """Return the committed partitions in row order."""
         return (self.committed[index] for index in sorted(self.committed))

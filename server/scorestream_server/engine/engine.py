@@ -22,8 +22,10 @@ from scorestream_server.domain.device import WorkerUse
 from scorestream_server.domain.disk import StorageError, disk_error
 from scorestream_server.domain.errors import ErrorCode, ScorestreamError
 from scorestream_server.domain.job import Failure, Job, State
+from scorestream_server.domain.log import LogBlock
 from scorestream_server.domain.messages import CancelTask, CloseJob, PartitionDone, RunPartition
 from scorestream_server.domain.table import Partition
+from scorestream_server.engine import log_lines
 from scorestream_server.engine.active import ActiveJob
 from scorestream_server.engine.homes import Homes
 from scorestream_server.engine.output import OutputWriter
@@ -32,6 +34,7 @@ from scorestream_server.engine.quota import JobQuota
 from scorestream_server.engine.waits import WorkerWaits
 from scorestream_server.scheduler import Assignment, Shares, WorkerLoad, has_room, schedule
 from scorestream_server.store import jobs as job_store
+from scorestream_server.store import log as log_store
 from scorestream_server.store import tables as table_store
 from scorestream_server.store.database import Database
 from scorestream_server.tables.results import attempt_path, commit_partition
@@ -151,7 +154,9 @@ class Engine:
             return
         active.job = replace(active.job, state=State.CANCELLING)
         self._end(active, State.CANCELLED, None)
-        await self._write_state(active.job, active.session_name, "cancelled by a client")
+        why = "cancelled by a client"
+        lines = log_lines.noted(active.job, f"To be {why}.", time.time())
+        await self._write_state(active.job, active.session_name, why, lines)
 
     # -- the loop ---------------------------------------------------------------------------------------
 
@@ -223,7 +228,12 @@ class Engine:
         if active.job.state is State.PENDING:
             active.job = replace(active.job, state=State.RUNNING, start_time=time.time())
             self.queues.begun(active.job)
-            self._spawn(self._write_state(active.job, active.session_name, patience=STATE_PATIENCE_SECONDS))
+            lines = log_lines.started(active.job)
+            self._spawn(
+                self._write_state(
+                    active.job, active.session_name, lines=lines, patience=STATE_PATIENCE_SECONDS
+                )
+            )
         self._spawn(self._run_partition(active, partition, worker_id, task_id))
 
     async def _run_partition(
@@ -271,15 +281,23 @@ class Engine:
         # Where nothing is to be published, the last partition and the final state are one transaction.
         last = job.partitions_done == job.partitions_total and active.ending is None
         ended = _succeeded(job, now) if last and not job.spec.out_table and not job.spec.destination else None
+        progress = log_lines.progressed(job, job.rows_done - partition.rows, now)
+        missing = active.missing() if last else 0
 
         def commit(connection: sa.Connection) -> bool:
             # The file first: a crash between the two leaves a file that the next attempt overwrites.
             commit_partition(replace(done.file, path=str(temporary)), final)
             for note in notes:
                 job_store.warn(connection, job, active.session_name, note, now)
-            return job_store.commit_partition(
+                log_store.write(connection, log_lines.warned(job, note, now))
+            if progress is not None:
+                log_store.write(connection, progress)
+            is_final = job_store.commit_partition(
                 connection, job, active.session_name, partition.index, file, device, done.lane, now, ended
             )
+            if is_final and ended is not None:
+                log_store.write(connection, log_lines.ended(ended, missing))
+            return is_final
 
         active.committing += 1
         try:
@@ -310,12 +328,14 @@ class Engine:
             return
         message = f"partition {partition.index} ({rows}) is run again: {lost}"
         job, now = active.job, time.time()
+
+        def retry(connection: sa.Connection) -> None:
+            index = partition.index
+            job_store.retry_partition(connection, job, active.session_name, index, attempts, message, now)
+            log_store.write(connection, log_lines.warned(job, f"{message[0].upper()}{message[1:]}.", now))
+
         try:
-            await self._database.write(
-                lambda connection: job_store.retry_partition(
-                    connection, job, active.session_name, partition.index, attempts, message, now
-                )
-            )
+            await self._database.write(retry)
         except StorageError as error:
             self._end(active, State.FAILED, error)
 
@@ -376,11 +396,13 @@ class Engine:
         now = time.time()
         job = active.job = replace(active.job, state=state, end_time=now, failure=active.failure)
         table = active.table_made
+        lines = log_lines.ended(job, active.missing())
 
         def finish(connection: sa.Connection) -> None:
             if table is not None:
                 table_store.put(connection, table, replace=job.spec.replace)
-            job_store.change_state(connection, job, active.session_name, now, _farewell(job))
+            if job_store.change_state(connection, job, active.session_name, now, _farewell(job)):
+                log_store.write(connection, lines)
 
         try:
             await self._written(finish)
@@ -415,13 +437,21 @@ class Engine:
         self.wake()
 
     async def _write_state(
-        self, job: Job, session_name: str, message: str = "", *, patience: float = 0.0
+        self,
+        job: Job,
+        session_name: str,
+        message: str = "",
+        lines: LogBlock | None = None,
+        *,
+        patience: float = 0.0,
     ) -> None:
         now = time.time()
-        await self._database.write(
-            lambda connection: job_store.change_state(connection, job, session_name, now, message),
-            patience=patience,
-        )
+
+        def change(connection: sa.Connection) -> None:
+            if job_store.change_state(connection, job, session_name, now, message) and lines is not None:
+                log_store.write(connection, lines)
+
+        await self._database.write(change, patience=patience)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)

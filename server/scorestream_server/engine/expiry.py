@@ -6,7 +6,7 @@ import time
 
 from scorestream_server.domain.session import Session
 from scorestream_server.engine.sessions import SessionEnder
-from scorestream_server.feed import Feed
+from scorestream_server.feed import Feed, LogFeed
 from scorestream_server.store import sessions as session_store
 from scorestream_server.store.database import Database
 
@@ -22,9 +22,9 @@ class SessionExpiry:
     with the next sweep. Whoever follows a session keeps it alive, and so does a lease that is renewed.
     """
 
-    def __init__(self, database: Database, feed: Feed, ender: SessionEnder) -> None:
+    def __init__(self, database: Database, feed: Feed, log: LogFeed, ender: SessionEnder) -> None:
         self._database = database
-        self._feed = feed
+        self._feeds = (feed, log)
         self._ender = ender
         self._seen: set[str] = set()
         self._leases: dict[str, dict[object, float]] = {}
@@ -64,7 +64,8 @@ class SessionExpiry:
         idle = await self._database.read(lambda connection: session_store.idle(connection, now))
         ended = []
         for session in idle:
-            if session.id in self._leases or self._feed.is_followed(session.owner, session.id, session.name):
+            followed = any(feed.is_followed(session.owner, session.id, session.name) for feed in self._feeds)
+            if followed or session.id in self._leases:
                 self._seen.add(session.id)
                 continue
             why = f"nothing happened in it for {session.inactive_timeout:,g} seconds"

@@ -10,11 +10,14 @@ import sqlalchemy as sa
 from scorestream_server.domain.data_directory import DataDirectory
 from scorestream_server.domain.home import home_place
 from scorestream_server.domain.session import Session, SessionState
+from scorestream_server.engine import log_lines
 from scorestream_server.engine.active import ActiveJob
 from scorestream_server.engine.engine import Engine
 from scorestream_server.store import filerefs as fileref_store
 from scorestream_server.store import homes as home_store
+from scorestream_server.store import log as log_store
 from scorestream_server.store import sessions as session_store
+from scorestream_server.store import summaries as summary_store
 from scorestream_server.store import tables as table_store
 from scorestream_server.store.database import Database
 from scorestream_server.workers.local import LocalPool
@@ -86,11 +89,14 @@ class SessionEnder:
         self._engine.contexts.leave(session.id)
 
         def finish(connection: sa.Connection) -> Session:
+            now = time.time()
             table_store.drop_all(connection, session.id)
             fileref_store.remove_all(connection, session.id)
             home_store.forget(connection, session.id)
+            summary_store.remove_all(connection, session.id)
+            log_store.end(connection, session.id, log_lines.session_ended(session.name, why, now))
             return session_store.set_state(
-                connection, session.id, session.owner, SessionState.ENDED, time.time(), why
+                connection, session.id, session.owner, SessionState.ENDED, now, why
             )
 
         ended = await self._database.write(finish)

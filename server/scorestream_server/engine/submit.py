@@ -19,7 +19,7 @@ from scorestream_server.domain.messages import OpenJob
 from scorestream_server.domain.model import Model
 from scorestream_server.domain.session import Session, SessionState
 from scorestream_server.domain.table import Destination, Table
-from scorestream_server.engine import recovery
+from scorestream_server.engine import log_lines, recovery
 from scorestream_server.engine.active import ActiveJob, partition_rows
 from scorestream_server.engine.engine import Engine
 from scorestream_server.engine.homes import Places
@@ -27,6 +27,7 @@ from scorestream_server.engine.quota import JobQuota
 from scorestream_server.scoring.check import check_job
 from scorestream_server.scoring.match import match_columns
 from scorestream_server.store import jobs as job_store
+from scorestream_server.store import log as log_store
 from scorestream_server.store import models as model_store
 from scorestream_server.store import sessions as session_store
 from scorestream_server.store import tables as table_store
@@ -61,6 +62,8 @@ class Submission:
     queue_timeout: float
     request_id: str
     time: float
+    status_notification: bool = False
+    reset_log_line_numbers: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +88,19 @@ def require_active(session: Session) -> None:
         f"Session {session.name!r} ({session.id}) ended or began to end at {when}{why}; create a new one.",
         session=session.id,
     )
+
+
+def require_not_ended(session: Session, what: str) -> None:
+    """Raise FAILED_PRECONDITION where something of a session is asked for that ended with it."""
+    if session.state is SessionState.ENDED:
+        when = time.strftime(
+            "%Y-%m-%d %H:%M:%S UTC", time.gmtime(session.end_time or session.last_active_time)
+        )
+        raise precondition(
+            "SESSION_ENDED",
+            f"{what} ended with its session {session.name!r} ({session.id}) at {when}.",
+            session=session.id,
+        )
 
 
 class Submitter:
@@ -153,9 +169,15 @@ class Submitter:
             what = await asyncio.to_thread(
                 recovery.changes, active, one.model, path, one.partition_rows, files
             )
-        if bad:
-            job = active.job
-            await self._database.write(lambda connection: job_store.take_back(connection, job, bad))
+        job = active.job
+        text = f"The server was started again; {counted(len(active.committed), 'partition')} of {len(active.partitions):,} are committed."
+
+        def take_up(connection: sa.Connection) -> None:
+            if bad:
+                job_store.take_back(connection, job, bad)
+            log_store.write(connection, log_lines.noted(job, text, time.time()))
+
+        await self._database.write(take_up)
         self._engine.add(active, recovery.changed_error(what) if what else None)
 
     async def _record(self, active: ActiveJob, request_id: str) -> Job:
@@ -172,6 +194,7 @@ class Submitter:
             model_store.get(
                 connection, wanted.spec.model_id, wanted.spec.model_version
             )  # not removed meanwhile
+            log_store.write(connection, log_lines.created(wanted), reset=wanted.spec.reset_log_line_numbers)
             return job_store.create(
                 connection, wanted, active.session_name, active.partitions, active.committed, request_id
             )
@@ -204,7 +227,7 @@ class Submitter:
         job = dataclasses.replace(
             old,
             id=resumption.job_id,
-            spec=dataclasses.replace(old.spec, resumes=old.id),
+            spec=dataclasses.replace(old.spec, resumes=old.id, reset_log_line_numbers=False),
             state=State.PENDING,
             first_event=0,
             create_time=resumption.time,
@@ -284,6 +307,8 @@ class Submitter:
             context=session.context,
             queue=session.queue,
             task_timeout=session.task_timeout,
+            status_notification=submission.status_notification,
+            reset_log_line_numbers=submission.reset_log_line_numbers,
         )
         job = Job(
             id=submission.job_id,

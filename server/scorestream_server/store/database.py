@@ -21,6 +21,7 @@ from alembic.config import Config as AlembicConfig
 
 from scorestream_server.domain.disk import StorageError, failed_disk, full_disk
 from scorestream_server.domain.event import Event
+from scorestream_server.domain.log import LogBlock
 
 T = TypeVar("T")
 Operation = Callable[[sa.Connection], T]
@@ -93,12 +94,19 @@ class Database:
 
     An operation is a function of a connection. One that writes events appends them to
     ``connection.info["events"]``; once its transaction is durable, `on_events` gets all events of the
-    transaction, in the order of their numbers, before any caller goes on.
+    transaction, in the order of their numbers, before any caller goes on. So it is with lines of logs,
+    ``connection.info["lines"]`` and `on_lines`.
     """
 
-    def __init__(self, url: str, on_events: Callable[[Sequence[Event]], None]) -> None:
+    def __init__(
+        self,
+        url: str,
+        on_events: Callable[[Sequence[Event]], None],
+        on_lines: Callable[[Sequence[LogBlock]], None] = lambda _: None,
+    ) -> None:
         self._engine = open_engine(url)
         self._on_events = on_events
+        self._on_lines = on_lines
         self._queue: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
         self._readers = ThreadPoolExecutor(READERS, "store-reader")
         self._writer = threading.Thread(target=self._write_loop, name="store-writer", daemon=True)
@@ -158,16 +166,17 @@ class Database:
             except queue.Empty:
                 pass
             if writes:
-                events = self._commit(writes)
-                self._loop.call_soon_threadsafe(self._settle, writes, events)
+                self._loop.call_soon_threadsafe(self._settle, writes, *self._commit(writes))
 
-    def _commit(self, writes: Sequence[_Write]) -> list[Event]:
+    def _commit(self, writes: Sequence[_Write]) -> tuple[list[Event], list[LogBlock]]:
         events: list[Event] = []
+        lines: list[LogBlock] = []
         try:
             with self._engine.execution_options(writes=True).begin() as connection:
                 for write in writes:
                     mine: list[Event] = []
-                    connection.info["events"] = mine
+                    my_lines: list[LogBlock] = []
+                    connection.info.update(events=mine, lines=my_lines)
                     try:
                         connection.exec_driver_sql("SAVEPOINT operation")
                         write.result = write.operation(connection)
@@ -181,16 +190,19 @@ class Database:
                         connection.exec_driver_sql("ROLLBACK TO operation")
                     else:
                         events += mine
+                        lines += my_lines
                     connection.exec_driver_sql("RELEASE operation")
         except Exception as error:  # noqa: BLE001  # a failed commit fails everybody in it, on their own threads
             for write in writes:
                 write.error = write.error or storage_error(error, self._engine.url) or error
-            return []
-        return events
+            return [], []
+        return events, lines
 
-    def _settle(self, writes: Sequence[_Write], events: Sequence[Event]) -> None:
+    def _settle(self, writes: Sequence[_Write], events: Sequence[Event], lines: Sequence[LogBlock]) -> None:
         if events:
             self._on_events(events)
+        if lines:
+            self._on_lines(lines)
         for write in writes:
             if write.future.done():  # its caller was cancelled
                 continue

@@ -25,7 +25,7 @@ _FIELDS = tuple(field.name for field in dataclasses.fields(Job))
 
 _INSERT = sa.insert(JOBS)
 _INSERT_PARTITIONS = sa.insert(PARTITIONS)
-_GET = sa.select(JOBS).where(JOBS.c.id == sa.bindparam("job_id"), owned_by(JOBS.c.owner))
+_GET = sa.select(JOBS).where(JOBS.c.id == sa.bindparam("job_id"), owned_by(JOBS.c.owner), ~JOBS.c.deleted)
 _UPDATE = (
     sa.update(JOBS)
     .where(JOBS.c.id == sa.bindparam("job_id"))
@@ -118,7 +118,7 @@ def page(
     connection: sa.Connection, owner: str | None, *, session_id: str, before: int, limit: int
 ) -> tuple[list[Job], int]:
     """Return up to `limit` jobs, newest first, and the position to go on from (0: there are no more)."""
-    query = sa.select(JOBS)
+    query = sa.select(JOBS).where(~JOBS.c.deleted)
     if owner is not None:
         query = query.where(JOBS.c.owner == owner)
     if session_id:
@@ -132,7 +132,7 @@ def page(
 
 def of_sessions(connection: sa.Connection, session_ids: Sequence[str]) -> list[Job]:
     """Return all jobs of these sessions, oldest first."""
-    query = sa.select(JOBS).where(JOBS.c.session_id.in_(session_ids)).order_by(JOBS.c.seq)
+    query = sa.select(JOBS).where(JOBS.c.session_id.in_(session_ids), ~JOBS.c.deleted).order_by(JOBS.c.seq)
     return [from_row(row) for row in connection.execute(query)]
 
 

@@ -115,6 +115,13 @@ JOBS = sa.Table(
     sa.Column("cpu_seconds", sa.Float, nullable=False, server_default="0"),
     sa.Column("bytes_in", sa.BigInteger, nullable=False, server_default="0"),
     sa.Column("peak_memory", sa.BigInteger, nullable=False, server_default="0", comment="bytes"),
+    sa.Column(
+        "deleted",
+        sa.Boolean,
+        nullable=False,
+        server_default=sa.false(),
+        comment="what it leaves for people is its session's",
+    ),
 )
 
 PARTITIONS = sa.Table(
@@ -200,6 +207,30 @@ CONTEXTS = sa.Table(
     sa.Column("etag", sa.Text, nullable=False),
     sa.Column("create_time", sa.Float, nullable=False),
     sa.Column("update_time", sa.Float, nullable=False),
+)
+
+LOG = sa.Table(
+    "log",
+    METADATA,
+    sa.Column("number", sa.Integer, primary_key=True),
+    sa.Column("session_id", sa.Text, nullable=False),
+    sa.Column("job_id", sa.Text, nullable=False, comment="empty for the session itself"),
+    sa.Column("first_line", sa.BigInteger, nullable=False, comment="number of its first line, for people"),
+    sa.Column("lines", sa.Integer, nullable=False, comment="how many"),
+    sa.Column("types", sa.Integer, nullable=False, comment="of its lines, a bit each"),
+    sa.Column("ends", sa.Boolean, nullable=False, comment="nothing of its job, or of its session, follows"),
+    sa.Column("data", sa.LargeBinary, nullable=False, comment="JSON list of LogLine"),
+    sa.Index("ix_log_session", "session_id", "number"),
+    sa.Index("ix_log_job", "session_id", "job_id", "number"),
+    sqlite_autoincrement=True,
+)
+
+SUMMARIES = sa.Table(
+    "summaries",
+    METADATA,
+    sa.Column("job_id", sa.Text, sa.ForeignKey("jobs.id"), primary_key=True),
+    sa.Column("session_id", sa.Text, nullable=False, index=True),
+    sa.Column("data", sa.LargeBinary, nullable=False, comment="JobSummary as JSON"),
 )
 
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from scorestream_server.domain.errors import ErrorCode, ScorestreamError
 from scorestream_server.domain.table import PartitionFile
@@ -40,6 +41,14 @@ def write_partition(path: Path, batches: Iterable[pa.RecordBatch], schema: pa.Sc
         file.close()
         size, crc = file_checksum(path)
         return PartitionFile(str(path), file.rows, size, crc)
+
+
+def count_missing(column: pa.Array) -> int:
+    """Return how many values of a column are NULL or NaN."""
+    if not pa.types.is_floating(column.type):
+        return int(column.null_count)
+    # Also of nulls: their own places hold whatever they hold.
+    return int(pc.sum(pc.is_null(column, nan_is_null=True), min_count=0).as_py())
 
 
 def commit_partition(file: PartitionFile, final: Path) -> PartitionFile:

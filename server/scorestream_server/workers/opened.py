@@ -1,5 +1,6 @@
 """The jobs that a worker knows: their models, loaded once, and how to score a partition of each."""
 
+import dataclasses
 import functools
 import threading
 from collections import OrderedDict
@@ -11,16 +12,18 @@ import pyarrow as pa
 
 from scorestream_server.device.base import Device, Lane
 from scorestream_server.domain.errors import ErrorCode, ScorestreamError
-from scorestream_server.domain.messages import OpenJob, ReadRows, RunPartition
+from scorestream_server.domain.messages import OpenJob, ReadRows, RunPartition, Summarise
 from scorestream_server.domain.rows import RowCursor, RowPart
+from scorestream_server.domain.summary import JobSummary
 from scorestream_server.domain.table import PartitionFile, TableData
 from scorestream_server.scoring.base import Scorer
 from scorestream_server.scoring.expression import compile_conditions
 from scorestream_server.scoring.load import load_scorer
 from scorestream_server.tables.conditions import Condition
 from scorestream_server.tables.reading import Scratch, TableReader
-from scorestream_server.tables.results import write_partition
+from scorestream_server.tables.results import count_missing, write_partition
 from scorestream_server.tables.rows import write_rows
+from scorestream_server.workers.summary import summarise
 
 MODELS_KEPT = 32
 
@@ -72,6 +75,10 @@ class OpenedJobs:
             cancelled=cancelled,
         )
 
+    def summary(self, task: Summarise, cancelled: Callable[[], bool]) -> JobSummary:
+        """Return what the rows of a final job are like."""
+        return summarise(task, self._reader, cancelled)
+
     def make_room(self) -> None:
         """Let go of models and rows that can be loaded again; what is in use stays until it is not."""
         with self._lock:
@@ -98,19 +105,22 @@ class OpenedJobs:
         path = Path(task.path)
         scratch = Scratch(task.job_id, path.parent, moving=cancelled)
 
-        bytes_in = 0
+        bytes_in = missing = 0
 
         def scored() -> Iterator[pa.RecordBatch]:
-            nonlocal bytes_in
+            nonlocal bytes_in, missing
             for batch in self._reader.read(job.table, task.partition, wanted, where, scratch=scratch):
                 if cancelled():
                     raise ScorestreamError(ErrorCode.CANCELLED, "TASK_CANCELLED", "The task was cancelled.")
                 bytes_in += batch.nbytes
                 inputs = [batch.column(name) for name in job.columns]
                 kept = [batch.column(name) for name in job.keep]
-                yield pa.RecordBatch.from_arrays([*kept, *scorer.score(inputs, lane)], schema=schema)
+                scores = scorer.score(inputs, lane)
+                missing += sum(map(count_missing, scores))
+                yield pa.RecordBatch.from_arrays([*kept, *scores], schema=schema)
 
-        return write_partition(path, scored(), schema), bytes_in
+        file = write_partition(path, scored(), schema)
+        return dataclasses.replace(file, missing=missing), bytes_in
 
     def _scorer(self, job: OpenJob) -> Scorer:
         """Return the job's model, loaded by whichever lane comes first while the others wait."""

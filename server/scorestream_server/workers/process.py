@@ -47,6 +47,8 @@ from scorestream_server.domain.messages import (
     Result,
     RowsRead,
     RunPartition,
+    Summarise,
+    Summarised,
     TableLoaded,
     Task,
     TaskFailed,
@@ -65,7 +67,7 @@ LAST_WORDS_SECONDS = 5.0
 """How long such a process waits for the server to hear of it."""
 SIDE_THREADS = 2
 """For models, tables and outputs; scoring goes on beside them in the lanes."""
-SideTask = InspectModel | LoadTable | ReadHead | Publish | ReadRows
+SideTask = InspectModel | LoadTable | ReadHead | Publish | ReadRows | Summarise
 SORT_SHARE = 8
 """Putting rows in order takes up to four times their size, and others want memory, too."""
 SPEECHLESS = 71
@@ -217,6 +219,8 @@ class Worker:
                     cancelled=cancelled,
                 )
                 return OutputPublished(task.task_id, output)
+            case Summarise():
+                return Summarised(task.task_id, self._jobs.summary(task, cancelled))
 
     def _answer(self, task_id: int, work: Callable[[], Result]) -> None:
         """Do a task and send what came of it; no fault of a task ends a lane."""
@@ -262,18 +266,21 @@ def _what(task: Task) -> str:
     """Return what a task is about, as the beginning of a sentence."""
     match task:
         case RunPartition(partition=partition):
-            return f"Partition {partition.index} ({counted(partition.rows, 'row')})"
+            what = f"Partition {partition.index} ({counted(partition.rows, 'row')})"
         case InspectModel(path=path):
-            return f"The model file {Path(path).name!r}"
+            what = f"The model file {Path(path).name!r}"
         case LoadTable(paths=paths):
             more = f" and {len(paths) - 1:,} more" if len(paths) > 1 else ""
-            return f"The file {Path(paths[0]).name!r}{more}"
+            what = f"The file {Path(paths[0]).name!r}{more}"
         case ReadHead():
-            return "The first rows of the table"
+            what = "The first rows of the table"
         case ReadRows():
-            return "Reading rows of the table"
+            what = "Reading rows of the table"
         case Publish(destination=destination):
-            return f"The output {Path(destination.path).name!r}"
+            what = f"The output {Path(destination.path).name!r}"
+        case Summarise():
+            what = "The summary of a result"
+    return what
 
 
 def no_memory(error: MemoryError, what: str, task_memory: int) -> ScorestreamError:
