@@ -141,6 +141,25 @@ def test_c4_a_contexts_attributes_are_kept_by_their_rules(
         configured.contexts.update("brief", task_timeout=50)
 
 
+def test_c4_homes_are_made_in_the_folder_that_the_context_names(
+    local: scorestream.Client, prefix: str, tmp_path: Path
+) -> None:
+    """A session's home is a folder of its own there; it ends with the session, and nothing beside it does."""
+    homes = tmp_path / "homes"
+    homes.mkdir()
+    (homes / "other.txt").write_text("stays")
+    name = prefix.lower().strip("_")
+    local.contexts.create(name, home_directory=str(homes))
+    session = local.create_session(f"{prefix}home", context=name)
+    source = tmp_path / "letter.txt"
+    source.write_text("dear customer")
+    session.files.upload(source, "first.txt")
+    assert (homes / session.id / "first.txt").read_text() == "dear customer"
+    session.terminate()
+    assert [path.name for path in homes.iterdir()] == ["other.txt"]
+    local.contexts.delete(name)
+
+
 def test_c4_a_job_runs_no_longer_than_its_context_lets_it(configured: scorestream.Client) -> None:
     """Whatever it allows itself beyond that; the error says whose limit it was."""
     rows = pa.table({"a": [float(number) for number in range(200_000)]})

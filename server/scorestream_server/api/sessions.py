@@ -103,6 +103,7 @@ class SessionService(session_service_pb2_grpc.SessionServiceServicer):
                     f"{request.context}.queue_name", settings.queue_name or queue
                 ),
                 task_timeout=task_limit(settings, self._most_task_seconds),
+                home_directory=settings.home_directory,
             )
             made = session_store.create(connection, session, request.request_id, self._most)
             if made.id == session.id:

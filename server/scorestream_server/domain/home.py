@@ -57,7 +57,12 @@ class HomeUse:
 
 
 def home_place(directory: DataDirectory, session: Session) -> HomePlace:
-    """Return where a session's home is. Nothing else decides that."""
+    """Return where a session's home is. Nothing else decides that.
+
+    It ends with its session wherever it is, as the Compute API has it.
+    """
+    if session.home_directory:
+        return HomePlace(Path(session.home_directory) / session.id, transient=True)
     return HomePlace(directory.home(session.id), transient=True)
 
 

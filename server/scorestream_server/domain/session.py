@@ -28,7 +28,7 @@ class Session:
         labels: words of the client's own.
         end_reason: why it ended, or is ending; empty while it is open.
         context: the one that it was made from; what that said then is kept here: also `queue`, that of its jobs, and
-            `task_timeout`, seconds that each may run; 0 for ever.
+            `task_timeout`, seconds that each may run; 0 for ever; and `home_directory`, in which its home is made.
     """
 
     id: str
@@ -46,6 +46,7 @@ class Session:
     context: str = DEFAULT_CONTEXT
     queue: str = DEFAULT_QUEUE
     task_timeout: float = 0.0
+    home_directory: str = ""
 
 
 @dataclass(frozen=True, slots=True)

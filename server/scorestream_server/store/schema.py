@@ -40,6 +40,9 @@ SESSIONS = sa.Table(
     sa.Column("context", sa.Text, nullable=False, server_default="default"),
     sa.Column("queue", sa.Text, nullable=False, server_default="default"),
     sa.Column("task_timeout", sa.Float, nullable=False, server_default="0", comment="seconds; 0 for never"),
+    sa.Column(
+        "home_directory", sa.Text, nullable=False, server_default="", comment="empty: the data directory"
+    ),
     sa.Index(
         "ix_sessions_open",
         "owner",

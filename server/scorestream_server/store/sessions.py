@@ -210,6 +210,7 @@ def _session(row: Any) -> Session:
         row.context,
         row.queue,
         row.task_timeout,
+        row.home_directory,
     )
 
 

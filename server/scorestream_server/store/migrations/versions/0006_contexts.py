@@ -26,6 +26,16 @@ def upgrade() -> None:
     op.add_column(
         "sessions",
         sa.Column(
+            "home_directory",
+            sa.Text(),
+            nullable=False,
+            server_default="",
+            comment="empty: the data directory",
+        ),
+    )
+    op.add_column(
+        "sessions",
+        sa.Column(
             "task_timeout", sa.Float(), nullable=False, server_default="0", comment="seconds; 0 for never"
         ),
     )
