@@ -246,7 +246,7 @@ def test_files_count_like_everything_else_that_is_stored(limited: Limited) -> No
     files.upload(half, "in/a")
     files.copy("in/a", "b")
     refused(lambda: files.upload(b"", "c"), "TOO_MANY_FILES", "session_files")
-    refused(lambda: files.copy("b", "c"), "TOO_MANY_FILES", "session_files")
+    refused(lambda: files.copy("b", "c"), "FILE_TOO_LARGE", "stored_bytes")
     refused(lambda: files.make_directory("c"), "TOO_MANY_FILES", "session_files")
     refused(lambda: files.upload(half, "b", replace=True), "FILE_TOO_LARGE", "stored_bytes")
     refused(lambda: session.load_table(ROWS), "UPLOAD_TOO_LARGE", "upload")

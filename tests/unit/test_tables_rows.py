@@ -194,5 +194,5 @@ def test_what_has_no_order_or_no_text_is_told(tmp_path: Path) -> None:
         ({"order_by": [OrderBy("x", descending=False)]}, "UNKNOWN_COLUMN"),
     ):
         with pytest.raises(ScorestreamError) as caught:
-            read(table, tmp_path / "piece", **arguments)  # type: ignore[arg-type]
+            read(table, tmp_path / "piece", **arguments)
         assert caught.value.reason == reason

@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import functools
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -50,6 +50,16 @@ class _Found:
     server_path: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class _Target:
+    """A file that is to be made: its path, and what may be replaced for it."""
+
+    names: tuple[str, ...]
+    replace: bool
+    etag: str
+    request_id: str = ""
+
+
 class FileService(file_service_pb2_grpc.FileServiceServicer):
     """Files in the homes of sessions: sent, fetched, looked at, copied, moved, removed."""
 
@@ -79,29 +89,15 @@ class FileService(file_service_pb2_grpc.FileServiceServicer):
         header = first.header
         found = await self._in_home("header.name", header.name, context)
         request_id = names.check_request_id(header.request_id)
-        home = self._homes.of(found.session)
-        resource = f"{found.session.id}/{'/'.join(found.names)}"
-        if await self._made_before(found.session, request_id, resource):
-            return self._file(found, await asyncio.to_thread(home.look, found.names))
-        room = await self._room(found.session)
-        check = functools.partial(home.check_target, found.names, replace=header.replace, etag=header.etag)
-        more = 0 if await asyncio.to_thread(check) else 1
-        await self._require_files(found.session, more)
-        incoming = await asyncio.to_thread(home.receive)
-        try:
-            await self._receive(
-                request_iterator, incoming, found.session, min(room, self._limits.upload_bytes)
-            )
+        if await self._made_before(found.session, request_id, _resource(found.session, found.names)):
+            return self._file(found, await asyncio.to_thread(self._look, found))
+        most = min(await self._room(found.session), self._limits.upload_bytes)
 
-            def place(home: Home) -> HomeFile:
-                del home
-                return incoming.finish(found.names, replace=header.replace, etag=header.etag)
+        async def receive(incoming: Incoming) -> None:
+            await self._receive(request_iterator, incoming, found.session, most)
 
-            made = await self._change(found.session, place, more)
-            await self._remember(found.session, request_id, resource)
-            return self._file(found, made)
-        finally:
-            await asyncio.shield(asyncio.to_thread(incoming.close))
+        target = _Target(found.names, header.replace, header.etag, request_id)
+        return self._file(found, await self._make(found.session, target, receive))
 
     async def DownloadFile(
         self, request: file_service_pb2.DownloadFileRequest, context: Context
@@ -164,13 +160,21 @@ class FileService(file_service_pb2_grpc.FileServiceServicer):
     async def CopyFile(self, request: file_service_pb2.CopyFileRequest, context: Context) -> file_pb2.File:
         """Copy a file."""
         found = await self._in_home("name", request.name, context)
-        target = home_path("destination", request.destination)
+        target = _Target(home_path("destination", request.destination), request.replace, request.etag)
         room = await self._room(found.session)
+        source = await asyncio.to_thread(self._open, found)
+        try:
+            if source.file.size > room:
+                raise too_large(room)
 
-        def copy(home: Home) -> HomeFile:
-            return home.copy(found.names, target, replace=request.replace, etag=request.etag, room=room)
+            async def copy(incoming: Incoming) -> None:
+                while chunk := await asyncio.to_thread(source.read, incoming.size, CHUNK_BYTES):
+                    await asyncio.to_thread(incoming.write, chunk)
+                    self._sessions.seen(found.session)
 
-        made = await self._change(found.session, copy, 1)
+            made = await self._make(found.session, target, copy)
+        finally:
+            source.close()
         return convert_files.home_file(found.session.id, made)
 
     async def MoveFile(self, request: file_service_pb2.MoveFileRequest, context: Context) -> file_pb2.File:
@@ -225,6 +229,36 @@ class FileService(file_service_pb2_grpc.FileServiceServicer):
             "is out of order, or arrived otherwise than it was sent. Send it again.",
         )
 
+    async def _make(
+        self, session: Session, target: _Target, fill: Callable[[Incoming], Awaitable[None]]
+    ) -> HomeFile:
+        """Have a file filled that has no name yet, and give it its name; without one, nothing is left of it."""
+        home = self._homes.of(session)
+        check = functools.partial(home.check_target, target.names, replace=target.replace, etag=target.etag)
+        more = 0 if await asyncio.to_thread(check) else 1
+        await self._require_files(session, more)
+        incoming = await asyncio.to_thread(home.receive)
+
+        async def place() -> HomeFile:
+            try:
+                return await self._change(session, finish, more)
+            finally:
+                await asyncio.to_thread(incoming.close)
+
+        def finish(home: Home) -> HomeFile:
+            del home
+            return incoming.finish(target.names, replace=target.replace, etag=target.etag)
+
+        try:
+            await fill(incoming)
+        except BaseException:
+            await asyncio.shield(asyncio.to_thread(incoming.close))
+            raise
+        # Shielded: a client that hangs up now must not take away what is just getting its name.
+        made = await asyncio.shield(place())
+        await self._remember(session, target)
+        return made
+
     async def _change(self, session: Session, work: Callable[[Home], T], more: int = 0) -> T:
         """Change a session's home, one change at a time.
 
@@ -236,6 +270,7 @@ class FileService(file_service_pb2_grpc.FileServiceServicer):
 
         async def change() -> T:
             async with self._homes.changing(session) as home:
+                await self._sessions.require_active(session)
                 await self._require_files(session, more)
                 return await asyncio.to_thread(work, home)
 
@@ -299,13 +334,19 @@ class FileService(file_service_pb2_grpc.FileServiceServicer):
         )
         return earlier == resource
 
-    async def _remember(self, session: Session, request_id: str, resource: str) -> None:
+    async def _remember(self, session: Session, target: _Target) -> None:
         """Note that a request was done."""
+        resource = _resource(session, target.names)
 
         def record(connection: sa.Connection) -> None:
-            if not requests.find(connection, session.owner, request_id, "file"):
-                requests.record(connection, session.owner, request_id, "file", resource, time.time())
+            if not requests.find(connection, session.owner, target.request_id, "file"):
+                requests.record(connection, session.owner, target.request_id, "file", resource, time.time())
 
-        if request_id:
+        if target.request_id:
             with contextlib.suppress(StorageError):  # the file is there all the same
                 await self._database.write(record)
+
+
+def _resource(session: Session, path: tuple[str, ...]) -> str:
+    """Return what is kept of a request that made a file."""
+    return f"{session.id}/{'/'.join(path)}"

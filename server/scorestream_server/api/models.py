@@ -107,7 +107,7 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
             path.name,
             request_id,
             context,
-            lambda incoming: asyncio.to_thread(_copy, path, incoming, self._config.limits.model_bytes),
+            lambda incoming: self._copy(path, incoming),
         )
 
     async def _take_in(
@@ -220,19 +220,19 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
             "off or is out of order. Send it again.",
         )
 
-
-def _copy(source: Path, target: Path, limit: int) -> tuple[str, int]:
-    """Copy a file on the server; return its SHA-256 and its size."""
-    digest, size = hashlib.sha256(), 0
-    with open_server_file(source) as opened, disk_errors(target), target.open("xb") as file:
-        while chunk := opened.read(size, _COPY_BYTES):
-            size += len(chunk)
-            if size > limit:
+    async def _copy(self, source: Path, path: Path) -> tuple[str, int]:
+        """Copy a file on the server; return its SHA-256 and its size."""
+        digest, size, limit = hashlib.sha256(), 0, self._config.limits.model_bytes
+        opened = await asyncio.to_thread(open_server_file, source)
+        with opened, disk_errors(path), await asyncio.to_thread(path.open, "xb") as file:
+            if opened.file.size > limit:
                 raise _too_large(limit)
-            digest.update(chunk)
-            file.write(chunk)
-        _sync(file)
-    return digest.hexdigest(), size
+            while chunk := await asyncio.to_thread(opened.read, size, _COPY_BYTES):
+                size += len(chunk)
+                digest.update(chunk)
+                await asyncio.to_thread(file.write, chunk)
+            await asyncio.to_thread(_sync, file)
+        return digest.hexdigest(), size
 
 
 def _too_large(limit: int) -> ScorestreamError:

@@ -31,6 +31,14 @@ class OwnSessions:
         self.seen(session)
         return session
 
+    async def require_active(self, session: Session) -> None:
+        """Refuse what takes a session that has ended since it was looked up."""
+        require_active(
+            await self._database.read(
+                lambda connection: session_store.get(connection, session.id, session.owner)
+            )
+        )
+
     def seen(self, session: Session) -> None:
         """Note that something moves in a session."""
         self._expiry.seen(session.id)

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import shutil
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -59,12 +60,16 @@ class Homes:
     async def _write_down(self, session: Session, home: Home) -> None:
         use = await asyncio.to_thread(home.measure)
 
-        def put(connection: sa.Connection) -> None:
-            # A session that ended meanwhile has no home any more.
-            if session_store.get(connection, session.id, None).state is not SessionState.ENDED:
+        def put(connection: sa.Connection) -> bool:
+            ended = session_store.get(connection, session.id, None).state is SessionState.ENDED
+            if not ended:
                 home_store.put(connection, session.id, use)
+            return ended
 
-        await self._database.write(put)
+        if await self._database.write(put) and home_place(self._directory, session).transient:
+            # What came in after its session's end took the home away.
+            for folder in (home.root, self._directory.session(session.id)):
+                await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,12 +32,10 @@ from scorestream_server.tables.home_entries import (
     shown,
     stat_in,
     told,
-    too_large,
 )
 
 _DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-_COPY_BYTES = 1 << 20
 
 
 class Home:
@@ -141,16 +139,6 @@ class Home:
             name = f"{secrets.token_hex(12)}.tmp"
             with disk_errors(self.root):
                 return Incoming(self, name, os.open(name, _NEW, 0o600, dir_fd=folder))
-
-    def copy(self, names: Names, target: Names, *, replace: bool, etag: str, room: int) -> HomeFile:
-        """Copy a file; `room` is how many bytes it may have."""
-        self.check_target(target, replace=replace, etag=etag)
-        with self.open(names) as source, self.receive() as incoming:
-            while chunk := source.read(incoming.size, _COPY_BYTES):
-                if incoming.size + len(chunk) > room:
-                    raise too_large(room)
-                incoming.write(chunk)
-            return incoming.finish(target, replace=replace, etag=etag)
 
     def move(self, names: Names, target: Names, *, replace: bool, etag: str) -> HomeFile:
         """Move a file or a directory; a file alone may take the place of another file."""
