@@ -23,6 +23,7 @@ CLIENT = ROOT / "client" / "scorestream"
 BANNER = "# Generated from aio/{name} by tools/generate.py. Change that file, not this one.\n"
 RENAMED = {
     "transport_aio": "transport",
+    "mapping_aio": "mapping",
     "aclosing": "closing",
     "AsyncClient": "Client",
     "AsyncConnection": "Connection",
@@ -30,6 +31,8 @@ RENAMED = {
     "AsyncJob": "Job",
     "AsyncTable": "Table",
     "AsyncModel": "Model",
+    "AsyncOptions": "Options",
+    "AsyncVariables": "Variables",
     "AsyncIterator": "Iterator",
     "AsyncIterable": "Iterable",
     "AsyncGenerator": "Generator",

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     )
     from scorestream.job import Job
     from scorestream.model import Model
+    from scorestream.options import Options
     from scorestream.records import (
         Device,
         DeviceProcess,
@@ -53,7 +54,9 @@ if TYPE_CHECKING:
         TokenInfo,
     )
     from scorestream.session import Session
+    from scorestream.settings import Engine, Option, Origin
     from scorestream.table import Table
+    from scorestream.variables import Variables
 
 __all__ = [
     "AbortedError",
@@ -63,6 +66,7 @@ __all__ = [
     "DeadlineExceededError",
     "Device",
     "DeviceProcess",
+    "Engine",
     "Event",
     "EventType",
     "FailedPreconditionError",
@@ -80,6 +84,9 @@ __all__ = [
     "ModelInfo",
     "ModelOutput",
     "NotFoundError",
+    "Option",
+    "Options",
+    "Origin",
     "OutOfRangeError",
     "PermissionDeniedError",
     "Priority",
@@ -99,6 +106,7 @@ __all__ = [
     "UnavailableError",
     "UnimplementedError",
     "UnknownError",
+    "Variables",
     "connect",
     "local",
 ]
@@ -107,10 +115,15 @@ __all__ = [
 # which `scorestream --help` and shell completion need not wait for.
 HOMES = {
     "Client": "client",
+    "Engine": "settings",
     "Job": "job",
     "Model": "model",
+    "Option": "settings",
+    "Options": "options",
+    "Origin": "settings",
     "Session": "session",
     "Table": "table",
+    "Variables": "variables",
     "connect": "client",
     "local": "client",
 }

@@ -14,6 +14,7 @@ from scorestream.access import Access, access_to
 from scorestream.errors import FailedPreconditionError, InvalidArgumentError, NotFoundError
 from scorestream.private_server import PrivateServer
 from scorestream.records import Device, Event, Role, StatusRow, TokenInfo
+from scorestream.settings import Engine
 from scorestream.v1 import (
     device_service_pb2,
     job_service_pb2,
@@ -41,6 +42,7 @@ from . import waiting
 from .connection import Connection
 from .job import Job
 from .model import Model
+from .options import list_engines
 from .session import Session, list_jobs
 
 DEFAULT_ADDRESS = "127.0.0.1:8500"
@@ -173,7 +175,11 @@ class Client:
             yield from events
 
     def register_model(
-        self, name: str | None = None, *, path: str | Path | None = None, source: str | None = None
+        self,
+        name: str | None = None,
+        *,
+        path: str | Path | None = None,
+        source: str | None = None,
     ) -> Model:
         """Register a model from a file of yours, or from score code. The same content keeps its version.
 
@@ -308,6 +314,10 @@ class Client:
         request = device_service_pb2.ListDevicesRequest()
         answer = self._connection.call(self._connection.devices.ListDevices, request)
         return [device(found) for found in answer.devices]
+
+    def engines(self) -> list[Engine]:
+        """Return what the server can work with: devices, file formats and kinds of models, with versions and limits."""
+        return list_engines(self._connection)
 
     def watch_devices(self, interval: float = 1.0) -> Generator[list[Device], None]:
         """Yield what `devices` returns, now and then again and again; a lost connection is resumed.

@@ -1,8 +1,10 @@
 """What the server tells, as plain frozen values: states, events, status rows, descriptions of things."""
 
 import enum
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 
 class State(enum.StrEnum):
@@ -186,6 +188,7 @@ class JobInfo:
         result_schema: the result's columns as an Arrow IPC schema message.
         outputs: what was published: the name of a table, or the paths of files.
         resumes: the id of the job whose committed partitions it took over, or empty.
+        variables: the values that it keeps of those that its filter and score code use, by name.
     """
 
     id: str
@@ -215,6 +218,7 @@ class JobInfo:
     result_schema: bytes
     outputs: tuple[str, ...]
     warnings: tuple[str, ...]
+    variables: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def percent(self) -> float:

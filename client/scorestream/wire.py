@@ -32,6 +32,7 @@ from scorestream.records import (
     TableInfo,
     TokenInfo,
 )
+from scorestream.settings import variables_from_wire
 from scorestream.v1 import (
     device_pb2,
     event_pb2,
@@ -234,6 +235,7 @@ def job_info(message: job_pb2.Job) -> JobInfo:
         result_schema=message.result_schema,
         outputs=tuple(last(out) if out.startswith("sessions/") else out for out in message.outputs),
         warnings=tuple(message.warnings),
+        variables=variables_from_wire(spec.variables),
     )
 
 

@@ -13,14 +13,17 @@ from typing import Any
 
 from scorestream_server.api.audit import audit_file
 from scorestream_server.api.devices import DeviceService
+from scorestream_server.api.engines import EngineService
 from scorestream_server.api.identity import Identifier
 from scorestream_server.api.jobs import JobService
 from scorestream_server.api.models import ModelService
+from scorestream_server.api.options import OptionService
 from scorestream_server.api.results import ResultReader
 from scorestream_server.api.server import GrpcServer, Servicers
 from scorestream_server.api.sessions import SessionService
 from scorestream_server.api.tables import TableService
 from scorestream_server.api.tokens import TokenService
+from scorestream_server.api.variables import VariableService
 from scorestream_server.config import Config
 from scorestream_server.device.poller import DevicePoller, Reader
 from scorestream_server.domain.data_directory import DataDirectory
@@ -148,6 +151,9 @@ async def running(config: Config, pool: LocalPool) -> AsyncIterator[Running]:
             ModelService(config, database, pool, directory, usage),
             DeviceService(poller),
             TokenService(config, database, identifier),
+            VariableService(database, expiry),
+            OptionService(database, expiry),
+            EngineService(config, poller),
         )
         server = GrpcServer(config, servicers, identifier)
         address = await server.start()

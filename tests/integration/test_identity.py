@@ -17,13 +17,17 @@ import scorestream
 from principals import Belongings, People, belongings, people
 from scorestream.v1 import (
     device_service_pb2,
+    engine_service_pb2,
     job_pb2,
     job_service_pb2,
     model_service_pb2,
+    option_service_pb2,
     session_service_pb2,
     table_service_pb2,
     token_pb2,
     token_service_pb2,
+    variable_pb2,
+    variable_service_pb2,
 )
 from served import raw_channel, with_metadata
 
@@ -58,6 +62,8 @@ def cases(alices: Belongings) -> dict[str, tuple[list[Any], grpc.StatusCode]]:
         device_service_pb2,
         token_service_pb2,
     )
+    v, o = variable_service_pb2, option_service_pb2
+    one = variable_pb2.VariableValue(int_value=1)
     upload = t.UploadTableRequest(header=t.UploadTableHeader(session=session, table_id="mine"))
     add = [
         m.RegisterModelRequest(header=m.RegisterModelHeader(model_id=alices.model.name, file_name="m.sql")),
@@ -102,6 +108,21 @@ def cases(alices: Belongings) -> dict[str, tuple[list[Any], grpc.StatusCode]]:
         ),
         "TokenService/ListTokens": ([k.ListTokensRequest()], DENIED),
         "TokenService/RevokeToken": ([k.RevokeTokenRequest(name="tokens/0")], DENIED),
+        "VariableService/SetVariable": (
+            [v.SetVariableRequest(session=session, variable_id="a", value=one)],
+            MISSING,
+        ),
+        "VariableService/GetVariable": ([v.GetVariableRequest(name=f"{session}/variables/a")], MISSING),
+        "VariableService/ListVariables": ([v.ListVariablesRequest(session=session)], MISSING),
+        "VariableService/DeleteVariable": ([v.DeleteVariableRequest(name=f"{session}/variables/a")], MISSING),
+        "OptionService/GetOption": ([o.GetOptionRequest(name=f"{session}/options/timeout")], MISSING),
+        "OptionService/ListOptions": ([o.ListOptionsRequest(session=session)], MISSING),
+        "OptionService/SetOptions": (
+            [o.SetOptionsRequest(session=session, options={"timeout": "1"})],
+            MISSING,
+        ),
+        "OptionService/ResetOption": ([o.ResetOptionRequest(name=f"{session}/options/timeout")], MISSING),
+        "EngineService/ListEngines": ([engine_service_pb2.ListEnginesRequest()], ANYBODY),
     }
 
 

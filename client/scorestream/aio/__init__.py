@@ -6,7 +6,19 @@ Everything else (errors, events, states) is shared with `scorestream` itself.
 from scorestream.aio.client import AsyncClient, connect, local
 from scorestream.aio.job import AsyncJob
 from scorestream.aio.model import AsyncModel
+from scorestream.aio.options import AsyncOptions
 from scorestream.aio.session import AsyncSession
 from scorestream.aio.table import AsyncTable
+from scorestream.aio.variables import AsyncVariables
 
-__all__ = ["AsyncClient", "AsyncJob", "AsyncModel", "AsyncSession", "AsyncTable", "connect", "local"]
+__all__ = [
+    "AsyncClient",
+    "AsyncJob",
+    "AsyncModel",
+    "AsyncOptions",
+    "AsyncSession",
+    "AsyncTable",
+    "AsyncVariables",
+    "connect",
+    "local",
+]

@@ -13,6 +13,7 @@ from scorestream.access import Access, access_to
 from scorestream.errors import FailedPreconditionError, InvalidArgumentError, NotFoundError
 from scorestream.private_server import PrivateServer
 from scorestream.records import Device, Event, Role, StatusRow, TokenInfo
+from scorestream.settings import Engine
 from scorestream.v1 import (
     device_service_pb2,
     job_service_pb2,
@@ -40,6 +41,7 @@ from . import waiting
 from .connection import AsyncConnection
 from .job import AsyncJob
 from .model import AsyncModel
+from .options import list_engines
 from .session import AsyncSession, list_jobs
 
 DEFAULT_ADDRESS = "127.0.0.1:8500"
@@ -173,7 +175,11 @@ class AsyncClient:
                 yield found
 
     async def register_model(
-        self, name: str | None = None, *, path: str | Path | None = None, source: str | None = None
+        self,
+        name: str | None = None,
+        *,
+        path: str | Path | None = None,
+        source: str | None = None,
     ) -> AsyncModel:
         """Register a model from a file of yours, or from score code. The same content keeps its version.
 
@@ -310,6 +316,10 @@ class AsyncClient:
         request = device_service_pb2.ListDevicesRequest()
         answer = await self._connection.call(self._connection.devices.ListDevices, request)
         return [device(found) for found in answer.devices]
+
+    async def engines(self) -> list[Engine]:
+        """Return what the server can work with: devices, file formats and kinds of models, with versions and limits."""
+        return await list_engines(self._connection)
 
     async def watch_devices(self, interval: float = 1.0) -> AsyncGenerator[list[Device], None]:
         """Yield what `devices` returns, now and then again and again; a lost connection is resumed.

@@ -10,11 +10,14 @@ from scorestream import transport_aio
 from scorestream.access import Access
 from scorestream.retry import Patience
 from scorestream.v1.device_service_pb2_grpc import DeviceServiceStub
+from scorestream.v1.engine_service_pb2_grpc import EngineServiceStub
 from scorestream.v1.job_service_pb2_grpc import JobServiceStub
 from scorestream.v1.model_service_pb2_grpc import ModelServiceStub
+from scorestream.v1.option_service_pb2_grpc import OptionServiceStub
 from scorestream.v1.session_service_pb2_grpc import SessionServiceStub
 from scorestream.v1.table_service_pb2_grpc import TableServiceStub
 from scorestream.v1.token_service_pb2_grpc import TokenServiceStub
+from scorestream.v1.variable_service_pb2_grpc import VariableServiceStub
 from scorestream.wire import error_from_rpc, retry_delay
 
 
@@ -43,6 +46,9 @@ class AsyncConnection:
         self.tables = TableServiceStub(self._channel)
         self.devices = DeviceServiceStub(self._channel)
         self.tokens = TokenServiceStub(self._channel)
+        self.variables = VariableServiceStub(self._channel)
+        self.options = OptionServiceStub(self._channel)
+        self.engines = EngineServiceStub(self._channel)
 
     def server_path(self, path: str | Path) -> str:
         """Return a path as the server is to understand it."""

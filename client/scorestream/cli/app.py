@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from scorestream.cli import device, job, model, score, serve, session, table, token
+from scorestream.cli import device, engine, job, model, option, score, serve, session, table, token, variable
 from scorestream.cli.access import with_access_options
 from scorestream.cli.shell import FAILED, exit_code, say
 from scorestream.errors import ScorestreamError
@@ -25,6 +25,9 @@ app.add_typer(model.app, name="model")
 app.add_typer(table.app, name="table")
 app.add_typer(device.app, name="device")
 app.add_typer(token.app, name="token")
+app.add_typer(variable.app, name="variable")
+app.add_typer(option.app, name="option")
+app.add_typer(engine.app, name="engine")
 
 with_access_options(app)
 

@@ -11,28 +11,37 @@ from grpc_reflection.v1alpha import reflection
 from scorestream.v1 import (
     device_service_pb2,
     device_service_pb2_grpc,
+    engine_service_pb2,
+    engine_service_pb2_grpc,
     job_service_pb2,
     job_service_pb2_grpc,
     model_service_pb2,
     model_service_pb2_grpc,
+    option_service_pb2,
+    option_service_pb2_grpc,
     session_service_pb2,
     session_service_pb2_grpc,
     table_service_pb2,
     table_service_pb2_grpc,
     token_service_pb2,
     token_service_pb2_grpc,
+    variable_service_pb2,
+    variable_service_pb2_grpc,
 )
 from scorestream_server.api.devices import DeviceService
+from scorestream_server.api.engines import EngineService
 from scorestream_server.api.errors import ErrorInterceptor
 from scorestream_server.api.gate import Gate
 from scorestream_server.api.guard import Guard
 from scorestream_server.api.identity import Identifier
 from scorestream_server.api.jobs import JobService
 from scorestream_server.api.models import ModelService
+from scorestream_server.api.options import OptionService
 from scorestream_server.api.sessions import SessionService
 from scorestream_server.api.tables import TableService
 from scorestream_server.api.tls import private_key
 from scorestream_server.api.tokens import TokenService
+from scorestream_server.api.variables import VariableService
 from scorestream_server.config import Config
 
 HARD_LIMIT = 4
@@ -47,6 +56,9 @@ SERVICES: Sequence[Any] = [
         (model_service_pb2, "ModelService"),
         (device_service_pb2, "DeviceService"),
         (token_service_pb2, "TokenService"),
+        (variable_service_pb2, "VariableService"),
+        (option_service_pb2, "OptionService"),
+        (engine_service_pb2, "EngineService"),
     )
 ]
 
@@ -61,6 +73,9 @@ class Servicers:
     models: ModelService
     devices: DeviceService
     tokens: TokenService
+    variables: VariableService
+    options: OptionService
+    engines: EngineService
 
 
 class GrpcServer:
@@ -87,6 +102,9 @@ class GrpcServer:
         model_service_pb2_grpc.add_ModelServiceServicer_to_server(servicers.models, self._server)
         device_service_pb2_grpc.add_DeviceServiceServicer_to_server(servicers.devices, self._server)
         token_service_pb2_grpc.add_TokenServiceServicer_to_server(servicers.tokens, self._server)
+        variable_service_pb2_grpc.add_VariableServiceServicer_to_server(servicers.variables, self._server)
+        option_service_pb2_grpc.add_OptionServiceServicer_to_server(servicers.options, self._server)
+        engine_service_pb2_grpc.add_EngineServiceServicer_to_server(servicers.engines, self._server)
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         self._names = [service.full_name for service in SERVICES]

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from scorestream_server.domain.table import Destination
+from scorestream_server.domain.variable import Variable
 
 
 class State(enum.StrEnum):
@@ -65,6 +66,7 @@ class JobSpec:
         timeout: seconds that it may run from its first partition on; 0 for ever.
         queue_timeout: seconds that it may wait for its first partition to be sent to a worker; 0 for ever.
         resumes: the job whose committed partitions it took over; empty for none.
+        variables: values of those that `where` and the score code use, as they were when the job was created.
     """
 
     model_id: str
@@ -81,6 +83,7 @@ class JobSpec:
     timeout: float = 0.0
     queue_timeout: float = 0.0
     resumes: str = ""
+    variables: Sequence[Variable] = ()
 
 
 @dataclass(frozen=True, slots=True)

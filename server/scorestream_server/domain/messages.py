@@ -11,6 +11,7 @@ import msgspec
 from scorestream_server.domain.job import Priority
 from scorestream_server.domain.model import ModelKind, ModelSchema
 from scorestream_server.domain.table import Destination, Partition, PartitionFile, Published, TableData
+from scorestream_server.domain.variable import Variable
 
 
 class ToWorker(msgspec.Struct, frozen=True, tag=True):
@@ -25,6 +26,7 @@ class OpenJob(ToWorker, frozen=True, tag=True):
         keep: table columns carried into the result.
         result_schema: columns of the result, as an Arrow schema in IPC form.
         priority: for devices that can prefer one lane's work to another's.
+        variables: what ``:name`` stands for in `where` and in score code.
     """
 
     job_id: str
@@ -37,6 +39,7 @@ class OpenJob(ToWorker, frozen=True, tag=True):
     keep: Sequence[str]
     result_schema: bytes
     priority: Priority
+    variables: Sequence[Variable] = ()
 
 
 class RunPartition(ToWorker, frozen=True, tag=True):

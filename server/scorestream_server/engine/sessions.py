@@ -11,8 +11,10 @@ from scorestream_server.domain.data_directory import DataDirectory
 from scorestream_server.domain.session import Session, SessionState
 from scorestream_server.engine.active import ActiveJob
 from scorestream_server.engine.engine import Engine
+from scorestream_server.store import options as option_store
 from scorestream_server.store import sessions as session_store
 from scorestream_server.store import tables as table_store
+from scorestream_server.store import variables as variable_store
 from scorestream_server.store.database import Database
 from scorestream_server.workers.pool import LocalPool
 
@@ -82,6 +84,8 @@ class SessionEnder:
 
         def finish(connection: sa.Connection) -> Session:
             table_store.drop_all(connection, session.id)
+            variable_store.delete_all(connection, session.id)
+            option_store.delete_all(connection, session.id)
             return session_store.set_state(
                 connection, session.id, session.owner, SessionState.ENDED, time.time(), why
             )

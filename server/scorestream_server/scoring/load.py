@@ -1,10 +1,12 @@
 """Which kind of model a file holds, and the scorer for it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from scorestream_server.device.base import Device
 from scorestream_server.domain.errors import invalid
 from scorestream_server.domain.model import ModelKind, ModelSchema
+from scorestream_server.domain.variable import Variable
 from scorestream_server.scoring.base import Scorer
 from scorestream_server.scoring.expression import ExpressionScorer
 from scorestream_server.scoring.forest import ForestScorer, load_forest
@@ -18,14 +20,20 @@ _UBJSON_KEY_LENGTHS = b"iUIlL"
 _TREELITE_MAJOR_VERSIONS = range(3, 8)
 
 
-def load_scorer(path: Path, kind: ModelKind, device: Device) -> Scorer:
+def load_scorer(path: Path, kind: ModelKind, device: Device, variables: Sequence[Variable] = ()) -> Scorer:
     """Load a model and prepare it for a device.
+
+    Args:
+        path: its file.
+        kind: what the file holds.
+        device: where it will score.
+        variables: values of the parameters of score code.
 
     Raises:
         ScorestreamError: INVALID_ARGUMENT; the file holds no model of that kind that can be scored.
     """
     if kind is ModelKind.EXPRESSION:
-        return ExpressionScorer.from_file(path)
+        return ExpressionScorer.from_file(path, variables)
     return ForestScorer(path, kind, device)
 
 

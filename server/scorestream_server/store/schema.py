@@ -164,6 +164,23 @@ TOKENS = sa.Table(
     sa.Column("revoked", sa.Boolean, nullable=False),
 )
 
+VARIABLES = sa.Table(
+    "variables",
+    METADATA,
+    sa.Column("session_id", sa.Text, sa.ForeignKey("sessions.id"), primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("value", sa.LargeBinary, nullable=False, comment="Variable as JSON"),
+    sa.Column("update_time", sa.Float, nullable=False),
+)
+
+OPTIONS = sa.Table(
+    "options",
+    METADATA,
+    sa.Column("session_id", sa.Text, sa.ForeignKey("sessions.id"), primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("value", sa.Text, nullable=False, comment="as the option writes it"),
+)
+
 
 def begins_with(column: sa.Column[str], prefix: str) -> sa.ColumnElement[bool]:
     """Return the condition that a text begins so, upper and lower case told apart; LIKE does not, and bounds patterns."""
