@@ -12,6 +12,7 @@ from typing import Self
 from scorestream import transport
 from scorestream.access import Access, access_to
 from scorestream.errors import FailedPreconditionError, InvalidArgumentError, NotFoundError
+from scorestream.language import language_of
 from scorestream.private_server import PrivateServer
 from scorestream.records import Device, Event, Role, StatusRow, TokenInfo
 from scorestream.settings import Engine
@@ -180,14 +181,16 @@ class Client:
         *,
         path: str | Path | None = None,
         source: str | None = None,
+        language: str | None = None,
     ) -> Model:
         """Register a model from a file of yours, or from score code. The same content keeps its version.
 
         Args:
             name: what it is to be called; None: after the file.
             path: a model file on this machine: XGBoost ``.json`` or ``.ubj``, LightGBM ``.txt``, a treelite
-                checkpoint, or score code ``.sql``.
-            source: score code, SQL expressions as in ``"a * 0.5 + b AS score"``.
+                checkpoint, or score code ``.sql`` or ``.ds2``.
+            source: score code, SQL expressions as in ``"a * 0.5 + b AS score"``, or a method in DS2.
+            language: what `source` is written in, ``sql`` or ``ds2``; None: DS2 where it begins as such does.
 
         Raises:
             InvalidArgumentError: it is no model that can be scored; the message says which and what to do.
@@ -204,7 +207,7 @@ class Client:
             raise FileNotFoundError(f"There is no model file {file}.")
         header = model_service_pb2.RegisterModelHeader(
             model_id=name,
-            file_name="model.sql" if file is None else file.name,
+            file_name=f"model.{language_of(source or '', language)}" if file is None else file.name,
             request_id=uuid.uuid4().hex,
         )
 

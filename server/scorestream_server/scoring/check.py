@@ -7,7 +7,7 @@ import pyarrow as pa
 
 from scorestream_server.domain.errors import FieldFault, invalid
 from scorestream_server.domain.faults import Faults
-from scorestream_server.domain.model import ModelKind, ModelSchema
+from scorestream_server.domain.model import ModelSchema
 from scorestream_server.domain.variable import Variable, merged
 from scorestream_server.scoring.expression import ExpressionScorer, compile_where, where_parameters
 from scorestream_server.scoring.match import match_columns
@@ -43,8 +43,8 @@ def check_job(
     variables = merged(session_variables, own_variables)
     used: set[str] = set()
     with faults.of("spec.model"):
-        if model.kind is ModelKind.EXPRESSION:  # its own compiler finds missing columns, and shows them
-            scorer = ExpressionScorer.from_file(path, variables)
+        if model.kind.score_code:  # its own compiler finds missing columns, and shows them
+            scorer = ExpressionScorer.from_file(path, model.kind, variables)
             used.update(scorer.parameters)
             scorer.check(columns)
         else:

@@ -1,6 +1,6 @@
-"""Score code and filters written as SQL expressions: the one place that puts parser, types and devices together.
+"""Score code and filters: the one place that puts parser, types and devices together.
 
-The rules of the language, on every device:
+The rules of SQL expressions, on every device (`ds2` has those of DS2):
 
 * Columns are named as in the table, case included; ``"in double quotes"`` where the name is no plain word.
 * Whole numbers are int64 and wrap around; everything else is float64; ``/`` always gives a double.
@@ -73,17 +73,20 @@ class ScoreCode:
 
 
 @functools.lru_cache(maxsize=256)
-def compile_score_code(text: str) -> ScoreCode:
-    """Parse ``expression AS name, ...``; later expressions may use the names of earlier ones.
+def compile_score_code(text: str, kind: ModelKind = ModelKind.EXPRESSION) -> ScoreCode:
+    """Parse ``expression AS name, ...``, where later expressions may use the names of earlier ones, or a DS2 method.
 
     Raises:
         ScorestreamError: INVALID_ARGUMENT with line and column: EXPRESSION_SYNTAX, FORBIDDEN_SYNTAX,
             FORBIDDEN_FUNCTION, EXPRESSION_TYPE, EXPRESSION_TOO_LARGE, DUPLICATE_OUTPUT, NO_INPUT.
     """
     # sqlglot takes a tenth of a second to import, and a worker that scores forests alone never needs it.
-    from scorestream_server.scoring.sql_syntax import parse_outputs  # noqa: PLC0415
+    if kind is ModelKind.DS2:
+        from scorestream_server.scoring.ds2 import parse_ds2 as parse  # noqa: PLC0415
+    else:
+        from scorestream_server.scoring.sql_syntax import parse_outputs as parse  # noqa: PLC0415
 
-    syntax = parse_outputs(text)
+    syntax = parse(text)
     inputs = syntax.columns()
     if not inputs:
         raise invalid("NO_INPUT", "This score code uses no column; name at least one column of the table.")
@@ -91,31 +94,31 @@ def compile_score_code(text: str) -> ScoreCode:
     program = type_program(sampled(syntax, parameters), kinds, [None] * len(syntax.outputs))
     outputs = []
     for output in program.outputs:
-        kind = program.nodes[output.node].type
-        if kind in {Type.DATE, Type.TIMESTAMP}:
+        made = program.nodes[output.node].type
+        if made in {Type.DATE, Type.TIMESTAMP}:
             message = (
-                f"{output.name} is a {kind}, which score code cannot give out; write CAST(... AS VARCHAR)."
+                f"{output.name} is a {made}, which score code cannot give out; write CAST(... AS VARCHAR)."
             )
             raise invalid("EXPRESSION_TYPE", message, column=output.name)
-        outputs.append(OutputColumn(output.name, ColumnType(str(kind))))
+        outputs.append(OutputColumn(output.name, ColumnType(str(made))))
     features = tuple(Feature(name, text=kinds[name] is Type.TEXT) for name in inputs)
     operations = sum(node.op not in {Op.COLUMN, Op.CONST} for node in program.nodes)
     return ScoreCode(syntax, inputs, tuple(outputs), features, operations)
 
 
-def score_code_schema(text: str) -> ModelSchema:
+def score_code_schema(text: str, kind: ModelKind = ModelKind.EXPRESSION) -> ModelSchema:
     """Return what score code needs and gives.
 
     Raises:
         ScorestreamError: as `compile_score_code`.
     """
-    return _schema(compile_score_code(text))
+    return _schema(compile_score_code(text, kind), kind)
 
 
-def _schema(code: ScoreCode) -> ModelSchema:
+def _schema(code: ScoreCode, kind: ModelKind) -> ModelSchema:
     names = ", ".join(output.name for output in code.outputs[:3]) + (", ..." if len(code.outputs) > 3 else "")
     return ModelSchema(
-        kind=ModelKind.EXPRESSION,
+        kind=kind,
         features=code.features,
         outputs=code.outputs,
         cost=max(1.0, code.operations / _OPERATIONS_A_VISIT),
@@ -136,20 +139,25 @@ class ExpressionScorer:
     Args:
         text: the score code.
         variables: values of its parameters, among others.
+        kind: its language.
 
     Raises:
         ScorestreamError: as `compile_score_code`.
     """
 
-    def __init__(self, text: str, variables: Sequence[Variable] = ()) -> None:
-        self._code = compile_score_code(text)
+    def __init__(
+        self, text: str, variables: Sequence[Variable] = (), kind: ModelKind = ModelKind.EXPRESSION
+    ) -> None:
+        self._code = compile_score_code(text, kind)
         self._variables = variables
-        self._schema = _schema(self._code)
+        self._schema = _schema(self._code, kind)
         self._programs: dict[tuple[pa.DataType, ...], Program] = {}
 
     @classmethod
-    def from_file(cls, path: Path, variables: Sequence[Variable] = ()) -> "ExpressionScorer":
-        """Read score code from a ``.sql`` file in UTF-8.
+    def from_file(
+        cls, path: Path, kind: ModelKind = ModelKind.EXPRESSION, variables: Sequence[Variable] = ()
+    ) -> "ExpressionScorer":
+        """Read score code from a file in UTF-8.
 
         Raises:
             ScorestreamError: EXPRESSION_SYNTAX where it is no text, MODEL_UNREADABLE, or as `compile_score_code`.
@@ -163,7 +171,7 @@ class ExpressionScorer:
         if len(data) > MAX_BYTES:
             raise invalid("EXPRESSION_TOO_LARGE", f"{path.name} is longer than {MAX_BYTES // 1024} KiB.")
         try:
-            return cls(data.decode("utf-8-sig"), variables)
+            return cls(data.decode("utf-8-sig"), variables, kind)
         except UnicodeDecodeError as error:
             message = f"{path.name} is not UTF-8 text (byte {error.start}); save it as UTF-8."
             raise invalid("EXPRESSION_SYNTAX", message) from None

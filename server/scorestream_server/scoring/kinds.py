@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from scorestream_server.domain.model import ModelKind
-from scorestream_server.scoring.sql_terms import MAX_BYTES, MAX_OUTPUTS, MAX_TERMS
+from scorestream_server.scoring.sql_terms import MAX_BYTES, MAX_OPERATIONS, MAX_OUTPUTS, MAX_TERMS
 
 MOST_FEATURES = 1 << 18
 """A file of a few bytes may claim thousands of millions, and there are arrays of a value a feature. An answer that names
@@ -15,7 +15,8 @@ MOST_NODES = 1 << 26
 """Each takes some 60 bytes while a model is read; the largest that train in practice have a few millions."""
 
 _FOREST = {"features": MOST_FEATURES, "outputs": MOST_OUTPUTS, "nodes": MOST_NODES}
-_SCORE_CODE = {"bytes": MAX_BYTES, "parts": MAX_TERMS, "outputs": MAX_OUTPUTS}
+_SQL = {"bytes": MAX_BYTES, "parts": MAX_TERMS, "outputs": MAX_OUTPUTS}
+_DS2 = {"bytes": MAX_BYTES, "operations": MAX_OPERATIONS, "outputs": MAX_OUTPUTS}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,5 +44,6 @@ KINDS: Mapping[ModelKind, KindFacts] = {
     ModelKind.XGBOOST_LEGACY: KindFacts("XGBoost, binary of old", "treelite", (".model", ".bin"), _FOREST),
     ModelKind.LIGHTGBM: KindFacts("LightGBM, text", "treelite", (".txt",), _FOREST),
     ModelKind.TREELITE: KindFacts("treelite checkpoint", "treelite", (".tl",), _FOREST),
-    ModelKind.EXPRESSION: KindFacts("score code, SQL", "sqlglot", (".sql",), _SCORE_CODE, by_ending=True),
+    ModelKind.EXPRESSION: KindFacts("score code, SQL", "sqlglot", (".sql",), _SQL, by_ending=True),
+    ModelKind.DS2: KindFacts("score code, DS2", "lark", (".ds2", ".sas"), _DS2, by_ending=True),
 }

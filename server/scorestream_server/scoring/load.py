@@ -10,12 +10,13 @@ from scorestream_server.domain.variable import Variable
 from scorestream_server.scoring.base import Scorer
 from scorestream_server.scoring.expression import ExpressionScorer
 from scorestream_server.scoring.forest import ForestScorer, load_forest
+from scorestream_server.scoring.kinds import KINDS
 from scorestream_server.scoring.model_files import refuse_pickle
 
-_ENDINGS = {
-    ".model": ModelKind.XGBOOST_LEGACY,
-    ".bin": ModelKind.XGBOOST_LEGACY,
-}
+_BY_ENDING = {ending: kind for kind, facts in KINDS.items() if facts.by_ending for ending in facts.endings}
+"""Text says nothing of itself by its first bytes."""
+_LEGACY = dict.fromkeys(KINDS[ModelKind.XGBOOST_LEGACY].endings, ModelKind.XGBOOST_LEGACY)
+"""Older ones of these do not either."""
 _UBJSON_KEY_LENGTHS = b"iUIlL"
 _TREELITE_MAJOR_VERSIONS = range(3, 8)
 
@@ -32,8 +33,8 @@ def load_scorer(path: Path, kind: ModelKind, device: Device, variables: Sequence
     Raises:
         ScorestreamError: INVALID_ARGUMENT; the file holds no model of that kind that can be scored.
     """
-    if kind is ModelKind.EXPRESSION:
-        return ExpressionScorer.from_file(path, variables)
+    if kind.score_code:
+        return ExpressionScorer.from_file(path, kind, variables)
     return ForestScorer(path, kind, device)
 
 
@@ -44,8 +45,8 @@ def inspect_model(path: Path) -> ModelSchema:
         ScorestreamError: INVALID_ARGUMENT; it is no model that can be scored.
     """
     kind = detect_kind(path)
-    if kind is ModelKind.EXPRESSION:
-        return ExpressionScorer.from_file(path).schema
+    if kind.score_code:
+        return ExpressionScorer.from_file(path, kind).schema
     return load_forest(path, kind)[1]
 
 
@@ -66,12 +67,12 @@ def detect_kind(path: Path) -> ModelKind:
     if not start.strip():
         raise invalid("MODEL_EMPTY", f"The model file {path.name} is empty.")
     ending = path.suffix.lower()
-    known = ModelKind.EXPRESSION if ending == ".sql" else _kind_by_content(start) or _ENDINGS.get(ending)
+    known = _BY_ENDING.get(ending) or _kind_by_content(start) or _LEGACY.get(ending)
     if known is None:
         raise invalid(
             "MODEL_KIND_UNKNOWN",
             f"{path.name} is no model that this server knows: XGBoost (.json, .ubj, .model), LightGBM (.txt), a "
-            "treelite checkpoint, or score code (.sql).",
+            "treelite checkpoint, or score code (.sql, .ds2).",
         )
     return known
 

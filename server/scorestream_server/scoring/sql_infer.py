@@ -27,7 +27,7 @@ _FLOAT_ARGS = frozenset(
     }
 )
 _BOOL_ARGS = frozenset({"AND", "OR", "NOT", "IS_TRUE", "IS_FALSE"})
-_TEXT_ARGS = frozenset({"UPPER", "LOWER", "TRIM", "LENGTH", "LIKE", "SUBSTRING"})
+_TEXT_ARGS = frozenset({"UPPER", "LOWER", "TRIM", "RTRIM", "LENGTH", "LIKE", "SUBSTRING"})
 _ALIKE_ARGS = frozenset(
     {"EQ", "NE", "LT", "LE", "GT", "GE", "IN", "BETWEEN", "COALESCE", "NULLIF", "LEAST", "GREATEST"}
 )
@@ -35,7 +35,7 @@ _LIKE_THEIR_ARGS = frozenset({"COALESCE", "NULLIF", "LEAST", "GREATEST"})
 _BOOL_RESULTS = _BOOL_ARGS | frozenset(
     {"EQ", "NE", "LT", "LE", "GT", "GE", "IN", "BETWEEN", "IS_NULL", "LIKE"}
 )
-_TEXT_RESULTS = frozenset({"UPPER", "LOWER", "TRIM", "SUBSTRING"})
+_TEXT_RESULTS = frozenset({"UPPER", "LOWER", "TRIM", "RTRIM", "SUBSTRING"})
 
 
 def infer_types(syntax: Syntax) -> tuple[dict[str, Type], dict[str, Type]]:

@@ -12,6 +12,8 @@ from scorestream_server.domain.errors import FieldFault, ScorestreamError, inval
 MAX_BYTES = 64 * 1024
 MAX_TOKENS = 30_000
 MAX_TERMS = 20_000
+MAX_OPERATIONS = 40_000
+"""Terms and arguments that score code in DS2 may become, where a statement is many of them."""
 MAX_DEPTH = 40
 MAX_OUTPUTS = 256
 MAX_NAME = 128

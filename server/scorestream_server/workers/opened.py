@@ -12,7 +12,6 @@ import pyarrow as pa
 from scorestream_server.device.base import Device, Lane
 from scorestream_server.domain.errors import ErrorCode, ScorestreamError
 from scorestream_server.domain.messages import OpenJob, RunPartition
-from scorestream_server.domain.model import ModelKind
 from scorestream_server.domain.table import PartitionFile, TableData
 from scorestream_server.domain.variable import Variable
 from scorestream_server.scoring.base import Scorer
@@ -92,7 +91,7 @@ class OpenedJobs:
 
     def _scorer(self, job: OpenJob) -> Scorer:
         """Return the job's model, loaded by whichever lane comes first while the others wait."""
-        variables = tuple(job.variables) if job.model_kind is ModelKind.EXPRESSION else ()
+        variables = tuple(job.variables) if job.model_kind.score_code else ()
         key = (job.model_digest, variables)
         with self._lock:
             future = self._models.get(key)
