@@ -23,6 +23,7 @@ CLIENT = ROOT / "client" / "scorestream"
 BANNER = "# Generated from aio/{name} by tools/generate.py. Change that file, not this one.\n"
 RENAMED = {
     "transport_aio": "transport",
+    "mapping_aio": "mapping",
     "aclosing": "closing",
     "anext": "next",
     "AsyncClient": "Client",
@@ -38,6 +39,8 @@ RENAMED = {
     "AsyncPapers": "Papers",
     "AsyncJobPapers": "JobPapers",
     "AsyncSessionPapers": "SessionPapers",
+    "AsyncOptions": "Options",
+    "AsyncVariables": "Variables",
     "AsyncIterator": "Iterator",
     "AsyncIterable": "Iterable",
     "AsyncGenerator": "Generator",

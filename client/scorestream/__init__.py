@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from scorestream.file_records import ColumnInfo, FileInfo, FilerefInfo, LibraryInfo
     from scorestream.job import Job
     from scorestream.model import Model
+    from scorestream.options import Options
     from scorestream.outcomes import LogLine, LogLineType, ResultLink, ResultType
     from scorestream.records import (
         Device,
@@ -57,7 +58,9 @@ if TYPE_CHECKING:
         TokenInfo,
     )
     from scorestream.session import Session
+    from scorestream.settings import Engine, Option, Origin
     from scorestream.table import Table
+    from scorestream.variables import Variables
 
 __all__ = [
     "AbortedError",
@@ -70,6 +73,7 @@ __all__ = [
     "DeadlineExceededError",
     "Device",
     "DeviceProcess",
+    "Engine",
     "Event",
     "EventType",
     "FailedPreconditionError",
@@ -92,6 +96,9 @@ __all__ = [
     "ModelInfo",
     "ModelOutput",
     "NotFoundError",
+    "Option",
+    "Options",
+    "Origin",
     "OutOfRangeError",
     "PermissionDeniedError",
     "Priority",
@@ -114,6 +121,7 @@ __all__ = [
     "UnavailableError",
     "UnimplementedError",
     "UnknownError",
+    "Variables",
     "connect",
     "local",
 ]
@@ -127,6 +135,7 @@ HOMES = {
     "ColumnInfo": "file_records",
     "FileInfo": "file_records",
     "FilerefInfo": "file_records",
+    "Engine": "settings",
     "Job": "job",
     "LibraryInfo": "file_records",
     "Model": "model",
@@ -135,8 +144,12 @@ HOMES = {
     "LogLineType": "outcomes",
     "ResultLink": "outcomes",
     "ResultType": "outcomes",
+    "Option": "settings",
+    "Options": "options",
+    "Origin": "settings",
     "Session": "session",
     "Table": "table",
+    "Variables": "variables",
     "connect": "client",
     "local": "client",
 }

@@ -13,15 +13,18 @@ from scorestream.retry import Patience
 from scorestream.v1.context_service_pb2_grpc import ContextServiceStub
 from scorestream.v1.data_service_pb2_grpc import DataServiceStub
 from scorestream.v1.device_service_pb2_grpc import DeviceServiceStub
+from scorestream.v1.engine_service_pb2_grpc import EngineServiceStub
 from scorestream.v1.file_service_pb2_grpc import FileServiceStub
 from scorestream.v1.fileref_service_pb2_grpc import FilerefServiceStub
 from scorestream.v1.job_service_pb2_grpc import JobServiceStub
 from scorestream.v1.log_service_pb2_grpc import LogServiceStub
 from scorestream.v1.model_service_pb2_grpc import ModelServiceStub
+from scorestream.v1.option_service_pb2_grpc import OptionServiceStub
 from scorestream.v1.report_service_pb2_grpc import ReportServiceStub
 from scorestream.v1.session_service_pb2_grpc import SessionServiceStub
 from scorestream.v1.table_service_pb2_grpc import TableServiceStub
 from scorestream.v1.token_service_pb2_grpc import TokenServiceStub
+from scorestream.v1.variable_service_pb2_grpc import VariableServiceStub
 from scorestream.wire import error_from_rpc, retry_delay
 
 
@@ -56,6 +59,9 @@ class Connection:
         self.data = DataServiceStub(self._channel)
         self.logs = LogServiceStub(self._channel)
         self.reports = ReportServiceStub(self._channel)
+        self.variables = VariableServiceStub(self._channel)
+        self.options = OptionServiceStub(self._channel)
+        self.engines = EngineServiceStub(self._channel)
 
     def server_path(self, path: str | Path) -> str:
         """Return a path as the server is to understand it."""

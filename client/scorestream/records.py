@@ -4,6 +4,7 @@ import enum
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
+from typing import Any
 
 from scorestream.statistics import JobStatistics
 
@@ -201,6 +202,7 @@ class JobInfo:
         compute_state: the state in the Compute API's words, for example ``completed``.
         queue: where it waits.
         task_timeout: seconds that its session's context lets it run; 0 for ever.
+        variables: the values that it keeps of those that its filter and score code use, by name.
     """
 
     id: str
@@ -235,6 +237,7 @@ class JobInfo:
     statistics: JobStatistics
     queue: str = "default"
     task_timeout: float = 0.0
+    variables: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def percent(self) -> float:

@@ -32,6 +32,7 @@ from scorestream.records import (
     TableInfo,
     TokenInfo,
 )
+from scorestream.settings import variables_from_wire
 from scorestream.statistics import job_statistics
 from scorestream.v1 import (
     device_pb2,
@@ -244,6 +245,7 @@ def job_info(message: job_pb2.Job) -> JobInfo:
         statistics=job_statistics(message.statistics),
         queue=message.queue,
         task_timeout=message.task_timeout.ToTimedelta().total_seconds(),
+        variables=variables_from_wire(spec.variables),
     )
 
 

@@ -16,12 +16,14 @@ from scorestream_server.api.audit import audit_file
 from scorestream_server.api.contexts import ContextService
 from scorestream_server.api.data import DataService
 from scorestream_server.api.devices import DeviceService
+from scorestream_server.api.engines import EngineService
 from scorestream_server.api.filerefs import FilerefService
 from scorestream_server.api.files import FileService
 from scorestream_server.api.identity import Identifier
 from scorestream_server.api.jobs import JobService
 from scorestream_server.api.log import LogService
 from scorestream_server.api.models import ModelService
+from scorestream_server.api.options import OptionService
 from scorestream_server.api.owned import OwnSessions
 from scorestream_server.api.reports import ReportService
 from scorestream_server.api.results import ResultReader
@@ -29,6 +31,7 @@ from scorestream_server.api.server import GrpcServer, Servicers
 from scorestream_server.api.sessions import SessionService
 from scorestream_server.api.tables import TableService
 from scorestream_server.api.tokens import TokenService
+from scorestream_server.api.variables import VariableService
 from scorestream_server.config import Config
 from scorestream_server.contexts.built_in import built_in_contexts, server_facts
 from scorestream_server.device.poller import DevicePoller, Reader
@@ -155,6 +158,9 @@ async def running(config: Config, pool: LocalPool) -> AsyncIterator[Running]:
             DataService(database, pool, directory, sessions),
             LogService(database, log, expiry),
             ReportService(database, papers, expiry),
+            VariableService(database, expiry),
+            OptionService(database, expiry),
+            EngineService(config, poller),
         )
         server = GrpcServer(config, servicers, identifier)
         address = await server.start()

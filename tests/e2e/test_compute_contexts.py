@@ -160,6 +160,27 @@ def test_c4_homes_are_made_in_the_folder_that_the_context_names(
     local.contexts.delete(name)
 
 
+def test_c14_a_contexts_options_count_in_its_sessions(
+    local: scorestream.Client, prefix: str, ask: Ask
+) -> None:
+    """They are checked with the context, shown with their origin, and give way to the session's and the job's own."""
+    name = prefix.lower().strip("_")
+    with pytest.raises(scorestream.InvalidArgumentError, match="no option 'speed'"):
+        local.contexts.create(name, options={"speed": "fast"})
+    local.contexts.create(name, options={"partition_rows": "2", "priority": "low"})
+    with local.create_session(f"{prefix}options", context=name) as session:
+        told = {one["name"]: (one["value"], one["origin"]) for one in ask("option", "list", "--session", session.id)}
+        assert told["partition_rows"] == ("2", "context")
+        assert told["timeout"][1] == "server"
+        session.options.set("priority", "high")
+        local.register_model("option_model", source="a AS b")
+        table = session.load_table(pa.table({"a": [1.0, 2.0, 3.0]}), name="three")
+        job = session.score("option_model", table).wait()
+        assert (job.info.partitions_total, job.info.priority) == (2, "HIGH")
+        assert session.score("option_model", table, partition_rows=3).wait().info.partitions_total == 1
+    local.contexts.delete(name)
+
+
 def test_c4_a_job_runs_no_longer_than_its_context_lets_it(configured: scorestream.Client) -> None:
     """Whatever it allows itself beyond that; the error says whose limit it was."""
     rows = pa.table({"a": [float(number) for number in range(200_000)]})

@@ -48,7 +48,7 @@ def test_c7_the_log_is_typed_numbered_followed_filtered_and_renumbered(
     lines, partitions = list(job.log(follow=True)), job.info.partitions_total
     assert [(line.type.value, line.text) for line in lines[:6]] == [
         ("title", f"Job job_seg1 ({job.id})"),
-        ("source", "score model dummy_scorer@1 on table customers"),
+        ("source", f"score model {job.info.model} on table customers"),
         ("source", "where segment_id = 1"),
         ("source", "keep customer_id"),
         ("source", "out scored"),
@@ -114,7 +114,7 @@ def test_c8_the_listing_tells_how_scores_are_distributed(
     scores = expected_scores(customers, 1)
     text = job.listing()
     facts = dict(line.split(None, 1) for line in text.splitlines()[2:14])
-    assert facts["model"].startswith("dummy_scorer@1")
+    assert facts["model"].startswith(job.info.model)
     assert facts["rows"] == "60,000 of 60,000 read, 20,000 scored"
     assert facts["ran"].endswith("rows/s on cpu")
     assert "p_var1: 20,000 values, none missing" in text

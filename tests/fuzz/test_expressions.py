@@ -1,8 +1,9 @@
 """Any text as score code or as a filter: it means something, or is refused with a place in it, in bounded time."""
 
+import functools
 import random
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import psutil
@@ -10,9 +11,10 @@ import pyarrow as pa
 
 from fuzz.figures import Figures, Plan, chance, resident_mib, sizes
 from fuzz.grounds import rows
-from fuzz.texts import damaged_text, score_code
+from fuzz.texts import damaged_text, ds2_code, score_code
 from scorestream_server.device.program import evaluate
 from scorestream_server.domain.errors import ErrorCode, ScorestreamError
+from scorestream_server.domain.model import ModelKind
 from scorestream_server.scoring.columns import to_array, to_vector
 from scorestream_server.scoring.expression import compile_conditions, compile_score_code
 from scorestream_server.tables.conditions import Condition, filtered
@@ -24,19 +26,19 @@ LONGEST_SECONDS = 5.0
 @sizes(short=600, long=30_000, share=0.15)
 def test_a_text_is_an_expression_or_is_refused(plan: Plan, figures: Callable[[object], None]) -> None:
     """INVALID_ARGUMENT with a reason is the only error, compiling and computing alike."""
-    counted, process = Figures("expressions and filters", plan), psutil.Process()
+    counted, process = Figures("expressions, filters and DS2", plan), psutil.Process()
     (batch,) = rows().combine_chunks().to_batches()
     warm = 0.0
     for number, source in plan.each():
-        predicate = chance(source, 0.5)
-        text = _text(source, predicate=predicate)
+        kind = source.choice(("filter", "score code", "DS2"))
+        text = _text(source, kind)
         began = time.thread_time()
         try:
-            _filter(text, batch) if predicate else _score(text, batch)
+            _COMPUTE[kind](text, batch)
         except ScorestreamError as error:
             code = error.code.value if error.reason and error.message else "unexplained"
         except Exception as error:
-            error.add_note(f"case {number}, {'filter' if predicate else 'score code'}: {text[:2000]!r}")
+            error.add_note(f"case {number}, {kind}: {text[:2000]!r}")
             raise
         else:
             code = "OK"
@@ -54,8 +56,8 @@ def test_a_text_is_an_expression_or_is_refused(plan: Plan, figures: Callable[[ob
     assert end < warm * 1.25
 
 
-def _text(source: random.Random, *, predicate: bool) -> str:
-    text = score_code(source, predicate=predicate)
+def _text(source: random.Random, kind: str) -> str:
+    text = ds2_code(source) if kind == "DS2" else score_code(source, predicate=kind == "filter")
     return damaged_text(text, source) if chance(source, 0.5) else text
 
 
@@ -64,8 +66,15 @@ def _filter(text: str, batch: pa.RecordBatch) -> None:
     assert filtered(batch, conditions).num_rows <= batch.num_rows
 
 
-def _score(text: str, batch: pa.RecordBatch) -> None:
-    program = compile_score_code(text).bind(batch.schema)
+def _score(text: str, batch: pa.RecordBatch, kind: ModelKind = ModelKind.EXPRESSION) -> None:
+    program = compile_score_code(text, kind).bind(batch.schema)
     vectors = [to_vector(batch[column.name], column.type, column.name) for column in program.inputs]
     for vector, output in zip(evaluate(np, program, vectors), program.outputs, strict=True):
         assert len(to_array(vector)) == batch.num_rows, output.name
+
+
+_COMPUTE: Mapping[str, Callable[[str, pa.RecordBatch], None]] = {
+    "filter": _filter,
+    "score code": _score,
+    "DS2": functools.partial(_score, kind=ModelKind.DS2),
+}

@@ -235,6 +235,90 @@ _PIECES = (
 )
 
 
+_DS2_HEADS = (
+    "dcl double p t, q;\ndcl char(2) u;\nmethod score(double x, double y, int i, char(5) s, double p);\n",
+    "method m(double x, float y, int i, varchar(9) s, in_out int p, in_out char(9) u); dcl double q t; p=.;u=s;t=y;q=1;",
+)
+_DS2_LINES = (
+    "p = {n};\n",
+    "p = {n};\n",
+    "t = {n};\n",
+    "q = p + {n};",
+    "u = {t};",
+    ";",
+    "P = -P**{n};",
+)
+_DS2_BLOCKS = (
+    "if {b} then {s}",
+    "if {b} then {s} else {s}",
+    "if {b} then do; {s} {s} end; else if {n} then {s} else {s}",
+    "do; {s} end;",
+)
+_DS2_LEAVES = {
+    "n": ("x", "y", "i", "X", "0", "1", "2.5", ".5", "1e300", ".", "null", "-3"),
+    "t": ("s", "'a'", "''", "'it''s '", "S"),
+    "b": ("x", "x > 1", "i = .", "missing(y)", "s = ' '", "1"),
+}
+_DS2_FORMS = {
+    "n": (
+        *(
+            "{n} + {n}",
+            "{n} - {n}",
+            "{n} * {n}",
+            "{n} / {n}",
+            "{n} ** {n}",
+            "-{n}",
+            "({n})",
+            "({b})",
+            "abs({n})",
+        ),
+        *("exp({n})", "log({n})", "log2({n})", "log10({n})", "sqrt({n})", "round({n})", "round({n}, 0.01)"),
+        *(
+            "floor({n})",
+            "ceil({n})",
+            "int({n})",
+            "mod({n}, {n})",
+            "sign({n})",
+            "min({n}, {n})",
+            "max({n}, {n}, {n})",
+        ),
+        *(
+            "sum({n}, {n})",
+            "coalesce({n}, {n})",
+            "nmiss({n}, {n})",
+            "n({n})",
+            "ifn({b}, {n}, {n})",
+            "missing({t})",
+        ),
+    ),
+    "t": ("upcase({t})", "lowcase({t})", "trim({t})", "strip({t})", "substr({t}, 1, 2)", "substr({t}, 2)"),
+    "b": (
+        *(
+            "{n} = {n}",
+            "{n} ^= {n}",
+            "{n} lt {n}",
+            "{n} >= {n}",
+            "{t} = {t}",
+            "{t} ne {t}",
+            "{b} and {b}",
+            "{b} | {b}",
+        ),
+        *("not ({b})", "^{n}", "{n} in (1, 2, .)", "{t} not in ('a' 'b')", "({b})", "missing({n})"),
+    ),
+}
+_DS2_ODD = (
+    "{n} <> {n}",
+    "{t} || {t}",
+    "{n} < {n} < {n}",
+    "not {n} = {n}",
+    ":x",
+    "nowhere",
+    "f({n})",
+    '"s"',
+    "{n} /* {n} */",
+)
+
+
 def score_code(source: random.Random, *, predicate: bool) -> str:
     """Return a text that is nearly always an expression, or some with names."""
     if predicate:
@@ -244,6 +328,14 @@ def score_code(source: random.Random, *, predicate: bool) -> str:
         kind, name = source.choice("nnntb"), source.choice((f"out{number}", f"out{number}", "a", "x"))
         parts.append(f"{_expression(source, kind, source.randrange(5))} AS {name}")
     return source.choice(("", "", "SELECT ")) + ", ".join(parts)
+
+
+def ds2_code(source: random.Random) -> str:
+    """Return a text that is nearly always a method in DS2."""
+    lines = [_ds2_statement(source, source.randrange(3)) for _ in range(source.choice((1, 1, 3, 8)))]
+    return (
+        f"{source.choice(_DS2_HEADS)}{''.join(lines)}{source.choice(('end;', 'END', 'end;;', 'end; run;'))}"
+    )
 
 
 def damaged_text(text: str, source: random.Random) -> str:
@@ -266,6 +358,21 @@ def damaged_text(text: str, source: random.Random) -> str:
                 text = (text + source.choice((" ", ", ", " AND ", " + "))) * source.choice((2, 3, 50))
         text = text[:70_000]
     return text
+
+
+def _ds2_statement(source: random.Random, depth: int) -> str:
+    if depth <= 0 or chance(source, 0.5):
+        text = source.choice(_DS2_LINES)
+    else:
+        text = source.choice(_DS2_BLOCKS).replace("{s}", _ds2_statement(source, depth - 1))
+    return _PLACE.sub(lambda place: _ds2_expression(source, place[1], 3), text)
+
+
+def _ds2_expression(source: random.Random, kind: str, depth: int) -> str:
+    if depth <= 0 or chance(source, 0.2):
+        return source.choice(_DS2_LEAVES[kind])
+    form = source.choice(_DS2_ODD if chance(source, 0.01) else _DS2_FORMS[kind])
+    return _PLACE.sub(lambda place: _ds2_expression(source, place[1], depth - 1), form)
 
 
 def _expression(source: random.Random, kind: str, depth: int) -> str:

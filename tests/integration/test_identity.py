@@ -21,18 +21,22 @@ from scorestream.v1 import (
     context_service_pb2,
     data_service_pb2,
     device_service_pb2,
+    engine_service_pb2,
     file_service_pb2,
     fileref_service_pb2,
     job_pb2,
     job_service_pb2,
     log_service_pb2,
     model_service_pb2,
+    option_service_pb2,
     report_service_pb2,
     session_pb2,
     session_service_pb2,
     table_service_pb2,
     token_pb2,
     token_service_pb2,
+    variable_pb2,
+    variable_service_pb2,
 )
 from served import raw_channel, with_metadata
 
@@ -74,6 +78,8 @@ def cases(alices: Belongings) -> dict[str, tuple[list[Any], grpc.StatusCode]]:
         f.UploadFileRequest(header=f.UploadFileHeader(name=file, replace=True)),
         f.UploadFileRequest(footer=f.UploadFileFooter(digest=hashlib.sha256(b"").hexdigest())),
     ]
+    v, o = variable_service_pb2, option_service_pb2
+    one = variable_pb2.VariableValue(int_value=1)
     upload = t.UploadTableRequest(header=t.UploadTableHeader(session=session, table_id="mine"))
     add = [
         m.RegisterModelRequest(header=m.RegisterModelHeader(model_id=alices.model.name, file_name="m.sql")),
@@ -163,6 +169,21 @@ def cases(alices: Belongings) -> dict[str, tuple[list[Any], grpc.StatusCode]]:
         "ReportService/ReadListing": ([report_service_pb2.ReadListingRequest(name=session)], MISSING),
         "ReportService/ListResults": ([report_service_pb2.ListResultsRequest(name=session)], MISSING),
         "ReportService/GetReport": ([report_service_pb2.GetReportRequest(name=job)], MISSING),
+        "VariableService/SetVariable": (
+            [v.SetVariableRequest(session=session, variable_id="a", value=one)],
+            MISSING,
+        ),
+        "VariableService/GetVariable": ([v.GetVariableRequest(name=f"{session}/variables/a")], MISSING),
+        "VariableService/ListVariables": ([v.ListVariablesRequest(session=session)], MISSING),
+        "VariableService/DeleteVariable": ([v.DeleteVariableRequest(name=f"{session}/variables/a")], MISSING),
+        "OptionService/GetOption": ([o.GetOptionRequest(name=f"{session}/options/timeout")], MISSING),
+        "OptionService/ListOptions": ([o.ListOptionsRequest(session=session)], MISSING),
+        "OptionService/SetOptions": (
+            [o.SetOptionsRequest(session=session, options={"timeout": "1"})],
+            MISSING,
+        ),
+        "OptionService/ResetOption": ([o.ResetOptionRequest(name=f"{session}/options/timeout")], MISSING),
+        "EngineService/ListEngines": ([engine_service_pb2.ListEnginesRequest()], ANYBODY),
     }
 
 

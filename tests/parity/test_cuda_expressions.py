@@ -15,8 +15,11 @@ from parity.random_programs import every_operation, nasty_columns, program_of, r
 from scorestream_server.device.cuda_expression import BLOCK, supports
 from scorestream_server.device.program import Node, Program, Vector
 from scorestream_server.device.program_types import Op, Type
+from scorestream_server.domain.model import ModelKind
+from scorestream_server.domain.variable import Variable, VariableType
 from scorestream_server.scoring.columns import to_vector
 from scorestream_server.scoring.expression import compile_score_code, where_program
+from unit import ds2_cases
 from unit.expression_cases import (
     DATE_CONDITIONS,
     EDGES,
@@ -98,6 +101,37 @@ def test_the_cases_of_the_language_are_numpys(host: HostExpressions) -> None:
         table = pa.table({"n": pa.array([1, 2, 3, None]).cast(kind)})
         cases += [case_of(where_program(where, table.schema), table) for where, _ in NUMBER_CONDITIONS]
     assert all(supports(program) for program, _ in cases)
+    host.check(cases)
+
+
+@settings(max_examples=2, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(ds2_cases.programs(texts=False), min_size=8, max_size=12), ds2_cases.tables())
+def test_any_ds2_program_without_text_is_numpys(
+    host: HostExpressions, programs: list[ds2_cases.Program], table: pa.Table
+) -> None:
+    """With the missing values of SAS, which the kernels know nothing of."""
+    cases = []
+    for random in programs:
+        # A column in each, so that there are rows to compute; u is text.
+        text = (
+            random.text.replace("END;", "g = g + a; END;")
+            .replace(", in_out char(3) u", "")
+            .replace("u = '';", "")
+        )
+        program = compile_score_code(text, ModelKind.DS2).bind(table.schema)
+        assert supports(program)
+        cases.append(case_of(program, table))
+    host.check(cases)
+
+
+def test_variables_are_constants_of_the_kernel(host: HostExpressions) -> None:
+    code = compile_score_code("x * :factor AS a, x > :factor AND i <> :least AS b")
+    table = pa.table({"x": [0.5, 1.5, None], "i": [-(2**63), 1, 2]})
+    cases = []
+    for factor, least in ((0.1, 1), (1, -(2**63))):
+        kind = VariableType.DOUBLE if isinstance(factor, float) else VariableType.INT
+        values = (Variable("factor", kind, factor), Variable("least", VariableType.INT, least))
+        cases.append(case_of(code.bind(table.schema, values), table))
     host.check(cases)
 
 

@@ -7,16 +7,20 @@ from scorestream.aio.client import AsyncClient, connect, local
 from scorestream.aio.contexts import AsyncContexts
 from scorestream.aio.job import AsyncJob
 from scorestream.aio.model import AsyncModel
+from scorestream.aio.options import AsyncOptions
 from scorestream.aio.session import AsyncSession
 from scorestream.aio.table import AsyncTable
+from scorestream.aio.variables import AsyncVariables
 
 __all__ = [
     "AsyncClient",
     "AsyncContexts",
     "AsyncJob",
     "AsyncModel",
+    "AsyncOptions",
     "AsyncSession",
     "AsyncTable",
+    "AsyncVariables",
     "connect",
     "local",
 ]

@@ -12,8 +12,10 @@ from scorestream import transport_aio
 from scorestream.access import Access, access_to
 from scorestream.context_wire import context_name
 from scorestream.errors import FailedPreconditionError, InvalidArgumentError, NotFoundError
+from scorestream.language import language_of
 from scorestream.private_server import PrivateServer
 from scorestream.records import Device, Event, Role, StatusRow, TokenInfo
+from scorestream.settings import Engine
 from scorestream.v1 import (
     device_service_pb2,
     job_service_pb2,
@@ -42,6 +44,7 @@ from .connection import AsyncConnection
 from .contexts import AsyncContexts
 from .job import AsyncJob
 from .model import AsyncModel
+from .options import list_engines
 from .session import AsyncSession, list_jobs
 
 DEFAULT_ADDRESS = "127.0.0.1:8500"
@@ -203,15 +206,21 @@ class AsyncClient:
                 yield found
 
     async def register_model(
-        self, name: str | None = None, *, path: str | Path | None = None, source: str | None = None
+        self,
+        name: str | None = None,
+        *,
+        path: str | Path | None = None,
+        source: str | None = None,
+        language: str | None = None,
     ) -> AsyncModel:
         """Register a model from a file of yours, or from score code. The same content keeps its version.
 
         Args:
             name: what it is to be called; None: after the file.
             path: a model file on this machine: XGBoost ``.json`` or ``.ubj``, LightGBM ``.txt``, a treelite
-                checkpoint, or score code ``.sql``.
-            source: score code, SQL expressions as in ``"a * 0.5 + b AS score"``.
+                checkpoint, or score code ``.sql`` or ``.ds2``.
+            source: score code, SQL expressions as in ``"a * 0.5 + b AS score"``, or a method in DS2.
+            language: what `source` is written in, ``sql`` or ``ds2``; None: DS2 where it begins as such does.
 
         Raises:
             InvalidArgumentError: it is no model that can be scored; the message says which and what to do.
@@ -228,7 +237,7 @@ class AsyncClient:
             raise FileNotFoundError(f"There is no model file {file}.")
         header = model_service_pb2.RegisterModelHeader(
             model_id=name,
-            file_name="model.sql" if file is None else file.name,
+            file_name=f"model.{language_of(source or '', language)}" if file is None else file.name,
             request_id=uuid.uuid4().hex,
         )
 
@@ -340,6 +349,10 @@ class AsyncClient:
         request = device_service_pb2.ListDevicesRequest()
         answer = await self._connection.call(self._connection.devices.ListDevices, request)
         return [device(found) for found in answer.devices]
+
+    async def engines(self) -> list[Engine]:
+        """Return what the server can work with: devices, file formats and kinds of models, with versions and limits."""
+        return await list_engines(self._connection)
 
     async def watch_devices(self, interval: float = 1.0) -> AsyncGenerator[list[Device], None]:
         """Yield what `devices` returns, now and then again and again; a lost connection is resumed.

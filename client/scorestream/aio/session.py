@@ -9,6 +9,7 @@ from typing import Any, Self
 from scorestream.errors import InvalidArgumentError
 from scorestream.file_records import LibraryInfo
 from scorestream.records import Priority, SessionInfo, SessionState, StatusRow
+from scorestream.settings import variable_to_wire
 from scorestream.statistics import SessionStatistics, session_statistics
 from scorestream.v1 import (
     job_pb2,
@@ -35,8 +36,10 @@ from .files import AsyncFiles
 from .job import AsyncJob
 from .lease import AsyncLease
 from .model import AsyncModel
+from .options import AsyncOptions
 from .papers import AsyncSessionPapers
 from .table import AsyncTable, list_libraries
+from .variables import AsyncVariables
 
 
 class AsyncSession(AsyncSessionPapers):
@@ -94,6 +97,16 @@ class AsyncSession(AsyncSessionPapers):
     def running_jobs(self) -> int:
         """Jobs of it that were not final when the server was last asked."""
         return self.info.running_jobs
+
+    @property
+    def variables(self) -> AsyncVariables:
+        """Its variables: what ``:name`` stands for in filters and score code."""
+        return AsyncVariables(self._connection, self.id)
+
+    @property
+    def options(self) -> AsyncOptions:
+        """Its options: what its jobs take where they do not say it themselves."""
+        return AsyncOptions(self._connection, self.id)
 
     @property
     def files(self) -> AsyncFiles:
@@ -212,20 +225,24 @@ class AsyncSession(AsyncSessionPapers):
         keep: Sequence[str] = (),
         replace: bool = False,
         name: str = "",
-        priority: Priority | str = Priority.NORMAL,
-        partition_rows: int = 0,
-        timeout: float = 0.0,
-        queue_timeout: float = 0.0,
+        priority: Priority | str | None = None,
+        partition_rows: int | None = None,
+        timeout: float | None = None,
+        queue_timeout: float | None = None,
+        variables: Mapping[str, Any] | None = None,
         status_notification: bool = False,
         reset_log_line_numbers: bool = False,
     ) -> AsyncJob:
         """Start a scoring job and return at once; the job goes on even if this client leaves.
 
+        Where `priority`, `partition_rows`, `timeout` or `queue_timeout` is None, the session's option of that name
+        counts (`options`), which is normal, the server's choice, for ever and for ever unless somebody set it.
+
         Args:
             model: a registered model, its name (the newest version), or ``name@version``.
             table: a table of this session, its name, or rows as in `load_table`, which then stay in the
                 session under a made-up name.
-            where: SQL predicate; only rows for which it is true are scored.
+            where: SQL predicate; only rows for which it is true are scored. ``:name`` is a variable.
             out: name of a table of this session to make of the result.
             out_path: path on the server to write the result to, all of it or nothing: ``.parquet``,
                 ``.arrow``, ``.csv``, or without an ending a directory with a Parquet data set. With a
@@ -241,12 +258,13 @@ class AsyncSession(AsyncSessionPapers):
             queue_timeout: seconds that it may wait for a lane before it begins. 0: for ever.
             status_notification: whether the log says how far the job is, up to 1,000 times.
             reset_log_line_numbers: whether the session's log is numbered from 0 again with the job's first line.
+            variables: values by name that win over those of the session (`AsyncVariables`); each has to be used.
 
         Raises:
             NotFoundError: the model or the table is not there.
             AlreadyExistsError: the output is there and `replace` is false.
-            InvalidArgumentError: columns are missing or of the wrong type, or `where` is wrong; all faults
-                are named.
+            InvalidArgumentError: columns are missing or of the wrong type, `where` is wrong, or a variable is
+                not set; all faults are named.
         """
         if out and out_path:
             raise InvalidArgumentError("Give out or out_path, not both.", reason="TWO_OUTPUTS")
@@ -256,10 +274,11 @@ class AsyncSession(AsyncSessionPapers):
             where=where,
             keep=keep,
             replace=replace,
-            priority=_priority(priority),
+            priority=job_pb2.PRIORITY_UNSPECIFIED if priority is None else _priority(priority),
             partition_rows=partition_rows,
-            timeout=duration(timeout, "timeout") if timeout else None,
-            queue_timeout=duration(queue_timeout, "queue_timeout") if queue_timeout else None,
+            timeout=None if timeout is None else duration(timeout, "timeout"),
+            queue_timeout=None if queue_timeout is None else duration(queue_timeout, "queue_timeout"),
+            variables={name: variable_to_wire(name, value) for name, value in (variables or {}).items()},
         )
         if out:
             spec.out_table = out

@@ -9,10 +9,12 @@ from scorestream.cli import (
     context,
     data,
     device,
+    engine,
     file,
     fileref,
     job,
     model,
+    option,
     papers,
     queue,
     score,
@@ -20,6 +22,7 @@ from scorestream.cli import (
     session,
     table,
     token,
+    variable,
 )
 from scorestream.cli.access import with_access_options
 from scorestream.cli.shell import FAILED, exit_code, say
@@ -45,6 +48,9 @@ app.add_typer(queue.app, name="queue")
 app.add_typer(file.app, name="file")
 app.add_typer(fileref.app, name="fileref")
 app.add_typer(data.app, name="library")
+app.add_typer(variable.app, name="variable")
+app.add_typer(option.app, name="option")
+app.add_typer(engine.app, name="engine")
 
 papers.add_commands(job.app, session.app)
 with_access_options(app)

@@ -26,12 +26,14 @@ from scorestream.cli.shell import (
     session_names,
     when,
 )
+from scorestream.cli.variable import variables_of
 
 if TYPE_CHECKING:
     from scorestream.job import Job
 
 app = typer.Typer(no_args_is_help=True, help="Jobs: scoring actions that run on the server.")
 
+_OPTION = "the session's option"
 JobArgument = Annotated[
     str, typer.Argument(metavar="JOB", help="Id of a job, or its name if it is the only one.")
 ]
@@ -48,11 +50,22 @@ def submit_job(
     out_path: Annotated[str, typer.Option(help="Path on the server to write the result to.")] = "",
     replace: Annotated[bool, typer.Option("--replace", help="Replace the output if it is there.")] = False,
     name: Annotated[str, typer.Option(help="Name of the job.")] = "",
-    priority: Annotated[str, typer.Option(help="low, normal or high.")] = "normal",
-    timeout: Annotated[float, typer.Option(help="Seconds that it may run; 0: for ever.")] = 0.0,
+    priority: Annotated[str | None, typer.Option(help="low, normal or high.", show_default=_OPTION)] = None,
+    timeout: Annotated[
+        float | None, typer.Option(help="Seconds that it may run; 0: for ever.", show_default=_OPTION)
+    ] = None,
     queue_timeout: Annotated[
-        float, typer.Option(help="Seconds that it may wait for a lane before it begins; 0: for ever.")
-    ] = 0.0,
+        float | None,
+        typer.Option(
+            help="Seconds that it may wait for a lane before it begins; 0: for ever.", show_default=_OPTION
+        ),
+    ] = None,
+    variable: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="NAME=VALUE", help="Value for :NAME, which wins over the session's; several times."
+        ),
+    ] = None,
     status_notification: Annotated[
         bool, typer.Option("--status-notification", help="Have the log say how far it is.")
     ] = False,
@@ -82,6 +95,7 @@ def submit_job(
             queue_timeout=queue_timeout,
             status_notification=status_notification,
             reset_log_line_numbers=reset_log_line_numbers,
+            variables=variables_of(variable or []),
         )
         if wait:
             follow_from_outside(job, output)

@@ -24,11 +24,13 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Models: registered scorers and their versions.")
 
+_ENDINGS = {".sql": "sql", ".ds2": "ds2", ".sas": "ds2"}
 ModelArgument = Annotated[
     str, typer.Argument(metavar="MODEL", help="Name (its newest version), or name@version.")
 ]
 
 
+@app.command("register")
 @app.command("add")
 def add_model(
     path: Annotated[
@@ -42,15 +44,23 @@ def add_model(
     session: Annotated[
         str, typer.Option("-s", "--session", help="Name or id of the session whose home has FILE.")
     ] = "",
+    source_file: Annotated[
+        Path | None, typer.Option(help="File with score code, in SQL or DS2 whatever its ending.")
+    ] = None,
+    language: Annotated[
+        str, typer.Option(help="Language of score code: sql or ds2.", show_default="what it begins as")
+    ] = "",
     output: OutputOption = Output.TEXT,
     server: ServerOption = DEFAULT_SERVER,
 ) -> None:
     """Register a model. The same content under the same name keeps its version.
 
     Example: scorestream model add credit_model.ubj --name credit
+
+    Example: scorestream model register --source-file dummy_scorer.ds2
     """
-    if (path is None) == (not source):
-        raise wrong_usage("Give a model file or --source.")
+    if sum([path is not None, bool(source), source_file is not None]) != 1:
+        raise wrong_usage("Give a model file, --source or --source-file.")
     if source and not name:
         raise wrong_usage("Score code needs a --name.")
     if session:
@@ -58,10 +68,21 @@ def add_model(
             raise wrong_usage("--session needs a file in the session's home.")
         with open_client(server) as client:
             return _show(client.get_session(session).files.register_model(str(path), name or None), output)
-    if path is not None and existing(path).is_dir():
-        raise wrong_usage(f"{path} is a directory; a model is one file.")
+    for file in (path, source_file):
+        if file is not None and existing(file).is_dir():
+            raise wrong_usage(f"{file} is a directory; a model is one file.")
+    if language and path is not None:
+        raise wrong_usage("--language is for score code; give it with --source or --source-file.")
+    if source_file is not None:
+        from scorestream.wire import model_id_of  # noqa: PLC0415 - keeps --help quick
+
+        source, name = _text_of(source_file), name or model_id_of(source_file.name)
+        language = language or _ENDINGS.get(source_file.suffix.lower(), "")
     with open_client(server) as client:
-        return _show(client.register_model(name or None, path=path, source=source or None), output)
+        made = client.register_model(
+            name or None, path=path, source=source or None, language=language or None
+        )
+    return _show(made, output)
 
 
 @app.command("list")
@@ -122,6 +143,14 @@ def remove_model(model: ModelArgument, server: ServerOption = DEFAULT_SERVER) ->
             versions = [found for found in client.models(model) if found.name == model]
         for version in versions:
             version.remove()
+
+
+def _text_of(file: Path) -> str:
+    """Return the text in a file."""
+    try:
+        return file.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise wrong_usage(f"{file} is not UTF-8 text (byte {error.start}); save it as UTF-8.") from None
 
 
 def _show(model: "Model", output: Output) -> None:

@@ -24,27 +24,32 @@ _sym_db = _symbol_database.Default()
 
 from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
+from scorestream.v1 import variable_pb2 as scorestream_dot_v1_dot_variable__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18scorestream/v1/job.proto\x12\x0escorestream.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\x98\x06\n\x03Job\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x0f\n\x07session\x18\x03 \x01(\t\x12\r\n\x05owner\x18\x04 \x01(\t\x12%\n\x04spec\x18\x05 \x01(\x0b\x32\x17.scorestream.v1.JobSpec\x12$\n\x05state\x18\x06 \x01(\x0e\x32\x15.scorestream.v1.State\x12\x11\n\trows_done\x18\x07 \x01(\x03\x12\x12\n\nrows_total\x18\x08 \x01(\x03\x12\x13\n\x0brows_scored\x18\t \x01(\x03\x12\x17\n\x0fpartitions_done\x18\n \x01(\x05\x12\x18\n\x10partitions_total\x18\x0b \x01(\x05\x12/\n\x0b\x63reate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07\x66\x61ilure\x18\x0f \x01(\x0b\x32\x1a.scorestream.v1.JobFailure\x12\x15\n\rresult_schema\x18\x10 \x01(\x0c\x12\x0f\n\x07outputs\x18\x11 \x03(\t\x12\x10\n\x08warnings\x18\x12 \x03(\t\x12\x13\n\x0b\x66irst_event\x18\x13 \x01(\x03\x12\x0f\n\x07resumes\x18\x14 \x01(\t\x12\x1b\n\x0e\x63ondition_code\x18\x15 \x01(\x05H\x00\x88\x01\x01\x12\x15\n\rcompute_state\x18\x16 \x01(\t\x12\x31\n\nstatistics\x18\x17 \x01(\x0b\x32\x1d.scorestream.v1.JobStatistics\x12\r\n\x05queue\x18\x1e \x01(\t\x12/\n\x0ctask_timeout\x18\x1f \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1b\n\x13status_notification\x18( \x01(\x08\x12\x1e\n\x16reset_log_line_numbers\x18) \x01(\x08\x42\x11\n\x0f_condition_code\"\xfd\x01\n\rJobStatistics\x12*\n\x08severity\x18\x01 \x01(\x0e\x32\x18.scorestream.v1.Severity\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x13\n\x0bstatus_code\x18\x03 \x01(\t\x12\x17\n\x0f\x65lapsed_seconds\x18\x04 \x01(\x01\x12\x15\n\rqueue_seconds\x18\x05 \x01(\x01\x12\x16\n\x0e\x64\x65vice_seconds\x18\x06 \x01(\x01\x12\x13\n\x0b\x63pu_seconds\x18\x07 \x01(\x01\x12\x10\n\x08\x62ytes_in\x18\x08 \x01(\x03\x12\x11\n\tbytes_out\x18\t \x01(\x03\x12\x19\n\x11peak_memory_bytes\x18\n \x01(\x03\"\xaa\x02\n\x07JobSpec\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05table\x18\x02 \x01(\t\x12\r\n\x05where\x18\x03 \x01(\t\x12\x0c\n\x04keep\x18\x04 \x03(\t\x12\x13\n\tout_table\x18\x05 \x01(\tH\x00\x12\x12\n\x08out_path\x18\x06 \x01(\tH\x00\x12\x0f\n\x07replace\x18\x07 \x01(\x08\x12*\n\x08priority\x18\x08 \x01(\x0e\x32\x18.scorestream.v1.Priority\x12\x16\n\x0epartition_rows\x18\t \x01(\x03\x12*\n\x07timeout\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x30\n\rqueue_timeout\x18\x0b \x01(\x0b\x32\x19.google.protobuf.DurationB\x08\n\x06output\";\n\nJobFailure\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t*c\n\x08Severity\x12\x18\n\x14SEVERITY_UNSPECIFIED\x10\x00\x12\x13\n\x0fSEVERITY_NORMAL\x10\x01\x12\x14\n\x10SEVERITY_WARNING\x10\x02\x12\x12\n\x0eSEVERITY_ERROR\x10\x03*^\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x10\n\x0cPRIORITY_LOW\x10\x01\x12\x13\n\x0fPRIORITY_NORMAL\x10\x02\x12\x11\n\rPRIORITY_HIGH\x10\x03*\xce\x01\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n\rSTATE_PENDING\x10\x01\x12\x11\n\rSTATE_RUNNING\x10\x02\x12\x14\n\x10STATE_CANCELLING\x10\x03\x12\x13\n\x0fSTATE_SUCCEEDED\x10\x04\x12!\n\x1dSTATE_SUCCEEDED_WITH_WARNINGS\x10\x05\x12\x10\n\x0cSTATE_FAILED\x10\x06\x12\x13\n\x0fSTATE_CANCELLED\x10\x07\x12\x13\n\x0fSTATE_TIMED_OUT\x10\x08\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18scorestream/v1/job.proto\x12\x0escorestream.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\x1a\x1dscorestream/v1/variable.proto\"\x98\x06\n\x03Job\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12\x0f\n\x07session\x18\x03 \x01(\t\x12\r\n\x05owner\x18\x04 \x01(\t\x12%\n\x04spec\x18\x05 \x01(\x0b\x32\x17.scorestream.v1.JobSpec\x12$\n\x05state\x18\x06 \x01(\x0e\x32\x15.scorestream.v1.State\x12\x11\n\trows_done\x18\x07 \x01(\x03\x12\x12\n\nrows_total\x18\x08 \x01(\x03\x12\x13\n\x0brows_scored\x18\t \x01(\x03\x12\x17\n\x0fpartitions_done\x18\n \x01(\x05\x12\x18\n\x10partitions_total\x18\x0b \x01(\x05\x12/\n\x0b\x63reate_time\x18\x0c \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12.\n\nstart_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12,\n\x08\x65nd_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12+\n\x07\x66\x61ilure\x18\x0f \x01(\x0b\x32\x1a.scorestream.v1.JobFailure\x12\x15\n\rresult_schema\x18\x10 \x01(\x0c\x12\x0f\n\x07outputs\x18\x11 \x03(\t\x12\x10\n\x08warnings\x18\x12 \x03(\t\x12\x13\n\x0b\x66irst_event\x18\x13 \x01(\x03\x12\x0f\n\x07resumes\x18\x14 \x01(\t\x12\x1b\n\x0e\x63ondition_code\x18\x15 \x01(\x05H\x00\x88\x01\x01\x12\x15\n\rcompute_state\x18\x16 \x01(\t\x12\x31\n\nstatistics\x18\x17 \x01(\x0b\x32\x1d.scorestream.v1.JobStatistics\x12\r\n\x05queue\x18\x1e \x01(\t\x12/\n\x0ctask_timeout\x18\x1f \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x1b\n\x13status_notification\x18( \x01(\x08\x12\x1e\n\x16reset_log_line_numbers\x18) \x01(\x08\x42\x11\n\x0f_condition_code\"\xfd\x01\n\rJobStatistics\x12*\n\x08severity\x18\x01 \x01(\x0e\x32\x18.scorestream.v1.Severity\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x13\n\x0bstatus_code\x18\x03 \x01(\t\x12\x17\n\x0f\x65lapsed_seconds\x18\x04 \x01(\x01\x12\x15\n\rqueue_seconds\x18\x05 \x01(\x01\x12\x16\n\x0e\x64\x65vice_seconds\x18\x06 \x01(\x01\x12\x13\n\x0b\x63pu_seconds\x18\x07 \x01(\x01\x12\x10\n\x08\x62ytes_in\x18\x08 \x01(\x03\x12\x11\n\tbytes_out\x18\t \x01(\x03\x12\x19\n\x11peak_memory_bytes\x18\n \x01(\x03\"\xce\x03\n\x07JobSpec\x12\r\n\x05model\x18\x01 \x01(\t\x12\r\n\x05table\x18\x02 \x01(\t\x12\r\n\x05where\x18\x03 \x01(\t\x12\x0c\n\x04keep\x18\x04 \x03(\t\x12\x13\n\tout_table\x18\x05 \x01(\tH\x00\x12\x12\n\x08out_path\x18\x06 \x01(\tH\x00\x12\x0f\n\x07replace\x18\x07 \x01(\x08\x12*\n\x08priority\x18\x08 \x01(\x0e\x32\x18.scorestream.v1.Priority\x12\x1b\n\x0epartition_rows\x18\t \x01(\x03H\x01\x88\x01\x01\x12*\n\x07timeout\x18\n \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x30\n\rqueue_timeout\x18\x0b \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x39\n\tvariables\x18\x19 \x03(\x0b\x32&.scorestream.v1.JobSpec.VariablesEntry\x1aO\n\x0eVariablesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12,\n\x05value\x18\x02 \x01(\x0b\x32\x1d.scorestream.v1.VariableValue:\x02\x38\x01\x42\x08\n\x06outputB\x11\n\x0f_partition_rows\";\n\nJobFailure\x12\x0c\n\x04\x63ode\x18\x01 \x01(\t\x12\x0e\n\x06reason\x18\x02 \x01(\t\x12\x0f\n\x07message\x18\x03 \x01(\t*c\n\x08Severity\x12\x18\n\x14SEVERITY_UNSPECIFIED\x10\x00\x12\x13\n\x0fSEVERITY_NORMAL\x10\x01\x12\x14\n\x10SEVERITY_WARNING\x10\x02\x12\x12\n\x0eSEVERITY_ERROR\x10\x03*^\n\x08Priority\x12\x18\n\x14PRIORITY_UNSPECIFIED\x10\x00\x12\x10\n\x0cPRIORITY_LOW\x10\x01\x12\x13\n\x0fPRIORITY_NORMAL\x10\x02\x12\x11\n\rPRIORITY_HIGH\x10\x03*\xce\x01\n\x05State\x12\x15\n\x11STATE_UNSPECIFIED\x10\x00\x12\x11\n\rSTATE_PENDING\x10\x01\x12\x11\n\rSTATE_RUNNING\x10\x02\x12\x14\n\x10STATE_CANCELLING\x10\x03\x12\x13\n\x0fSTATE_SUCCEEDED\x10\x04\x12!\n\x1dSTATE_SUCCEEDED_WITH_WARNINGS\x10\x05\x12\x10\n\x0cSTATE_FAILED\x10\x06\x12\x13\n\x0fSTATE_CANCELLED\x10\x07\x12\x13\n\x0fSTATE_TIMED_OUT\x10\x08\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'scorestream.v1.job_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SEVERITY']._serialized_start=1522
-  _globals['_SEVERITY']._serialized_end=1621
-  _globals['_PRIORITY']._serialized_start=1623
-  _globals['_PRIORITY']._serialized_end=1717
-  _globals['_STATE']._serialized_start=1720
-  _globals['_STATE']._serialized_end=1926
-  _globals['_JOB']._serialized_start=110
-  _globals['_JOB']._serialized_end=902
-  _globals['_JOBSTATISTICS']._serialized_start=905
-  _globals['_JOBSTATISTICS']._serialized_end=1158
-  _globals['_JOBSPEC']._serialized_start=1161
-  _globals['_JOBSPEC']._serialized_end=1459
-  _globals['_JOBFAILURE']._serialized_start=1461
-  _globals['_JOBFAILURE']._serialized_end=1520
+  _globals['_JOBSPEC_VARIABLESENTRY']._loaded_options = None
+  _globals['_JOBSPEC_VARIABLESENTRY']._serialized_options = b'8\001'
+  _globals['_SEVERITY']._serialized_start=1717
+  _globals['_SEVERITY']._serialized_end=1816
+  _globals['_PRIORITY']._serialized_start=1818
+  _globals['_PRIORITY']._serialized_end=1912
+  _globals['_STATE']._serialized_start=1915
+  _globals['_STATE']._serialized_end=2121
+  _globals['_JOB']._serialized_start=141
+  _globals['_JOB']._serialized_end=933
+  _globals['_JOBSTATISTICS']._serialized_start=936
+  _globals['_JOBSTATISTICS']._serialized_end=1189
+  _globals['_JOBSPEC']._serialized_start=1192
+  _globals['_JOBSPEC']._serialized_end=1654
+  _globals['_JOBSPEC_VARIABLESENTRY']._serialized_start=1546
+  _globals['_JOBSPEC_VARIABLESENTRY']._serialized_end=1625
+  _globals['_JOBFAILURE']._serialized_start=1656
+  _globals['_JOBFAILURE']._serialized_end=1715
 # @@protoc_insertion_point(module_scope)

@@ -10,6 +10,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from scorestream.v1 import variable_pb2 as _variable_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -55,7 +56,7 @@ class _Priority:
 class _PriorityEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_Priority.ValueType], _builtins.type):
     DESCRIPTOR: _descriptor.EnumDescriptor
     PRIORITY_UNSPECIFIED: _Priority.ValueType  # 0
-    """Same as PRIORITY_NORMAL."""
+    """As the session's option says, else PRIORITY_NORMAL."""
     PRIORITY_LOW: _Priority.ValueType  # 1
     """After everything else."""
     PRIORITY_NORMAL: _Priority.ValueType  # 2
@@ -67,7 +68,7 @@ class Priority(_Priority, metaclass=_PriorityEnumTypeWrapper):
     """How urgent a job is. Classes are served in order; one that waits long rises, so that none starves."""
 
 PRIORITY_UNSPECIFIED: Priority.ValueType  # 0
-"""Same as PRIORITY_NORMAL."""
+"""As the session's option says, else PRIORITY_NORMAL."""
 PRIORITY_LOW: Priority.ValueType  # 1
 """After everything else."""
 PRIORITY_NORMAL: Priority.ValueType  # 2
@@ -340,6 +341,27 @@ class JobSpec(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class VariablesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        @_builtins.property
+        def value(self) -> _variable_pb2.VariableValue: ...
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _variable_pb2.VariableValue | None = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _typing.Literal["value", b"value"]  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     MODEL_FIELD_NUMBER: _builtins.int
     TABLE_FIELD_NUMBER: _builtins.int
     WHERE_FIELD_NUMBER: _builtins.int
@@ -351,6 +373,7 @@ class JobSpec(_message.Message):
     PARTITION_ROWS_FIELD_NUMBER: _builtins.int
     TIMEOUT_FIELD_NUMBER: _builtins.int
     QUEUE_TIMEOUT_FIELD_NUMBER: _builtins.int
+    VARIABLES_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Model to score with: `models/{model}` for its newest version at the time of creation, or
     `models/{model}/versions/{version}`. The job keeps the version that it resolved to. Required.
@@ -369,10 +392,11 @@ class JobSpec(_message.Message):
     replace: _builtins.bool
     """Whether an output that exists is replaced. False: the request is refused with ALREADY_EXISTS."""
     priority: Global___Priority.ValueType
-    """Priority class. Unset means PRIORITY_NORMAL."""
+    """Priority class. Unset: the session's option `priority`."""
     partition_rows: _builtins.int
     """Input rows of a partition, at most, so that rows are committed and can be read in steps of this size; 0: the
-    server decides by the model's cost. Small partitions show rows sooner and cost throughput.
+    server decides by the model's cost. Small partitions show rows sooner and cost throughput. Unset: the session's
+    option `partition_rows`.
     """
     @_builtins.property
     def keep(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -381,12 +405,20 @@ class JobSpec(_message.Message):
     @_builtins.property
     def timeout(self) -> _duration_pb2.Duration:
         """How long it may run, from its first partition on; then it ends TIMED_OUT with what it has committed, also where
-        the server was away meanwhile. Unset or 0: for ever.
+        the server was away meanwhile. 0: for ever. Unset: the session's option `timeout`.
         """
 
     @_builtins.property
     def queue_timeout(self) -> _duration_pb2.Duration:
-        """How long it may wait until its first partition is sent to a worker; then it ends TIMED_OUT. Unset or 0: for ever."""
+        """How long it may wait until its first partition is sent to a worker; then it ends TIMED_OUT. 0: for ever. Unset:
+        the session's option `queue_timeout`.
+        """
+
+    @_builtins.property
+    def variables(self) -> _containers.MessageMap[_builtins.str, _variable_pb2.VariableValue]:
+        """Values of variables by name, which win over the session's; each has to be used, by `where` or by score code. The
+        server sets all that are used, with the values that the job keeps.
+        """
 
     def __init__(
         self,
@@ -399,16 +431,22 @@ class JobSpec(_message.Message):
         out_path: _builtins.str = ...,
         replace: _builtins.bool = ...,
         priority: Global___Priority.ValueType = ...,
-        partition_rows: _builtins.int = ...,
+        partition_rows: _builtins.int | None = ...,
         timeout: _duration_pb2.Duration | None = ...,
         queue_timeout: _duration_pb2.Duration | None = ...,
+        variables: _abc.Mapping[_builtins.str, _variable_pb2.VariableValue] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["out_path", b"out_path", "out_table", b"out_table", "output", b"output", "queue_timeout", b"queue_timeout", "timeout", b"timeout"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_partition_rows", b"_partition_rows", "out_path", b"out_path", "out_table", b"out_table", "output", b"output", "partition_rows", b"partition_rows", "queue_timeout", b"queue_timeout", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["keep", b"keep", "model", b"model", "out_path", b"out_path", "out_table", b"out_table", "output", b"output", "partition_rows", b"partition_rows", "priority", b"priority", "queue_timeout", b"queue_timeout", "replace", b"replace", "table", b"table", "timeout", b"timeout", "where", b"where"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_partition_rows", b"_partition_rows", "keep", b"keep", "model", b"model", "out_path", b"out_path", "out_table", b"out_table", "output", b"output", "partition_rows", b"partition_rows", "priority", b"priority", "queue_timeout", b"queue_timeout", "replace", b"replace", "table", b"table", "timeout", b"timeout", "variables", b"variables", "where", b"where"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__partition_rows: _TypeAlias = _typing.Literal["partition_rows"]  # noqa: Y015
+    _WhichOneofArgType__partition_rows: _TypeAlias = _typing.Literal["_partition_rows", b"_partition_rows"]  # noqa: Y015
     _WhichOneofReturnType_output: _TypeAlias = _typing.Literal["out_table", "out_path"]  # noqa: Y015
     _WhichOneofArgType_output: _TypeAlias = _typing.Literal["output", b"output"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__partition_rows) -> _WhichOneofReturnType__partition_rows | None: ...
+    @_typing.overload
     def WhichOneof(self, oneof_group: _WhichOneofArgType_output) -> _WhichOneofReturnType_output | None: ...
 
 Global___JobSpec: _TypeAlias = JobSpec  # noqa: Y015

@@ -47,8 +47,8 @@ class Model(_message.Message):
     Set by the server.
     """
     kind: _builtins.str
-    """How the file is read: `xgboost_json`, `xgboost_ubj`, `xgboost_legacy`, `lightgbm`, `treelite` or
-    `expression`. Set by the server.
+    """How the file is read: `xgboost_json`, `xgboost_ubj`, `xgboost_legacy`, `lightgbm`, `treelite`,
+    `expression` (score code in SQL) or `ds2` (score code in DS2). Set by the server.
     """
     digest: _builtins.str
     """SHA-256 of the file, in hexadecimal. Set by the server."""

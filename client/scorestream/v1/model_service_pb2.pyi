@@ -69,7 +69,9 @@ class RegisterModelHeader(_message.Message):
     model_id: _builtins.str
     """The model's own name, see Model.model_id."""
     file_name: _builtins.str
-    """Name of the file that it comes from; its ending helps to tell the kind. For score code: `model.sql`."""
+    """Name of the file that it comes from; its ending helps to tell the kind. For score code: `model.sql` or
+    `model.ds2`.
+    """
     request_id: _builtins.str
     """A random id of this request (up to 64 characters); a second request with the same id within 24 hours creates
     nothing and returns what the first one created. Empty: no such protection.

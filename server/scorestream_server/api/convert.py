@@ -4,7 +4,16 @@ import time
 
 from google.protobuf import duration_pb2, timestamp_pb2
 
-from scorestream.v1 import device_pb2, event_pb2, job_pb2, model_pb2, session_pb2, table_pb2, token_pb2
+from scorestream.v1 import (
+    device_pb2,
+    event_pb2,
+    job_pb2,
+    model_pb2,
+    session_pb2,
+    table_pb2,
+    token_pb2,
+    variable_pb2,
+)
 from scorestream_server.domain.device import Device
 from scorestream_server.domain.event import Event
 from scorestream_server.domain.job import Job, Priority, State
@@ -13,6 +22,7 @@ from scorestream_server.domain.principal import Role
 from scorestream_server.domain.session import Session, SessionStatistics
 from scorestream_server.domain.table import Table
 from scorestream_server.domain.token import Token
+from scorestream_server.domain.variable import Variable
 
 _SEVERITY = {
     0: job_pb2.SEVERITY_NORMAL,
@@ -112,6 +122,7 @@ def job(value: Job) -> job_pb2.Job:
             partition_rows=spec.partition_rows,
             timeout=duration(spec.timeout),
             queue_timeout=duration(spec.queue_timeout),
+            variables={variable.name: variable_value(variable) for variable in spec.variables},
             **output,
         ),
         state=state(value.state),
@@ -271,3 +282,10 @@ def token(value: Token) -> token_pb2.Token:
         expire_time=timestamp(value.expire_time),
         revoked=value.revoked,
     )
+
+
+def variable_value(value: Variable) -> variable_pb2.VariableValue:
+    """Return a variable's value for the wire."""
+    made = variable_pb2.VariableValue()
+    setattr(made, f"{value.type.value}_value", value.value)
+    return made

@@ -3,6 +3,7 @@
 import asyncio
 import uuid
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -17,7 +18,9 @@ from scorestream_server.domain.messages import ReadRows, RowsRead
 from scorestream_server.domain.rows import OrderBy, RowCursor, RowQuery
 from scorestream_server.domain.session import Session
 from scorestream_server.domain.table import Table
+from scorestream_server.domain.variable import Variable
 from scorestream_server.store import tables as table_store
+from scorestream_server.store import variables as variable_store
 from scorestream_server.store.database import Database
 from scorestream_server.tables.rows import readable_schema
 from scorestream_server.workers.pool import WorkerPool, run_anywhere
@@ -59,7 +62,12 @@ class DataService(data_service_pb2_grpc.DataServiceServicer):
     ) -> AsyncIterator[data_service_pb2.ReadRowsResponse]:
         """Stream rows of a table."""
         session, table = await self._table(request.name, context)
-        query = _query(request)
+        variables: tuple[Variable, ...] = ()
+        if request.where:
+            variables = await self._database.read(
+                lambda connection: variable_store.of_session(connection, session.id)
+            )
+        query = replace(_query(request), variables=variables)
         if request.etag and request.etag != table.uid:
             raise precondition(
                 "TABLE_CHANGED",

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from scorestream.v1 import job_pb2, job_service_pb2, job_service_pb2_grpc
 from scorestream_server.api import convert, names, paging
 from scorestream_server.api.auth import Context, owner_of, reach_of, require_owner
+from scorestream_server.api.convert_settings import variables_from_wire
 from scorestream_server.api.results import ResultReader
 from scorestream_server.domain.errors import ErrorCode, FieldFault, ScorestreamError, invalid, precondition
 from scorestream_server.domain.faults import Faults
@@ -216,9 +217,15 @@ def _submission(request: job_service_pb2.CreateJobRequest, owner: str) -> Submis
             fault = FieldFault("spec.partition_rows", "negative")
             raise invalid("INVALID_PARTITION_ROWS", "partition_rows must not be negative.", [fault])
     with faults.of("spec.timeout"):
-        timeout = names.check_seconds("spec.timeout", spec.timeout)
+        timeout = names.check_seconds("spec.timeout", spec.timeout) if spec.HasField("timeout") else None
     with faults.of("spec.queue_timeout"):
-        queue_timeout = names.check_seconds("spec.queue_timeout", spec.queue_timeout)
+        queue_timeout = (
+            names.check_seconds("spec.queue_timeout", spec.queue_timeout)
+            if spec.HasField("queue_timeout")
+            else None
+        )
+    with faults.of("spec.variables"):
+        variables = variables_from_wire("spec.variables", spec.variables)
     with faults.of("display_name"):
         names.check_display_name("display_name", name)
     with faults.of("request_id"):
@@ -237,14 +244,15 @@ def _submission(request: job_service_pb2.CreateJobRequest, owner: str) -> Submis
         out_table=out_table,
         out_path=spec.out_path if spec.HasField("out_path") else "",
         replace=spec.replace,
-        priority=convert.priority(spec.priority),
-        partition_rows=spec.partition_rows,
+        priority=convert.priority(spec.priority) if spec.priority else None,
+        partition_rows=spec.partition_rows if spec.HasField("partition_rows") else None,
         timeout=timeout,
         queue_timeout=queue_timeout,
         request_id=request.request_id,
         time=time.time(),
         status_notification=request.status_notification,
         reset_log_line_numbers=request.reset_log_line_numbers,
+        variables=variables,
     )
 
 

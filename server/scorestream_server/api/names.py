@@ -7,6 +7,7 @@ from google.protobuf.duration_pb2 import Duration
 
 from scorestream_server.domain.errors import FieldFault, invalid
 from scorestream_server.domain.limits import MOST_SECONDS
+from scorestream_server.domain.variable import VARIABLE_NAME
 
 MOST_LABELS = 64
 LONGEST_LABEL = 256
@@ -119,6 +120,26 @@ def token_id(field: str, name: str) -> str:
         case ["tokens", found] if _ID.fullmatch(found):
             return found
     raise _bad(field, name, "tokens/{token}")
+
+
+def variable_ids(field: str, name: str) -> tuple[str, str]:
+    """Take `sessions/{session}/variables/{variable}` apart."""
+    match name.split("/"):
+        case ["sessions", session, "variables", found] if _ID.fullmatch(session) and VARIABLE_NAME.fullmatch(
+            found
+        ):
+            return session, found
+    raise _bad(field, name, "sessions/{session}/variables/{variable}")
+
+
+def option_ids(field: str, name: str) -> tuple[str, str]:
+    """Take `sessions/{session}/options/{option}` apart."""
+    match name.split("/"):
+        case ["sessions", session, "options", found] if _ID.fullmatch(session) and VARIABLE_NAME.fullmatch(
+            found
+        ):
+            return session, found
+    raise _bad(field, name, "sessions/{session}/options/{option}")
 
 
 def _bad(field: str, name: str, wanted: str) -> Exception:

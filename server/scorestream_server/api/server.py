@@ -15,6 +15,8 @@ from scorestream.v1 import (
     data_service_pb2_grpc,
     device_service_pb2,
     device_service_pb2_grpc,
+    engine_service_pb2,
+    engine_service_pb2_grpc,
     file_service_pb2,
     file_service_pb2_grpc,
     fileref_service_pb2,
@@ -25,6 +27,8 @@ from scorestream.v1 import (
     log_service_pb2_grpc,
     model_service_pb2,
     model_service_pb2_grpc,
+    option_service_pb2,
+    option_service_pb2_grpc,
     report_service_pb2,
     report_service_pb2_grpc,
     session_service_pb2,
@@ -33,10 +37,13 @@ from scorestream.v1 import (
     table_service_pb2_grpc,
     token_service_pb2,
     token_service_pb2_grpc,
+    variable_service_pb2,
+    variable_service_pb2_grpc,
 )
 from scorestream_server.api.contexts import ContextService
 from scorestream_server.api.data import DataService
 from scorestream_server.api.devices import DeviceService
+from scorestream_server.api.engines import EngineService
 from scorestream_server.api.errors import ErrorInterceptor
 from scorestream_server.api.filerefs import FilerefService
 from scorestream_server.api.files import FileService
@@ -46,11 +53,13 @@ from scorestream_server.api.identity import Identifier
 from scorestream_server.api.jobs import JobService
 from scorestream_server.api.log import LogService
 from scorestream_server.api.models import ModelService
+from scorestream_server.api.options import OptionService
 from scorestream_server.api.reports import ReportService
 from scorestream_server.api.sessions import SessionService
 from scorestream_server.api.tables import TableService
 from scorestream_server.api.tls import private_key
 from scorestream_server.api.tokens import TokenService
+from scorestream_server.api.variables import VariableService
 from scorestream_server.config import Config
 
 HARD_LIMIT = 4
@@ -71,6 +80,9 @@ SERVICES: Sequence[Any] = [
         (data_service_pb2, "DataService"),
         (log_service_pb2, "LogService"),
         (report_service_pb2, "ReportService"),
+        (variable_service_pb2, "VariableService"),
+        (option_service_pb2, "OptionService"),
+        (engine_service_pb2, "EngineService"),
     )
 ]
 
@@ -91,6 +103,9 @@ class Servicers:
     data: DataService
     log: LogService
     reports: ReportService
+    variables: VariableService
+    options: OptionService
+    engines: EngineService
 
 
 class GrpcServer:
@@ -123,6 +138,9 @@ class GrpcServer:
         data_service_pb2_grpc.add_DataServiceServicer_to_server(servicers.data, self._server)
         log_service_pb2_grpc.add_LogServiceServicer_to_server(servicers.log, self._server)
         report_service_pb2_grpc.add_ReportServiceServicer_to_server(servicers.reports, self._server)
+        variable_service_pb2_grpc.add_VariableServiceServicer_to_server(servicers.variables, self._server)
+        option_service_pb2_grpc.add_OptionServiceServicer_to_server(servicers.options, self._server)
+        engine_service_pb2_grpc.add_EngineServiceServicer_to_server(servicers.engines, self._server)
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         self._names = [service.full_name for service in SERVICES]

@@ -104,6 +104,7 @@ class SessionService(session_service_pb2_grpc.SessionServiceServicer):
                 ),
                 task_timeout=task_limit(settings, self._most_task_seconds),
                 home_directory=settings.home_directory,
+                context_options=settings.options,
             )
             made = session_store.create(connection, session, request.request_id, self._most)
             if made.id == session.id:

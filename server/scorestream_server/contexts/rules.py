@@ -22,6 +22,7 @@ from scorestream_server.domain.context import (
 from scorestream_server.domain.errors import FieldFault, ScorestreamError, invalid
 from scorestream_server.domain.faults import Faults
 from scorestream_server.domain.limits import MOST_SECONDS
+from scorestream_server.domain.option import check_options
 from scorestream_server.domain.queue import unknown_queue
 from scorestream_server.tables.paths import DataRoots
 
@@ -129,7 +130,7 @@ def _text(field: str, value: object, longest: int) -> str:
     return value
 
 
-def _texts(longest: int) -> "_Check":
+def _texts(longest: int) -> "Callable[[str, object, ServerFacts], dict[str, str]]":
     def check(field: str, value: object, server: ServerFacts) -> dict[str, str]:
         del server
         if not isinstance(value, Mapping):
@@ -212,6 +213,10 @@ def _job_name_prefix(field: str, value: object, server: ServerFacts) -> str:
     return mended_prefix(value)
 
 
+def _options(field: str, value: object, server: ServerFacts) -> dict[str, str]:
+    return check_options(_texts(LONGEST_OPTION)(field, value, server), field)
+
+
 def _run_server_as(field: str, value: object, server: ServerFacts) -> str:
     del server
     name = _text(field, value, LONGEST_VALUE)
@@ -271,7 +276,7 @@ _CHECKS: Mapping[str, _Check] = {
     "run_server_as": _run_server_as,
     "allow_xcmd": _allow_xcmd,
     "unsafe_job_characters": lambda field, value, _: _text(field, value, LONGEST_VALUE),
-    "options": _texts(LONGEST_OPTION),
+    "options": _options,
     "reuse_server_processes": _flag,
     "server_inactive_timeout": lambda field, value, _: number(field, value, 0, MOST_SECONDS),
     "server_reuse_limit": _count(0, MOST_SESSIONS),

@@ -318,6 +318,7 @@ OPERATIONS: dict[Op, Callable[..., Pair]] = {
     Op.LOWER: _text(pc.utf8_lower),
     Op.LENGTH: _length,
     Op.TRIM: _text(pc.utf8_trim, characters=" "),
+    Op.RTRIM: _text(pc.utf8_rtrim, characters=" "),
     Op.SUBSTRING: _substring,
 }
 """Each takes the array module, the node, the type of its last argument, and one pair an argument."""

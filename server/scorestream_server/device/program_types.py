@@ -78,6 +78,8 @@ class Op(enum.StrEnum):
     """In characters, INT."""
     TRIM = "trim"
     """Takes spaces off both ends."""
+    RTRIM = "rtrim"
+    """Takes spaces off the end."""
     SUBSTRING = "substring"
     """`value` is ``(start, stop)`` in characters, from 0; stop may be None."""
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from scorestream_server.domain.context import DEFAULT_CONTEXT
 from scorestream_server.domain.queue import DEFAULT_QUEUE
 from scorestream_server.domain.table import Destination
+from scorestream_server.domain.variable import Variable
 
 
 class State(enum.StrEnum):
@@ -94,6 +95,7 @@ class JobSpec:
         queue: where it waits.
         status_notification: whether the log says how far it is.
         reset_log_line_numbers: whether its first line in the session's log got the number 0.
+        variables: values of those that `where` and the score code use, as they were when the job was created.
     """
 
     model_id: str
@@ -115,6 +117,7 @@ class JobSpec:
     task_timeout: float = 0.0
     status_notification: bool = False
     reset_log_line_numbers: bool = False
+    variables: Sequence[Variable] = ()
 
 
 @dataclass(frozen=True, slots=True)

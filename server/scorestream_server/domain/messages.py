@@ -13,6 +13,7 @@ from scorestream_server.domain.model import ModelKind, ModelSchema
 from scorestream_server.domain.rows import RowCursor, RowPart, RowQuery
 from scorestream_server.domain.summary import JobSummary
 from scorestream_server.domain.table import Destination, Partition, PartitionFile, Published, TableData
+from scorestream_server.domain.variable import Variable
 
 
 class ToWorker(msgspec.Struct, frozen=True, tag=True):
@@ -27,6 +28,7 @@ class OpenJob(ToWorker, frozen=True, tag=True):
         keep: table columns carried into the result.
         result_schema: columns of the result, as an Arrow schema in IPC form.
         priority: for devices that can prefer one lane's work to another's.
+        variables: what ``:name`` stands for in `where` and in score code.
     """
 
     job_id: str
@@ -39,6 +41,7 @@ class OpenJob(ToWorker, frozen=True, tag=True):
     keep: Sequence[str]
     result_schema: bytes
     priority: Priority
+    variables: Sequence[Variable] = ()
 
 
 class RunPartition(ToWorker, frozen=True, tag=True):
@@ -122,6 +125,7 @@ class Summarise(ToWorker, frozen=True, tag=True):
     partitions: Sequence[int]
     features: Sequence[str]
     where: str
+    variables: Sequence[Variable]
     scratch: str
     notes: Sequence[str]
 

@@ -13,6 +13,12 @@ class ModelKind(enum.StrEnum):
     LIGHTGBM = "lightgbm"
     TREELITE = "treelite"
     EXPRESSION = "expression"
+    DS2 = "ds2"
+
+    @property
+    def score_code(self) -> bool:
+        """Whether the file is text that is compiled to a program."""
+        return self in {ModelKind.EXPRESSION, ModelKind.DS2}
 
 
 class ColumnType(enum.StrEnum):

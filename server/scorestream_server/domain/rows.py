@@ -3,6 +3,7 @@
 from dataclasses import dataclass, replace
 
 from scorestream_server.domain.table import TableData
+from scorestream_server.domain.variable import Variable
 
 WINDOW_FRAGMENTS = 512
 """So many parts of a table go to a worker at a time."""
@@ -25,12 +26,14 @@ class RowQuery:
         order_by: the order; empty: the table's.
         csv: as CSV text; otherwise as Arrow IPC record batch messages.
         header: whether CSV begins with a line of names.
+        variables: what `:name` in `where` stands for.
     """
 
     where: str
     order_by: tuple[OrderBy, ...]
     csv: bool
     header: bool
+    variables: tuple[Variable, ...] = ()
 
     def without_header(self) -> "RowQuery":
         """Return this for what does not come first."""

@@ -28,7 +28,8 @@ class Session:
         labels: words of the client's own.
         end_reason: why it ended, or is ending; empty while it is open.
         context: the one that it was made from; what that said then is kept here: also `queue`, that of its jobs, and
-            `task_timeout`, seconds that each may run; 0 for ever; and `home_directory`, in which its home is made.
+            `task_timeout`, seconds that each may run; 0 for ever; `home_directory`,
+            in which its home is made; and `context_options`.
     """
 
     id: str
@@ -47,6 +48,7 @@ class Session:
     queue: str = DEFAULT_QUEUE
     task_timeout: float = 0.0
     home_directory: str = ""
+    context_options: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -121,6 +121,7 @@ class Papers:
             tuple(committed),
             features,
             spec.where,
+            spec.variables,
             str(self._directory.job(job.session_id, job.id)),
             notes,
         )

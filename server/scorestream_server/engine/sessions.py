@@ -16,9 +16,11 @@ from scorestream_server.engine.engine import Engine
 from scorestream_server.store import filerefs as fileref_store
 from scorestream_server.store import homes as home_store
 from scorestream_server.store import log as log_store
+from scorestream_server.store import options as option_store
 from scorestream_server.store import sessions as session_store
 from scorestream_server.store import summaries as summary_store
 from scorestream_server.store import tables as table_store
+from scorestream_server.store import variables as variable_store
 from scorestream_server.store.database import Database
 from scorestream_server.workers.local import LocalPool
 
@@ -95,6 +97,8 @@ class SessionEnder:
             home_store.forget(connection, session.id)
             summary_store.remove_all(connection, session.id)
             log_store.end(connection, session.id, log_lines.session_ended(session.name, why, now))
+            variable_store.delete_all(connection, session.id)
+            option_store.delete_all(connection, session.id)
             return session_store.set_state(
                 connection, session.id, session.owner, SessionState.ENDED, now, why
             )

@@ -7,6 +7,7 @@ import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import pyarrow as pa
 import sqlalchemy as sa
@@ -17,8 +18,10 @@ from scorestream_server.domain.faults import Faults
 from scorestream_server.domain.job import Job, JobSpec, Priority, State
 from scorestream_server.domain.messages import OpenJob
 from scorestream_server.domain.model import Model
+from scorestream_server.domain.option import job_defaults
 from scorestream_server.domain.session import Session, SessionState
 from scorestream_server.domain.table import Destination, Table
+from scorestream_server.domain.variable import Variable
 from scorestream_server.engine import log_lines, recovery
 from scorestream_server.engine.active import ActiveJob, partition_rows
 from scorestream_server.engine.engine import Engine
@@ -29,8 +32,10 @@ from scorestream_server.scoring.match import match_columns
 from scorestream_server.store import jobs as job_store
 from scorestream_server.store import log as log_store
 from scorestream_server.store import models as model_store
+from scorestream_server.store import options as option_store
 from scorestream_server.store import sessions as session_store
 from scorestream_server.store import tables as table_store
+from scorestream_server.store import variables as variable_store
 from scorestream_server.store.database import Database
 from scorestream_server.store.usage import Usage
 from scorestream_server.tables.paths import DataRoots
@@ -38,11 +43,15 @@ from scorestream_server.tables.plan import plan_partitions
 from scorestream_server.tables.publish import check_output
 
 MOST_PARTITIONS = 100_000
+Value = TypeVar("Value")
 
 
 @dataclass(frozen=True, slots=True)
 class Submission:
-    """A request for a job, its names checked; 0 as `model_version` is the newest, as `partition_rows` our choice."""
+    """A request for a job, its names checked; 0 as `model_version` is the newest, as `partition_rows` our choice.
+
+    None is what the session's options say. `variables` are those that the request itself gives.
+    """
 
     job_id: str
     name: str
@@ -56,14 +65,15 @@ class Submission:
     out_table: str
     out_path: str
     replace: bool
-    priority: Priority
-    partition_rows: int
-    timeout: float
-    queue_timeout: float
+    priority: Priority | None
+    partition_rows: int | None
+    timeout: float | None
+    queue_timeout: float | None
     request_id: str
     time: float
     status_notification: bool = False
     reset_log_line_numbers: bool = False
+    variables: tuple[Variable, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,6 +279,7 @@ class Submitter:
         session = session_store.get(connection, submission.session_id, submission.owner)
         require_active(session)
         self._require_room(connection, session)
+        defaults = job_defaults(option_store.settings(connection, session))
         faults = Faults()
         with faults.of("spec.model"):
             model = model_store.get(connection, submission.model_id, submission.model_version)
@@ -280,7 +291,16 @@ class Submitter:
         faults.raise_any()
         columns = pa.ipc.read_schema(pa.py_buffer(table.data.schema))
         path = self._model_path(model)
-        result = check_job(faults, model.schema, path, columns, submission.where, submission.keep)
+        result, variables = check_job(
+            faults,
+            model.schema,
+            path,
+            columns,
+            submission.where,
+            submission.keep,
+            variable_store.of_session(connection, session.id),
+            submission.variables,
+        )
         destination: Destination | None = None
         with faults.of("spec.out_path"):
             if submission.out_path:
@@ -288,7 +308,8 @@ class Submitter:
                 destination = places.output(self._roots)
                 check_output(destination, replace=submission.replace)
         with faults.of("spec.partition_rows"):
-            size = _partition_rows(submission.partition_rows, table.data.rows, model.schema.cost)
+            asked = _or(submission.partition_rows, defaults.partition_rows)
+            size = _partition_rows(asked, table.data.rows, model.schema.cost)
         faults.raise_any()
         spec = JobSpec(
             model.model_id,
@@ -300,10 +321,11 @@ class Submitter:
             submission.out_table,
             destination,
             submission.replace,
-            submission.priority,
+            _or(submission.priority, defaults.priority),
             size,
-            submission.timeout,
-            submission.queue_timeout,
+            _or(submission.timeout, defaults.timeout),
+            _or(submission.queue_timeout, defaults.queue_timeout),
+            variables=variables,
             context=session.context,
             queue=session.queue,
             task_timeout=session.task_timeout,
@@ -351,6 +373,7 @@ class Submitter:
             job.spec.keep,
             job.result_schema,
             job.spec.priority,
+            job.spec.variables,
         )
         job = dataclasses.replace(job, partitions_total=len(partitions))
         active = ActiveJob(
@@ -365,6 +388,11 @@ class Submitter:
 
     def _model_path(self, model: Model) -> Path:
         return self._directory.models / model.file_name
+
+
+def _or(own: Value | None, default: Value) -> Value:
+    """Return what a job says itself, or what its session's options say."""
+    return default if own is None else own
 
 
 def _partition_rows(asked: int, rows: int, cost: float) -> int:

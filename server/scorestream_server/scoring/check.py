@@ -1,45 +1,79 @@
 """Everything about a job that can be checked before it starts, without loading its model."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import pyarrow as pa
 
 from scorestream_server.domain.errors import FieldFault, invalid
 from scorestream_server.domain.faults import Faults
-from scorestream_server.domain.model import ModelKind, ModelSchema
-from scorestream_server.scoring.expression import ExpressionScorer, compile_where
+from scorestream_server.domain.model import ModelSchema
+from scorestream_server.domain.variable import Variable, merged
+from scorestream_server.scoring.expression import ExpressionScorer, compile_where, where_parameters
 from scorestream_server.scoring.match import match_columns
-from scorestream_server.scoring.nearest import MOST_SHOWN
+from scorestream_server.scoring.nearest import MOST_SHOWN, nearest
 
 
 def check_job(
-    faults: Faults, model: ModelSchema, path: Path, columns: pa.Schema, where: str, keep: Sequence[str]
-) -> pa.Schema:
-    """Return the schema of a job's result: the columns that are kept, then the model's own.
+    faults: Faults,
+    model: ModelSchema,
+    path: Path,
+    columns: pa.Schema,
+    where: str,
+    keep: Sequence[str],
+    session_variables: Sequence[Variable],
+    own_variables: Sequence[Variable],
+) -> tuple[pa.Schema, tuple[Variable, ...]]:
+    """Return the schema of a job's result (the columns that are kept, then the model's own), and what it takes.
+
+    What it takes are the variables that its filter or its score code uses.
 
     Args:
         faults: takes what is found: INVALID_ARGUMENT where the model does not fit the table, `where` cannot be
-            used on it, or `keep` names what is not there. The schema is of use only where there is none.
+            used on it, `keep` names what is not there, or a variable is not set, or of no use. What is returned is of
+            use only where there is none.
         model: what the model needs and gives.
         path: its file; read for score code only.
         columns: the table's columns.
         where: SQL predicate, or nothing.
         keep: columns to carry into the result.
+        session_variables: those of the session.
+        own_variables: those that were given with the job, which win; each has to be used.
     """
+    variables = merged(session_variables, own_variables)
+    used: set[str] = set()
     with faults.of("spec.model"):
-        if model.kind is ModelKind.EXPRESSION:  # its own compiler finds missing columns, and shows them
-            ExpressionScorer.from_file(path).check(columns)
+        if model.kind.score_code:  # its own compiler finds missing columns, and shows them
+            scorer = ExpressionScorer.from_file(path, model.kind, variables)
+            used.update(scorer.parameters)
+            scorer.check(columns)
         else:
             match_columns(model, columns)
     with faults.of("spec.where"):
         if where:
-            compile_where(where, columns)
+            used.update(where_parameters(where))
+            compile_where(where, columns, variables)
     with faults.of("spec.keep"):
         _check_keep(model, columns, keep)
+    with faults.of("spec.variables"):
+        _check_used([variable.name for variable in own_variables], used)
     kept = [columns.field(name) for name in keep if name in columns.names]
     scores = [pa.field(output.name, pa.type_for_alias(output.type.value)) for output in model.outputs]
-    return pa.schema([*kept, *scores])
+    taken = tuple(variable for variable in variables if variable.name in used)
+    return pa.schema([*kept, *scores]), taken
+
+
+def _check_used(names: Sequence[str], used: Collection[str]) -> None:
+    """Refuse variables that were given for nothing: such a name is mistyped."""
+    faults: list[FieldFault] = []
+    for name in (name for name in names if name not in used):
+        near = nearest(name, sorted(used)) if len(faults) < MOST_SHOWN else None
+        hint = f"; did you mean :{near}?" if near else ""
+        faults.append(FieldFault(name, f"neither where nor the model uses :{name}{hint}"))
+    if faults:
+        shown = "; ".join(fault.description for fault in faults[:MOST_SHOWN])
+        more = f"; and {len(faults) - MOST_SHOWN:,} more" if len(faults) > MOST_SHOWN else ""
+        raise invalid("UNUSED_VARIABLE", f"The job is given variables of no use: {shown}{more}.", faults)
 
 
 def _check_keep(model: ModelSchema, columns: pa.Schema, keep: Sequence[str]) -> None:

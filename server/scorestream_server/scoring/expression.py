@@ -1,6 +1,6 @@
-"""Score code and filters written as SQL expressions: the one place that puts parser, types and devices together.
+"""Score code and filters: the one place that puts parser, types and devices together.
 
-The rules of the language, on every device:
+The rules of SQL expressions, on every device (`ds2` has those of DS2):
 
 * Columns are named as in the table, case included; ``"in double quotes"`` where the name is no plain word.
 * Whole numbers are int64 and wrap around; everything else is float64; ``/`` always gives a double.
@@ -9,10 +9,11 @@ The rules of the language, on every device:
 * LOG(x) is the natural logarithm, as LN(x); LOG(base, x) has another base; LOG2 and LOG10 have theirs.
 * LEAST and GREATEST are NULL where one of their values is.
 * CAST to BIGINT cuts the fraction off. Text is compared by code points.
+* ``:name`` is a variable: a literal of the variable's type, which it gets when a job is created.
 """
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -23,13 +24,14 @@ import pyarrow.compute as pc
 from scorestream_server.device.base import Lane
 from scorestream_server.device.program import Output, Program
 from scorestream_server.device.program_types import Op, Type
-from scorestream_server.domain.errors import FieldFault, counted, invalid
+from scorestream_server.domain.errors import counted, invalid
 from scorestream_server.domain.model import ColumnType, Feature, ModelKind, ModelSchema, OutputColumn
-from scorestream_server.scoring.columns import column_type, to_array, to_vector
-from scorestream_server.scoring.nearest import MOST_SHOWN, nearest
+from scorestream_server.domain.variable import Variable
+from scorestream_server.scoring.columns import to_array, to_vector
 from scorestream_server.scoring.sql_arrow import to_arrow
-from scorestream_server.scoring.sql_infer import infer_columns
-from scorestream_server.scoring.sql_terms import MAX_BYTES, Syntax, Term, fault, line_and_column
+from scorestream_server.scoring.sql_binding import resolve, sampled
+from scorestream_server.scoring.sql_infer import infer_types
+from scorestream_server.scoring.sql_terms import MAX_BYTES, Syntax
 from scorestream_server.scoring.sql_typing import type_program
 
 _OPERATIONS_A_VISIT = 8
@@ -44,7 +46,7 @@ class ScoreCode:
         syntax: what the text says.
         inputs: the columns that it uses, in the order of their first use.
         outputs: the columns that it makes. Their types follow from the text alone: a column is taken for a number
-            unless it is used as text, flag or date, and what is computed with numbers is float64.
+            unless it is used as text, flag or date, and what is computed with numbers is float64; so is a parameter.
         features: the inputs as a model's features.
         operations: how many operations it costs a row.
     """
@@ -55,66 +57,80 @@ class ScoreCode:
     features: tuple[Feature, ...]
     operations: int
 
-    def bind(self, schema: pa.Schema) -> Program:
+    def bind(self, schema: pa.Schema, variables: Sequence[Variable] = ()) -> Program:
         """Return the program for tables of a schema; its inputs are in the order of `inputs`.
 
+        Args:
+            schema: the table's.
+            variables: values of the parameters, among others; they become constants of the program.
+
         Raises:
-            ScorestreamError: UNKNOWN_COLUMN, with every column that is missing, its line and column;
+            ScorestreamError: UNKNOWN_COLUMN or UNSET_VARIABLE, with every name that is missing, its line and column;
                 EXPRESSION_TYPE.
         """
-        kinds = _column_types(self.syntax, schema)
-        return type_program(self.syntax, kinds, [Type(output.type) for output in self.outputs])
+        syntax, kinds = resolve(self.syntax, schema, variables)
+        return type_program(syntax, kinds, [Type(output.type) for output in self.outputs])
 
 
 @functools.lru_cache(maxsize=256)
-def compile_score_code(text: str) -> ScoreCode:
-    """Parse ``expression AS name, ...``; later expressions may use the names of earlier ones.
+def compile_score_code(text: str, kind: ModelKind = ModelKind.EXPRESSION) -> ScoreCode:
+    """Parse ``expression AS name, ...``, where later expressions may use the names of earlier ones, or a DS2 method.
 
     Raises:
         ScorestreamError: INVALID_ARGUMENT with line and column: EXPRESSION_SYNTAX, FORBIDDEN_SYNTAX,
             FORBIDDEN_FUNCTION, EXPRESSION_TYPE, EXPRESSION_TOO_LARGE, DUPLICATE_OUTPUT, NO_INPUT.
     """
     # sqlglot takes a tenth of a second to import, and a worker that scores forests alone never needs it.
-    from scorestream_server.scoring.sql_syntax import parse_outputs  # noqa: PLC0415
+    if kind is ModelKind.DS2:
+        from scorestream_server.scoring.ds2 import parse_ds2 as parse  # noqa: PLC0415
+    else:
+        from scorestream_server.scoring.sql_syntax import parse_outputs as parse  # noqa: PLC0415
 
-    syntax = parse_outputs(text)
+    syntax = parse(text)
     inputs = syntax.columns()
     if not inputs:
         raise invalid("NO_INPUT", "This score code uses no column; name at least one column of the table.")
-    kinds = infer_columns(syntax)
-    program = type_program(syntax, kinds, [None] * len(syntax.outputs))
+    kinds, parameters = infer_types(syntax)
+    program = type_program(sampled(syntax, parameters), kinds, [None] * len(syntax.outputs))
     outputs = []
     for output in program.outputs:
-        kind = program.nodes[output.node].type
-        if kind in {Type.DATE, Type.TIMESTAMP}:
+        made = program.nodes[output.node].type
+        if made in {Type.DATE, Type.TIMESTAMP}:
             message = (
-                f"{output.name} is a {kind}, which score code cannot give out; write CAST(... AS VARCHAR)."
+                f"{output.name} is a {made}, which score code cannot give out; write CAST(... AS VARCHAR)."
             )
             raise invalid("EXPRESSION_TYPE", message, column=output.name)
-        outputs.append(OutputColumn(output.name, ColumnType(str(kind))))
+        outputs.append(OutputColumn(output.name, ColumnType(str(made))))
     features = tuple(Feature(name, text=kinds[name] is Type.TEXT) for name in inputs)
     operations = sum(node.op not in {Op.COLUMN, Op.CONST} for node in program.nodes)
     return ScoreCode(syntax, inputs, tuple(outputs), features, operations)
 
 
-def score_code_schema(text: str) -> ModelSchema:
+def score_code_schema(text: str, kind: ModelKind = ModelKind.EXPRESSION) -> ModelSchema:
     """Return what score code needs and gives.
 
     Raises:
         ScorestreamError: as `compile_score_code`.
     """
-    return _schema(compile_score_code(text))
+    return _schema(compile_score_code(text, kind), kind)
 
 
-def _schema(code: ScoreCode) -> ModelSchema:
+def _schema(code: ScoreCode, kind: ModelKind) -> ModelSchema:
     names = ", ".join(output.name for output in code.outputs[:3]) + (", ..." if len(code.outputs) > 3 else "")
     return ModelSchema(
-        kind=ModelKind.EXPRESSION,
+        kind=kind,
         features=code.features,
         outputs=code.outputs,
         cost=max(1.0, code.operations / _OPERATIONS_A_VISIT),
-        description=f"score code, {counted(code.operations, 'operation')}: {names}",
+        description=f"score code, {counted(code.operations, 'operation')}: {names}{_taking(code.syntax)}",
     )
+
+
+def _taking(syntax: Syntax) -> str:
+    """Return which variables jobs have to have, for a description."""
+    taken = syntax.parameters()
+    shown = ", ".join(f":{name}" for name in taken[:3]) + (", ..." if len(taken) > 3 else "")
+    return f"; takes {shown}" if taken else ""
 
 
 class ExpressionScorer:
@@ -122,19 +138,26 @@ class ExpressionScorer:
 
     Args:
         text: the score code.
+        variables: values of its parameters, among others.
+        kind: its language.
 
     Raises:
         ScorestreamError: as `compile_score_code`.
     """
 
-    def __init__(self, text: str) -> None:
-        self._code = compile_score_code(text)
-        self._schema = _schema(self._code)
+    def __init__(
+        self, text: str, variables: Sequence[Variable] = (), kind: ModelKind = ModelKind.EXPRESSION
+    ) -> None:
+        self._code = compile_score_code(text, kind)
+        self._variables = variables
+        self._schema = _schema(self._code, kind)
         self._programs: dict[tuple[pa.DataType, ...], Program] = {}
 
     @classmethod
-    def from_file(cls, path: Path) -> "ExpressionScorer":
-        """Read score code from a ``.sql`` file in UTF-8.
+    def from_file(
+        cls, path: Path, kind: ModelKind = ModelKind.EXPRESSION, variables: Sequence[Variable] = ()
+    ) -> "ExpressionScorer":
+        """Read score code from a file in UTF-8.
 
         Raises:
             ScorestreamError: EXPRESSION_SYNTAX where it is no text, MODEL_UNREADABLE, or as `compile_score_code`.
@@ -148,7 +171,7 @@ class ExpressionScorer:
         if len(data) > MAX_BYTES:
             raise invalid("EXPRESSION_TOO_LARGE", f"{path.name} is longer than {MAX_BYTES // 1024} KiB.")
         try:
-            return cls(data.decode("utf-8-sig"))
+            return cls(data.decode("utf-8-sig"), variables, kind)
         except UnicodeDecodeError as error:
             message = f"{path.name} is not UTF-8 text (byte {error.start}); save it as UTF-8."
             raise invalid("EXPRESSION_SYNTAX", message) from None
@@ -158,9 +181,14 @@ class ExpressionScorer:
         """What the score code needs and gives."""
         return self._schema
 
+    @property
+    def parameters(self) -> tuple[str, ...]:
+        """The names of the variables that it takes."""
+        return self._code.syntax.parameters()
+
     def check(self, schema: pa.Schema) -> None:
         """Refuse tables of a schema that the score code does not fit; raises what `ScoreCode.bind` does."""
-        self._code.bind(schema)
+        self._code.bind(schema, self._variables)
 
     def score(self, columns: "Sequence[pa.Array[Any]]", lane: Lane) -> "list[pa.Array[Any]]":
         """Score rows; see `Scorer.score`.
@@ -172,7 +200,7 @@ class ExpressionScorer:
         program = self._programs.get(types)
         if program is None:
             names = self._code.inputs
-            program = self._code.bind(pa.schema(list(zip(names, types, strict=True))))
+            program = self._code.bind(pa.schema(list(zip(names, types, strict=True))), self._variables)
             # Two lanes may do this at once: both make the same program.
             self._programs[types] = program
         pairs = zip(program.inputs, columns, strict=True)
@@ -180,19 +208,22 @@ class ExpressionScorer:
         return [to_array(vector) for vector in lane.evaluate(program, vectors)]
 
 
-def compile_where(text: str, schema: pa.Schema) -> pc.Expression:
+def compile_where(text: str, schema: pa.Schema, variables: Sequence[Variable] = ()) -> pc.Expression:
     """Return a filter for tables of a schema: it keeps the rows for which the predicate is TRUE, not NULL.
 
     Everything in the language can be used but: MOD of doubles or by what is no literal, POWER with an exponent
     other than a whole literal from 0, and CAST from text to a number; Arrow computes those otherwise.
 
     Raises:
-        ScorestreamError: INVALID_ARGUMENT with line and column, as `compile_score_code`; UNKNOWN_COLUMN.
+        ScorestreamError: INVALID_ARGUMENT with line and column, as `compile_score_code`; UNKNOWN_COLUMN;
+            UNSET_VARIABLE.
     """
-    return to_arrow(where_program(text, schema), schema)
+    return to_arrow(where_program(text, schema, variables), schema)
 
 
-def compile_conditions(text: str, schema: pa.Schema) -> list[tuple[pc.Expression, tuple[str, ...]]]:
+def compile_conditions(
+    text: str, schema: pa.Schema, variables: Sequence[Variable] = ()
+) -> list[tuple[pc.Expression, tuple[str, ...]]]:
     """Return a predicate as filters that must all hold, each with the columns that it reads.
 
     One for each term of a top-level AND: a reader can skip a row group for any one of them.
@@ -200,7 +231,7 @@ def compile_conditions(text: str, schema: pa.Schema) -> list[tuple[pc.Expression
     Raises:
         ScorestreamError: as `compile_where`.
     """
-    program = where_program(text, schema)
+    program = where_program(text, schema, variables)
     conditions = []
     open_places = [program.outputs[0].node]
     while open_places:
@@ -225,14 +256,14 @@ def _columns_of(program: Program) -> tuple[str, ...]:
     return tuple(sorted(columns))
 
 
-def where_program(text: str, schema: pa.Schema) -> Program:
+def where_program(text: str, schema: pa.Schema, variables: Sequence[Variable] = ()) -> Program:
     """Return a predicate as a program with one flag as its output, named ``where``.
 
     Raises:
         ScorestreamError: as `compile_where`.
     """
-    syntax = _predicate(text)
-    program = type_program(syntax, _column_types(syntax, schema), [None])
+    syntax, kinds = resolve(_predicate(text), schema, variables)
+    program = type_program(syntax, kinds, [None])
     kind = program.nodes[program.outputs[0].node].type
     if kind is not Type.BOOL:
         message = f"A where has to be a condition, such as segment_id = 1; this is {kind}."
@@ -249,48 +280,18 @@ def where_columns(text: str) -> tuple[str, ...]:
     return _predicate(text).columns()
 
 
+def where_parameters(text: str) -> tuple[str, ...]:
+    """Return the names of the variables that a predicate takes, in the order of their first use.
+
+    Raises:
+        ScorestreamError: INVALID_ARGUMENT with line and column.
+    """
+    return _predicate(text).parameters()
+
+
 @functools.lru_cache(maxsize=256)
 def _predicate(text: str) -> Syntax:
     # Imported late for the reason given in compile_score_code.
     from scorestream_server.scoring.sql_syntax import parse_predicate  # noqa: PLC0415
 
     return parse_predicate(text)
-
-
-def _column_types(syntax: Syntax, schema: pa.Schema) -> Mapping[str, Type]:
-    """Return the type of each column used, or say of all at once which are missing or cannot be used, and where."""
-    kinds: dict[str, Type] = {}
-    faults: list[FieldFault] = []
-    wrong: list[Term] = []
-    missing = False
-    for term in syntax.first_uses():
-        name = str(term.value)
-        places = schema.get_all_field_indices(name)
-        kind = column_type(schema.field(places[0]).type) if len(places) == 1 else None
-        if kind is not None:
-            kinds[name] = kind
-            continue
-        if not places:
-            missing = True
-            told = f"There is no column {name}" + (_near(name, schema) if len(faults) < MOST_SHOWN else "")
-        elif len(places) == 1:
-            told = f"Column {name} has type {schema.field(places[0]).type}, which an expression cannot use"
-        else:
-            told = f"Column {name} is there more than once, which an expression cannot use"
-        line, column = line_and_column(syntax.text, term.start)
-        faults.append(FieldFault(name, f"{told} (line {line}, column {column})"))
-        wrong.append(term)
-    if faults:
-        shown = ". ".join(each.description for each in faults[:MOST_SHOWN])
-        more = f". And {len(faults) - MOST_SHOWN:,} more" if len(faults) > MOST_SHOWN else ""
-        reason = "UNKNOWN_COLUMN" if missing else "EXPRESSION_TYPE"
-        raise fault(reason, f"{shown}{more}", syntax.text, wrong[0].start, wrong[0].end, faults)
-    return kinds
-
-
-def _near(name: str, schema: pa.Schema) -> str:
-    near = nearest(name, schema.names)
-    if near is None:
-        return ""
-    case = "" if near.casefold() != name.casefold() else " (upper and lower case differ)"
-    return f"; did you mean {near}{case}?"

@@ -1,31 +1,40 @@
 """Which kind of model a file holds, and the scorer for it."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from scorestream_server.device.base import Device
 from scorestream_server.domain.errors import invalid
 from scorestream_server.domain.model import ModelKind, ModelSchema
+from scorestream_server.domain.variable import Variable
 from scorestream_server.scoring.base import Scorer
 from scorestream_server.scoring.expression import ExpressionScorer
 from scorestream_server.scoring.forest import ForestScorer, load_forest
+from scorestream_server.scoring.kinds import KINDS
 from scorestream_server.scoring.model_files import refuse_pickle
 
-_ENDINGS = {
-    ".model": ModelKind.XGBOOST_LEGACY,
-    ".bin": ModelKind.XGBOOST_LEGACY,
-}
+_BY_ENDING = {ending: kind for kind, facts in KINDS.items() if facts.by_ending for ending in facts.endings}
+"""Text says nothing of itself by its first bytes."""
+_LEGACY = dict.fromkeys(KINDS[ModelKind.XGBOOST_LEGACY].endings, ModelKind.XGBOOST_LEGACY)
+"""Older ones of these do not either."""
 _UBJSON_KEY_LENGTHS = b"iUIlL"
 _TREELITE_MAJOR_VERSIONS = range(3, 8)
 
 
-def load_scorer(path: Path, kind: ModelKind, device: Device) -> Scorer:
+def load_scorer(path: Path, kind: ModelKind, device: Device, variables: Sequence[Variable] = ()) -> Scorer:
     """Load a model and prepare it for a device.
+
+    Args:
+        path: its file.
+        kind: what the file holds.
+        device: where it will score.
+        variables: values of the parameters of score code.
 
     Raises:
         ScorestreamError: INVALID_ARGUMENT; the file holds no model of that kind that can be scored.
     """
-    if kind is ModelKind.EXPRESSION:
-        return ExpressionScorer.from_file(path)
+    if kind.score_code:
+        return ExpressionScorer.from_file(path, kind, variables)
     return ForestScorer(path, kind, device)
 
 
@@ -36,8 +45,8 @@ def inspect_model(path: Path) -> ModelSchema:
         ScorestreamError: INVALID_ARGUMENT; it is no model that can be scored.
     """
     kind = detect_kind(path)
-    if kind is ModelKind.EXPRESSION:
-        return ExpressionScorer.from_file(path).schema
+    if kind.score_code:
+        return ExpressionScorer.from_file(path, kind).schema
     return load_forest(path, kind)[1]
 
 
@@ -58,12 +67,12 @@ def detect_kind(path: Path) -> ModelKind:
     if not start.strip():
         raise invalid("MODEL_EMPTY", f"The model file {path.name} is empty.")
     ending = path.suffix.lower()
-    known = ModelKind.EXPRESSION if ending == ".sql" else _kind_by_content(start) or _ENDINGS.get(ending)
+    known = _BY_ENDING.get(ending) or _kind_by_content(start) or _LEGACY.get(ending)
     if known is None:
         raise invalid(
             "MODEL_KIND_UNKNOWN",
             f"{path.name} is no model that this server knows: XGBoost (.json, .ubj, .model), LightGBM (.txt), a "
-            "treelite checkpoint, or score code (.sql).",
+            "treelite checkpoint, or score code (.sql, .ds2).",
         )
     return known
 

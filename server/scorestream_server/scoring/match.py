@@ -47,7 +47,7 @@ def _description(kind: ModelKind, name: str, feature: Feature, columns: pa.Schem
     if index < 0:
         near = nearest(name, columns.names) if suggest else None
         return f"missing (did you mean {near!r}?)" if near else "missing"
-    if kind is ModelKind.EXPRESSION:  # its own compiler knows which types each place takes
+    if kind.score_code:  # its own compiler knows which types each place takes
         return ""
     found = columns.field(index).type
     number = pat.is_integer(found) or pat.is_floating(found) or pat.is_boolean(found) or pat.is_null(found)

@@ -75,7 +75,7 @@ def read_forest_file(path: Path, kind: ModelKind) -> ForestFile:
                 return _read_lightgbm(path)
             case ModelKind.TREELITE:
                 return _read_checkpoint(path)
-            case ModelKind.EXPRESSION:
+            case ModelKind.EXPRESSION | ModelKind.DS2:
                 raise invalid("MODEL_KIND_MISMATCH", f"{path.name} is score code, which holds no trees.")
     except treelite.TreeliteError as error:
         if "bad_alloc" in str(error):

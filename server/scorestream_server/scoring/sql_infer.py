@@ -1,6 +1,6 @@
-"""What an expression's text alone says about its columns, before there is a table.
+"""What an expression's text alone says about its columns and parameters, before there are a table and values.
 
-A column that meets text, a flag or a date takes its type; every other column is a number.
+What meets text, a flag or a date takes its type; everything else is a number.
 """
 
 from scorestream_server.device.program_types import Type
@@ -27,7 +27,7 @@ _FLOAT_ARGS = frozenset(
     }
 )
 _BOOL_ARGS = frozenset({"AND", "OR", "NOT", "IS_TRUE", "IS_FALSE"})
-_TEXT_ARGS = frozenset({"UPPER", "LOWER", "TRIM", "LENGTH", "LIKE", "SUBSTRING"})
+_TEXT_ARGS = frozenset({"UPPER", "LOWER", "TRIM", "RTRIM", "LENGTH", "LIKE", "SUBSTRING"})
 _ALIKE_ARGS = frozenset(
     {"EQ", "NE", "LT", "LE", "GT", "GE", "IN", "BETWEEN", "COALESCE", "NULLIF", "LEAST", "GREATEST"}
 )
@@ -35,20 +35,39 @@ _LIKE_THEIR_ARGS = frozenset({"COALESCE", "NULLIF", "LEAST", "GREATEST"})
 _BOOL_RESULTS = _BOOL_ARGS | frozenset(
     {"EQ", "NE", "LT", "LE", "GT", "GE", "IN", "BETWEEN", "IS_NULL", "LIKE"}
 )
-_TEXT_RESULTS = frozenset({"UPPER", "LOWER", "TRIM", "SUBSTRING"})
+_TEXT_RESULTS = frozenset({"UPPER", "LOWER", "TRIM", "RTRIM", "SUBSTRING"})
 
 
-def infer_columns(syntax: Syntax) -> dict[str, Type]:
-    """Return a type for each column: the first one that its uses ask for, FLOAT where none does."""
+def infer_types(syntax: Syntax) -> tuple[dict[str, Type], dict[str, Type]]:
+    """Return a type for each column, and for each parameter.
+
+    It is what the text declares, or the first one that its uses ask for, or FLOAT.
+    """
     classes = _Classes(len(syntax.terms))
-    first: dict[str, int] = {}
+    first: dict[str, dict[str, int]] = {"COLUMN": {}, "PARAMETER": {}}
+    whole = set()
     for place, term in enumerate(syntax.terms):
-        if term.name == "COLUMN":
-            classes.join(place, first.setdefault(str(term.value), place))
+        if term.name in first:
+            classes.join(place, first[term.name].setdefault(str(term.value), place))
             continue
         _result(classes, place, term)
         _arguments(classes, place, term)
-    return {name: classes.kind(place) or Type.FLOAT for name, place in first.items()}
+        if term.name in {"ROUND", "SUBSTRING"}:
+            whole |= {
+                syntax.terms[arg].value for arg in term.args[1:] if syntax.terms[arg].name == "PARAMETER"
+            }
+        elif _is_dating(term) and syntax.terms[term.args[0]].name == "PARAMETER":
+            classes.settle(term.args[0], Type.TEXT)
+    columns, parameters = (
+        {name: classes.kind(place) or Type.FLOAT for name, place in places.items()}
+        for places in first.values()
+    )
+    columns |= {name: kind for name, kind in syntax.declared if name in columns}
+    return columns, {name: Type.INT if name in whole else kind for name, kind in parameters.items()}
+
+
+def _is_dating(term: Term) -> bool:
+    return term.name == "CAST" and term.value in {"DATE", "TIMESTAMP"}
 
 
 def _result(classes: "_Classes", place: int, term: Term) -> None:
@@ -74,7 +93,7 @@ def _arguments(classes: "_Classes", place: int, term: Term) -> None:
     elif term.name in _BOOL_ARGS:
         classes.settle_all(args, Type.BOOL)
     elif term.name in _TEXT_ARGS:
-        classes.settle_all(args[:1], Type.TEXT)
+        classes.settle_all(args if term.name == "LIKE" else args[:1], Type.TEXT)
     elif term.name in _ALIKE_ARGS:
         for arg in args[1:]:
             classes.join(args[0], arg)

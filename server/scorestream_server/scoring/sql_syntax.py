@@ -13,7 +13,7 @@ from sqlglot.tokens import Token, TokenType  # type: ignore[attr-defined]  # whe
 
 from scorestream_server.domain.errors import ScorestreamError, invalid
 from scorestream_server.scoring.sql_terms import MAX_NAME, MAX_OUTPUTS, MAX_TERMS, Scalar, Syntax, Term, fault
-from scorestream_server.scoring.sql_tokens import DIALECT, span, tokenize, too_deep
+from scorestream_server.scoring.sql_tokens import DIALECT, is_parameter, span, tokenize, too_deep
 
 _SIMPLE: dict[type[exp.Expression], tuple[str, tuple[str, ...]]] = {
     exp.Add: ("ADD", ("this", "expression")),
@@ -118,6 +118,9 @@ class _Reader:
             name = expression.alias
             if not name or len(name) > MAX_NAME or not name.isprintable():
                 message = f"An output's name has 1 to {MAX_NAME} printable characters"
+                raise self._fault("EXPRESSION_SYNTAX", message, expression)
+            if is_parameter(self._text, expression.args["alias"].meta.get("start", 0)):
+                message = f"An output cannot be called :{name}; take the colon out"
                 raise self._fault("EXPRESSION_SYNTAX", message, expression)
             if name in self._names:
                 message = f"Two outputs are called {name}; give each a name of its own"
@@ -282,6 +285,8 @@ class _Reader:
         if not isinstance(node.this, exp.Identifier):
             raise self._fault("FORBIDDEN_SYNTAX", f"{_words(node.this)} is not allowed", node)
         name = node.name
+        if is_parameter(self._text, node.this.meta.get("start", 0)):
+            return _Plan([], lambda _: self._add(node, "PARAMETER", [], name))
         if name in self._names:
             place = self._names[name]
             return _Plan([], lambda _: place)

@@ -6,11 +6,14 @@ Nothing here depends on the parser, so that another front end can make the same 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from scorestream_server.device.program_types import Type
 from scorestream_server.domain.errors import FieldFault, ScorestreamError, invalid
 
 MAX_BYTES = 64 * 1024
 MAX_TOKENS = 30_000
 MAX_TERMS = 20_000
+MAX_OPERATIONS = 40_000
+"""Terms and arguments that score code in DS2 may become, where a statement is many of them."""
 MAX_DEPTH = 40
 MAX_OUTPUTS = 256
 MAX_NAME = 128
@@ -20,12 +23,13 @@ Scalar = bool | int | float | str | None
 
 @dataclass(frozen=True, slots=True)
 class Term:
-    """One literal, column or call.
+    """One literal, column, parameter or call.
 
     Attributes:
-        name: ``LITERAL``, ``COLUMN``, or the name of an operation or function in upper case.
+        name: ``LITERAL``, ``COLUMN``, ``PARAMETER`` (a ``:name``, until it is bound), or the name of an operation or
+            function in upper case.
         args: the places of the arguments among the terms, all before this one.
-        value: a literal's value, a column's name, or the target type of a CAST.
+        value: a literal's value, a column's or a parameter's name, or the target type of a CAST.
         start: where its text starts, in characters from 0.
         end: where its text ends.
     """
@@ -45,19 +49,25 @@ class Syntax:
         text: what was parsed, for the errors found later.
         terms: in an order in which arguments come first.
         outputs: the name (empty in a ``where``) and the term of each expression.
+        declared: the columns of which the text itself says whether they are text, and their types.
     """
 
     text: str
     terms: tuple[Term, ...]
     outputs: tuple[tuple[str, int], ...]
+    declared: tuple[tuple[str, Type], ...] = ()
 
     def columns(self) -> tuple[str, ...]:
         """Return the names of the columns used, in the order of their first use in the text."""
-        return tuple(str(term.value) for term in self.first_uses())
+        return tuple(str(term.value) for term in self.first_uses("COLUMN"))
 
-    def first_uses(self) -> list[Term]:
-        """Return the first use of each column, in the order of the text."""
-        used = sorted((term for term in self.terms if term.name == "COLUMN"), key=lambda term: term.start)
+    def parameters(self) -> tuple[str, ...]:
+        """Return the names that stand behind a colon, in the order of their first use in the text."""
+        return tuple(str(term.value) for term in self.first_uses("PARAMETER"))
+
+    def first_uses(self, kind: str) -> list[Term]:
+        """Return the first use of each column (``COLUMN``) or parameter, in the order of the text."""
+        used = sorted((term for term in self.terms if term.name == kind), key=lambda term: term.start)
         first: dict[Scalar, Term] = {}
         for term in used:
             first.setdefault(term.value, term)

@@ -13,6 +13,7 @@ from sqlglot.errors import TokenError
 from sqlglot.tokens import Token, TokenType  # type: ignore[attr-defined]  # where older versions define them too
 
 from scorestream_server.domain.errors import ScorestreamError, invalid
+from scorestream_server.domain.variable import NAME_RULE, VARIABLE_NAME
 from scorestream_server.scoring.sql_terms import MAX_BYTES, MAX_DEPTH, MAX_TOKENS, fault
 
 # It warns about syntax that it reads only in part; all of that is refused here.
@@ -117,10 +118,10 @@ _PUNCTUATION = frozenset(
 )
 
 _HINTS = {
-    ":": "named parameters such as :name are not supported yet; write the value itself",
-    "?": "parameters are not supported; write the value itself",
-    "@": "parameters are not supported; write the value itself",
-    "$": "parameters are not supported; write the value itself",
+    ":": f"a variable is written :name, without a space; its name is {NAME_RULE}",
+    "?": "write :name for a variable, or the value itself",
+    "@": "write :name for a variable, or the value itself",
+    "$": "write :name for a variable, or the value itself",
     ".": "name a column by its own name alone, without a table",
     ";": "give one expression or list, without statements after it",
     "::": "write CAST(value AS type)",
@@ -147,7 +148,7 @@ def tokenize(text: str) -> list[Token]:
         at = text.index("\0")
         raise fault("EXPRESSION_SYNTAX", "There is a NUL character in the expression", text, at, at + 1)
     try:
-        tokens = _with_bare_fractions(text, DIALECT.tokenize(text))
+        tokens = _with_parameters(text, _with_bare_fractions(text, DIALECT.tokenize(text)))
     except TokenError:
         raise fault(
             "EXPRESSION_SYNTAX", "A quote or a comment is opened and never closed", text, *_last_quote(text)
@@ -190,6 +191,31 @@ def _with_bare_fractions(text: str, tokens: list[Token]) -> list[Token]:
         else:
             joined.append(token)
     return joined
+
+
+def _with_parameters(text: str, tokens: list[Token]) -> list[Token]:
+    """Make one quoted name of a colon and the name right behind it, whatever word of SQL that name may be.
+
+    No other token begins with a colon, so it is known again by its first character (`is_parameter`).
+    """
+    joined: list[Token] = []
+    places = iter(enumerate(tokens))
+    for place, token in places:
+        following = tokens[place + 1] if place + 1 < len(tokens) else None
+        named = VARIABLE_NAME.match(text, token.end + 1) if token.token_type is TokenType.COLON else None
+        if named is None or following is None or (following.start, following.end + 1) != named.span():
+            joined.append(token)
+            continue
+        next(places)
+        joined.append(
+            Token(TokenType.IDENTIFIER, named[0], token.line, token.col, token.start, following.end)
+        )
+    return joined
+
+
+def is_parameter(text: str, start: int) -> bool:
+    """Whether the name that begins at a character of a text stands behind a colon."""
+    return text[start : start + 1] == ":"
 
 
 def _last_quote(text: str) -> tuple[int, int]:

@@ -259,7 +259,7 @@ class _Typing(Coercion):
         return None if node is None else node.value
 
     def text(self, term: Term, args: list[Typed]) -> Typed:
-        """UPPER, LOWER, TRIM, LENGTH, SUBSTRING."""
+        """UPPER, LOWER, TRIM, RTRIM, LENGTH, SUBSTRING."""
         self.need(term, args, range(2, 4) if term.name == "SUBSTRING" else range(1, 2))
         self.expect(term, 0, args[0], frozenset({Type.TEXT}))
         numbers = []
@@ -304,5 +304,5 @@ _TERMS: dict[str, Callable[[_Typing, Term, list[Typed]], Typed]] = {
     "NULLIF": _Typing.nullif,
     "CAST": _Typing.cast,
     "LIKE": _Typing.like,
-    **dict.fromkeys(("UPPER", "LOWER", "TRIM", "LENGTH", "SUBSTRING"), _Typing.text),
+    **dict.fromkeys(("UPPER", "LOWER", "TRIM", "RTRIM", "LENGTH", "SUBSTRING"), _Typing.text),
 }

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from scorestream_server.device.forest_arrays import Floats, ForestArrays, PostProcessor, structure_faults
 from scorestream_server.domain.errors import ErrorCode, ScorestreamError, invalid
+from scorestream_server.scoring.kinds import MOST_FEATURES, MOST_NODES, MOST_OUTPUTS
 
 _LIGHTGBM_ZERO = np.float64(np.float32(1e-35))
 """LightGBM takes what is no larger than this for 0 when it reads a row to score."""
@@ -18,13 +19,6 @@ _NUMERIC, _CATEGORICAL = 1, 2  # treelite's node types; 0 is a leaf
 _EQ, _LT, _LE, _GT, _GE = 1, 2, 3, 4, 5  # treelite's comparison operators; 0 is none
 
 _FLOAT32_MIDPOINT_BITS = 32
-MOST_FEATURES = 1 << 18
-"""A file of a few bytes may claim thousands of millions, and there are arrays of a value a feature. An answer that names
-so many is still one that gRPC clients take as they are, which is 4 MiB."""
-MOST_OUTPUTS = 1 << 12
-"""Columns of a result, a class each."""
-MOST_NODES = 1 << 26
-"""Each takes some 60 bytes while a model is read; the largest that train in practice have a few millions."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -40,6 +40,7 @@ SESSIONS = sa.Table(
     sa.Column("context", sa.Text, nullable=False, server_default="default"),
     sa.Column("queue", sa.Text, nullable=False, server_default="default"),
     sa.Column("task_timeout", sa.Float, nullable=False, server_default="0", comment="seconds; 0 for never"),
+    sa.Column("context_options", sa.Text, nullable=False, server_default="{}", comment="JSON object"),
     sa.Column(
         "home_directory", sa.Text, nullable=False, server_default="", comment="empty: the data directory"
     ),
@@ -234,6 +235,23 @@ SUMMARIES = sa.Table(
     sa.Column("job_id", sa.Text, sa.ForeignKey("jobs.id"), primary_key=True),
     sa.Column("session_id", sa.Text, nullable=False, index=True),
     sa.Column("data", sa.LargeBinary, nullable=False, comment="JobSummary as JSON"),
+)
+
+VARIABLES = sa.Table(
+    "variables",
+    METADATA,
+    sa.Column("session_id", sa.Text, sa.ForeignKey("sessions.id"), primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("value", sa.LargeBinary, nullable=False, comment="Variable as JSON"),
+    sa.Column("update_time", sa.Float, nullable=False),
+)
+
+OPTIONS = sa.Table(
+    "options",
+    METADATA,
+    sa.Column("session_id", sa.Text, sa.ForeignKey("sessions.id"), primary_key=True),
+    sa.Column("name", sa.Text, primary_key=True),
+    sa.Column("value", sa.Text, nullable=False, comment="as the option writes it"),
 )
 
 

@@ -53,8 +53,8 @@ def create(connection: sa.Connection, session: Session, request_id: str, most: f
     values = {
         column.name: getattr(session, column.name) for column in SESSIONS.columns if column.name != "seq"
     }
-    stored = {"state": session.state.value, "labels": msgspec.json.encode(session.labels).decode()}
-    connection.execute(_INSERT, values | stored)
+    texts = {name: msgspec.json.encode(values[name]).decode() for name in ("labels", "context_options")}
+    connection.execute(_INSERT, values | texts | {"state": session.state.value})
     events.record(connection, events.of_session(EventType.SESSION_CREATED, session, session.create_time))
     return session
 
@@ -211,6 +211,7 @@ def _session(row: Any) -> Session:
         row.queue,
         row.task_timeout,
         row.home_directory,
+        msgspec.json.decode(row.context_options, type=dict[str, str]),
     )
 
 

@@ -14,7 +14,7 @@ from scorestream_server.domain.errors import ErrorCode, FieldFault, ScorestreamE
 from scorestream_server.domain.home import HOME_SCHEME, home_path
 from scorestream_server.domain.table import Destination, FileFormat, OutputFormat
 
-_INPUT_ENDINGS = {
+INPUT_ENDINGS = {
     ".csv": FileFormat.CSV,
     ".tsv": FileFormat.CSV,
     ".csv.gz": FileFormat.CSV,
@@ -24,7 +24,7 @@ _INPUT_ENDINGS = {
     ".feather": FileFormat.ARROW,
     ".ipc": FileFormat.ARROW,
 }
-_OUTPUT_ENDINGS = {
+OUTPUT_ENDINGS = {
     ".parquet": OutputFormat.PARQUET,
     ".arrow": OutputFormat.ARROW,
     ".feather": OutputFormat.ARROW,
@@ -36,13 +36,13 @@ _OUTPUT_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9 ._=+@-]{0,198}[A-Za-z0-9_=+
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
 _ENDINGS = "a data file ends with .csv, .tsv (also with .gz), .parquet, .arrow, .feather or .ipc"
 _MAX_PATH = 4000
-_MAX_FILES = 100_000
+MAX_FILES = 100_000
 
 
 def file_format(path: Path) -> FileFormat | None:
     """Return the format that a file's ending stands for, or None for an ending that is not known."""
     name = path.name.lower()
-    for ending, form in _INPUT_ENDINGS.items():
+    for ending, form in INPUT_ENDINGS.items():
         if name.endswith(ending):
             return form
     return None
@@ -131,9 +131,9 @@ class DataRoots:
                     path=text,
                 )
             files += found
-            if len(files) > _MAX_FILES:
+            if len(files) > MAX_FILES:
                 raise invalid(
-                    "TOO_MANY_FILES", f"More than {_MAX_FILES:,} files were named. Name fewer at a time."
+                    "TOO_MANY_FILES", f"More than {MAX_FILES:,} files were named. Name fewer at a time."
                 )
         _check_files(files)
         return tuple(files)
@@ -170,7 +170,7 @@ class DataRoots:
                 path=text,
             )
         ending = "" if text.endswith("/") else Path(name).suffix.lower()
-        form = _OUTPUT_ENDINGS.get(ending)
+        form = OUTPUT_ENDINGS.get(ending)
         if form is None:
             raise invalid(
                 "UNSUPPORTED_OUTPUT",
@@ -225,7 +225,7 @@ class DataRoots:
                     if text.startswith(HOME_SCHEME) or not self._inside(path):
                         raise _outside(f"{text.rstrip('/')}/{Path(directory, member).relative_to(top)}")
                 files.append(path)
-                if len(files) > _MAX_FILES:
+                if len(files) > MAX_FILES:
                     return files
         return sorted(files)
 

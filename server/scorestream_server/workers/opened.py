@@ -16,6 +16,7 @@ from scorestream_server.domain.messages import OpenJob, ReadRows, RunPartition, 
 from scorestream_server.domain.rows import RowCursor, RowPart
 from scorestream_server.domain.summary import JobSummary
 from scorestream_server.domain.table import PartitionFile, TableData
+from scorestream_server.domain.variable import Variable
 from scorestream_server.scoring.base import Scorer
 from scorestream_server.scoring.expression import compile_conditions
 from scorestream_server.scoring.load import load_scorer
@@ -35,7 +36,7 @@ class OpenedJobs:
         self._device = device
         self._reader = TableReader()
         self._jobs: dict[str, OpenJob] = {}
-        self._models: OrderedDict[str, Future[Scorer]] = OrderedDict()
+        self._models: OrderedDict[tuple[str, tuple[Variable, ...]], Future[Scorer]] = OrderedDict()
         self._lock = threading.Lock()
 
     def open(self, job: OpenJob) -> None:
@@ -63,7 +64,8 @@ class OpenedJobs:
         self, task: ReadRows, sort_bytes: int, cancelled: Callable[[], bool]
     ) -> tuple[tuple[RowPart, ...], RowCursor]:
         """Write rows of a table down; see `write_rows`."""
-        where = _conditions(task.query.where, pa.ipc.read_schema(pa.py_buffer(task.table.schema)))
+        columns = pa.ipc.read_schema(pa.py_buffer(task.table.schema))
+        where = _conditions(task.query.where, columns, tuple(task.query.variables))
         return write_rows(
             self._reader,
             task.table,
@@ -82,9 +84,9 @@ class OpenedJobs:
     def make_room(self) -> None:
         """Let go of models and rows that can be loaded again; what is in use stays until it is not."""
         with self._lock:
-            for digest, future in list(self._models.items()):
+            for key, future in list(self._models.items()):
                 if future.done():
-                    del self._models[digest]
+                    del self._models[key]
         self._reader.make_room()
 
     def score(
@@ -99,7 +101,7 @@ class OpenedJobs:
         lane.priority = job.priority
         scorer = self._scorer(job)
         columns = pa.ipc.read_schema(pa.py_buffer(job.table.schema))
-        where = _conditions(job.where, columns)
+        where = _conditions(job.where, columns, tuple(job.variables))
         schema = pa.ipc.read_schema(pa.py_buffer(job.result_schema))
         wanted = list(dict.fromkeys([*job.columns, *job.keep]))
         path = Path(task.path)
@@ -124,7 +126,8 @@ class OpenedJobs:
 
     def _scorer(self, job: OpenJob) -> Scorer:
         """Return the job's model, loaded by whichever lane comes first while the others wait."""
-        key = job.model_digest
+        variables = tuple(job.variables) if job.model_kind.score_code else ()
+        key = (job.model_digest, variables)
         with self._lock:
             future = self._models.get(key)
             mine = future is None
@@ -135,7 +138,8 @@ class OpenedJobs:
                 self._models.popitem(last=False)
         if mine:
             try:
-                future.set_result(load_scorer(Path(job.model_path), job.model_kind, self._device))
+                scorer = load_scorer(Path(job.model_path), job.model_kind, self._device, variables)
+                future.set_result(scorer)
             except BaseException as error:
                 with self._lock:
                     self._models.pop(key, None)
@@ -145,6 +149,6 @@ class OpenedJobs:
 
 
 @functools.lru_cache(maxsize=256)
-def _conditions(where: str, columns: pa.Schema) -> list[Condition]:
+def _conditions(where: str, columns: pa.Schema, variables: tuple[Variable, ...]) -> list[Condition]:
     """Compile a job's filter once for all of its partitions."""
-    return [Condition(*found) for found in compile_conditions(where, columns)] if where else []
+    return [Condition(*found) for found in compile_conditions(where, columns, variables)] if where else []

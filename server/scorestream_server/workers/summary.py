@@ -52,7 +52,8 @@ def _missing(task: Summarise, reader: TableReader, cancelled: Callable[[], bool]
     if task.table is None or not wanted:
         return rows, missing
     schema = pa.ipc.read_schema(pa.py_buffer(task.table.schema))
-    where = [Condition(*found) for found in compile_conditions(task.where, schema)] if task.where else []
+    conditions = compile_conditions(task.where, schema, task.variables) if task.where else []
+    where = [Condition(*found) for found in conditions]
     # Its own name: a job of the same id may be read by lanes at this moment.
     scratch = Scratch(f"summary-{task.task_id}", Path(task.scratch), moving=cancelled)
     partitions = plan_partitions(task.table, task.partition_rows)

@@ -35,6 +35,10 @@ def upgrade() -> None:
     )
     op.add_column(
         "sessions",
+        sa.Column("context_options", sa.Text(), nullable=False, server_default="{}", comment="JSON object"),
+    )
+    op.add_column(
+        "sessions",
         sa.Column(
             "task_timeout", sa.Float(), nullable=False, server_default="0", comment="seconds; 0 for never"
         ),
