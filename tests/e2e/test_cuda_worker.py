@@ -154,7 +154,9 @@ def test_c3_a_contexts_workers_have_the_device_that_it_asks_for(
     for context, device in (("card", "cuda:1"), ("processor", "cpu")):
         server.contexts.create(context, device=device)
         with server.create_session(context, context=context) as session:
-            job = session.score(model, session.load_table(table, name="rows"), keep=["id"], partition_rows=500)
+            job = session.score(
+                model, session.load_table(table, name="rows"), keep=["id"], partition_rows=500
+            )
             assert job.wait(60).state is State.SUCCEEDED
             committed = [event for event in job.watch() if event.type is EventType.PARTITION_COMMITTED]
             assert {event.device for event in committed} == {device}
