@@ -2,7 +2,8 @@
 
     python benchmarks/warm_pool.py [--runs 20] [--rows 10000] [--json FILE]
 
-Each run makes a session, names a table of the server's machine, and submits a job (100 trees x depth 6) at once.
+Each run makes a session, names a table of the server's machine, and submits a job at once: score code, or a forest of
+100 trees x depth 6.
 
 * *warm*: its context keeps workers ready (`server_min_available=1`), and each serves one session
   (`server_reuse_limit=1`), so that every run meets a worker that never had a job.
@@ -15,6 +16,7 @@ time; client and server have one clock), and until that partition was in the sto
 the session was made, which is when its process starts.
 """
 
+import itertools
 import statistics
 import time
 from collections.abc import Mapping, Sequence
@@ -72,27 +74,31 @@ def main() -> None:
     options = arguments(__doc__ or "", runs=20, rows=10_000)
     results: list[dict[str, Any]] = []
     with scorestream.local(device="cpu") as client:
-        model = client.register_model("100x6", path=xgboost_file(100, 6))
+        models = [
+            client.register_model("code", source="f0 * 0.5 + f1 * 0.2 AS p"),
+            client.register_model("forest", path=xgboost_file(100, 6)),
+        ]
         for name, settings in CONTEXTS.items():
             if name != "default":
                 client.contexts.create(name, **settings)
+        for name, model in itertools.product(CONTEXTS, models):
             one(client, model, options.rows, name)
             times = [one(client, model, options.rows, name) for _ in range(options.runs)]
             results.append(
                 {
                     "context": name,
+                    "model": model.name,
                     "started_ms": [round(started * 1e3, 1) for started, _ in times],
                     "committed_ms": [round(committed * 1e3, 1) for _, committed in times],
                 }
             )
-            if name != "default":
-                client.contexts.delete(name)
     show(
         f"First partition of a session, {options.rows:,} rows, ms",
-        ("context", "sent: median", "sent: worst", "in the store: median", "in the store: worst"),
+        ("context", "model", "sent: median", "sent: worst", "in the store: median", "in the store: worst"),
         [
             (
                 result["context"],
+                result["model"],
                 _median(result["started_ms"]),
                 _worst(result["started_ms"]),
                 _median(result["committed_ms"]),

@@ -25,6 +25,7 @@ from scorestream_server.domain.queue import DEFAULT_QUEUE, DEFAULT_WEIGHT
 AGEING_SECONDS = 10.0
 PREFETCH = 1
 """Partitions that a worker holds beyond its lanes, so that a lane that finishes has its next at hand."""
+_HIGHEST = int(Priority.HIGH)  # plain, because members of enumerations are slow where all jobs are compared
 K = TypeVar("K", bound=Hashable)
 
 
@@ -141,8 +142,10 @@ def schedule(
     queue_room_of = {name: queue.may_start for name, queue in queues.items() if queue.may_start is not None}
     # Who only waits for its queue is left out here, so that a queue at its limit saves up no share.
     jobs = [job for job in jobs if job.started or queue_room_of.get(job.queue, 1) > 0]
-    time_of = _admit({job.session_id: job.worker_id for job in jobs}, shares.sessions)
-    queue_time_of = _admit({(job.worker_id, job.queue): job.worker_id for job in jobs}, shares.queues)
+    sessions = {job.session_id: job for job in jobs}
+    time_of = _admit({session: job.worker_id for session, job in sessions.items()}, shares.sessions)
+    queues_wanted = {(job.worker_id, job.queue): job.worker_id for job in sessions.values()}
+    queue_time_of = _admit(queues_wanted, shares.queues)
     loads = {worker.worker_id: worker for worker in workers}
     served = {load.serves for load in workers if has_room(load)}
     ready = {job.job_id: job for job in jobs if job.partitions > 0 and job.worker_id in served}
@@ -191,6 +194,8 @@ def _admit(wanting: Mapping[K, int | None], times: Mapping[K, float]) -> dict[K,
         times: of the last call.
     """
     known = {key: times[key] for key in wanting if key in times}
+    if len(known) == len(wanting):
+        return known
     lowest: dict[int | None, float] = {}
     for key, time in known.items():
         lowest[wanting[key]] = min(time, lowest.get(wanting[key], time))
@@ -204,9 +209,14 @@ def _urgency(
     time_of: Mapping[str, float],
     now: float,
 ) -> tuple[float, float, float, int]:
-    risen = int(max(0.0, now - job.waiting_since) / AGEING_SECONDS)
-    urgent = -min(job.priority + risen, Priority.HIGH)
-    return urgent, queue_time_of[job.worker_id, job.queue], time_of[job.session_id], job.order
+    risen = (now - job.waiting_since) // AGEING_SECONDS
+    urgent = job.priority + risen if risen > 0 else job.priority
+    return (
+        -min(urgent, _HIGHEST),
+        queue_time_of[job.worker_id, job.queue],
+        time_of[job.session_id],
+        job.order,
+    )
 
 
 def has_room(load: WorkerLoad) -> bool:

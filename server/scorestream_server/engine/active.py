@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from scorestream_server.domain.context import DEFAULT_CONTEXT
 from scorestream_server.domain.job import Failure, Job, State
 from scorestream_server.domain.messages import OpenJob, PartitionDone
 from scorestream_server.domain.model import Model
@@ -54,6 +55,7 @@ class ActiveJob:
         ending: the final state that it is going to, once nothing is in flight; None while it goes on.
         lanes: lanes that have worked on it.
         finished: set when the job is final.
+        own_workers: it runs on the server's own workers, as do all of the default context.
     """
 
     job: Job
@@ -76,6 +78,10 @@ class ActiveJob:
     failure: Failure | None = None
     lanes: set[int] = field(default_factory=set)
     finished: asyncio.Event = field(default_factory=asyncio.Event)
+    own_workers: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.own_workers = self.job.spec.context == DEFAULT_CONTEXT
 
     @property
     def table(self) -> TableData:
@@ -98,14 +104,12 @@ class ActiveJob:
         """Whether there is something to hand out."""
         return bool(self.pending) and self.ending is None
 
-    def ready(self, worker_id: int | None) -> ReadyJob | None:
-        """Return what the scheduler needs to know, or None where there is nothing to hand out.
+    def ready(self, worker_id: int | None) -> ReadyJob:
+        """Return what the scheduler needs to know of a job that wants a lane.
 
         Args:
             worker_id: the worker that it must have; None: any of the server's own.
         """
-        if not self.wants_lane:
-            return None
         partition = self.partitions[self.pending[0]]
         return ReadyJob(
             self.job.id,

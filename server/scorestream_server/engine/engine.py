@@ -202,11 +202,13 @@ class Engine:
         ]
         # Most looks find no room: with hundreds of jobs that is worth knowing before they are all gone through.
         free = {load.serves for load in loads if has_room(load)}
-        worker_of = self._waits.worker_of
-        if not free or not any(job.wants_lane and worker_of(job) in free for job in self._jobs.values()):
+        if not free:
             return []
-        found = (active.ready(worker_of(active)) for active in self._jobs.values())
-        ready = [job for job in found if job is not None]
+        wanting = [active for active in self._jobs.values() if active.wants_lane]
+        served = [None if active.own_workers else self._waits.worker_of(active) for active in wanting]
+        if free.isdisjoint(served):
+            return []
+        ready = [active.ready(worker_id) for active, worker_id in zip(wanting, served, strict=True)]
         may_start = self._quota.may_start(active.job for active in self._jobs.values())
         queues = self.queues.shares()
         assignments, self._shares = schedule(ready, loads, self._shares, time.monotonic(), may_start, queues)

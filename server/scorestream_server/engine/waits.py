@@ -4,7 +4,6 @@ import time
 from collections.abc import Callable, Coroutine, Mapping
 from typing import Any
 
-from scorestream_server.domain.context import DEFAULT_CONTEXT
 from scorestream_server.domain.errors import ScorestreamError
 from scorestream_server.engine.active import ActiveJob
 from scorestream_server.store import jobs as job_store
@@ -52,10 +51,8 @@ class WorkerWaits:
                 self._tell(active, why)  # others were told when the wait began
             self._pools.join(session_id, context)
 
-    def worker_of(self, active: ActiveJob) -> int | None:
-        """Return the worker that a job must have: None for any of the server's own, or `NO_WORKER`."""
-        if active.job.spec.context == DEFAULT_CONTEXT:
-            return None
+    def worker_of(self, active: ActiveJob) -> int:
+        """Return the worker that a job of a context must have, or `NO_WORKER`."""
         worker_id = self._pools.worker_of(active.job.session_id)
         return NO_WORKER if worker_id is None else worker_id
 
