@@ -146,6 +146,8 @@ _KINDS = {
     "job": re.compile(r"jobs/[^/]+"),
     "table": re.compile(r"sessions/[^/]+/tables/[^/]+"),
     "model": re.compile(r"models/[^/]+(/versions/\d+)?"),
+    "variable": re.compile(r"sessions/[^/]+/variables/[^/]+"),
+    "option": re.compile(r"sessions/[^/]+/options/[^/]+"),
 }
 
 
@@ -164,6 +166,8 @@ class Pool:
     def learn(self, message: Message, source: random.Random) -> None:
         """Remember every name in a server's answer."""
         for descriptor, value in message.ListFields():
+            if descriptor.message_type is not None and descriptor.message_type.GetOptions().map_entry:
+                continue  # what stands there is said elsewhere too
             if descriptor.message_type is not None:
                 for inner in value if descriptor.is_repeated else [value]:
                     self.learn(inner, source)
@@ -240,7 +244,15 @@ class Maker:
 
     def _set(self, message: Message, fielded: FieldDescriptor, folly: float, depth: int) -> None:
         source = self._source
-        if fielded.is_repeated:
+        if fielded.message_type is not None and fielded.message_type.GetOptions().map_entry:
+            key, value = fielded.message_type.fields
+            for _ in range(MANY if chance(source, folly / 10) else source.randrange(3)):
+                one = self._value(message, key, folly, depth)
+                if value.message_type is not None:
+                    getattr(message, fielded.name)[one].CopyFrom(self._value(message, value, folly, depth))
+                else:
+                    getattr(message, fielded.name)[one] = self._value(message, value, folly, depth)
+        elif fielded.is_repeated:
             count = MANY if chance(source, folly / 10) else source.randrange(4)
             values = [self._value(message, fielded, folly, depth) for _ in range(min(count, 8))]
             values = [source.choice(values) for _ in range(count)] if count > 8 else values
@@ -278,7 +290,12 @@ class Maker:
         source, name = self._source, fielded.name
         if name in {"name", "names"}:
             of = message.DESCRIPTOR.name
-            name = next((kind for kind in ("table", "model", "session") if kind.title() in of), "job")
+            name = next(
+                (kind for kind in ("table", "model", "variable", "option", "session") if kind.title() in of),
+                "job",
+            )
+        elif name == "key":
+            name = source.choice(("variable_id", "option_id"))
         known = self._pool.texts.get(name.removesuffix("s")) or self._pool.texts.get(name)
         if name in {"where", "paths", "out_path", "page_token"} and chance(source, 0.5):
             return ""
