@@ -195,7 +195,7 @@ def test_what_is_given_out_follows_from_the_declarations(
         ("dcl char c; p = a; end;", "FORBIDDEN_SYNTAX", (2, 10), "CHAR(20)"),
         ("dcl date d; p = a; end;", "FORBIDDEN_SYNTAX", (2, 5), "dates"),
         ("dcl double d having label 'x'; end;", "FORBIDDEN_SYNTAX", (2, 27), "HAVING"),
-        ("if a then " * 50 + "p = 1; end;", "EXPRESSION_TOO_LARGE", None, "nested"),
+        ("if a then " * 50 + "p = 1; end;", "EXPRESSION_TOO_LARGE", (2, 404), "nested"),
     ],
 )
 def test_what_is_outside_the_subset_is_refused_with_its_place(
