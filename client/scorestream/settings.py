@@ -139,7 +139,7 @@ def engine_from_wire(message: engine_service_pb2.Engine) -> Engine:
         writes=tuple(message.writes),
         library=message.library,
         library_version=message.library_version,
-        limits=dict(message.limits),
+        limits={name: message.limits[name] for name in sorted(message.limits)},
     )
 
 

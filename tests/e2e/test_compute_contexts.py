@@ -169,7 +169,10 @@ def test_c14_a_contexts_options_count_in_its_sessions(
         local.contexts.create(name, options={"speed": "fast"})
     local.contexts.create(name, options={"partition_rows": "2", "priority": "low"})
     with local.create_session(f"{prefix}options", context=name) as session:
-        told = {one["name"]: (one["value"], one["origin"]) for one in ask("option", "list", "--session", session.id)}
+        told = {
+            one["name"]: (one["value"], one["origin"])
+            for one in ask("option", "list", "--session", session.id)
+        }
         assert told["partition_rows"] == (2, "context")
         assert told["timeout"][1] == "server"
         session.options.set("priority", "high")

@@ -72,7 +72,9 @@ def test_c14_variables_are_a_typed_mapping(session: scorestream.Session, local: 
         assert dict(other.variables) == {}
 
 
-def test_c14_variables_bind_as_values_in_where(session: scorestream.Session) -> None:
+def test_c14_variables_bind_as_values_in_where(
+    local: scorestream.Client, session: scorestream.Session
+) -> None:
     """Each type meets its column; a text that looks like SQL is a text."""
     table = session.load_table(ROWS, name="rows")
     session.variables.update(SAMPLES)
@@ -81,7 +83,7 @@ def test_c14_variables_bind_as_values_in_where(session: scorestream.Session) -> 
         job = session.score("dummy_n", table, where=where)
         return [row["n"] for row in job.to_table().to_pylist()]
 
-    local_model(session)
+    local.register_model("dummy_n", source="n AS n")
     assert rows("a > :cutoff") == [1]
     assert rows("region = :region") == [-(2**63)]
     assert rows("f = :strict AND n >= :least") == [-(2**63), 1]
@@ -92,12 +94,6 @@ def test_c14_variables_bind_as_values_in_where(session: scorestream.Session) -> 
     assert table.read(where="a > :cutoff")["n"].to_pylist() == [1]
     job = session.score("dummy_n", table, where="a > :cutoff").wait()
     assert "a > :cutoff" in job.listing()
-
-
-def local_model(session: scorestream.Session) -> None:
-    """Register a model that gives out the column n."""
-    client = scorestream.Client(session._connection)
-    client.register_model("dummy_n", source="CAST(n AS BIGINT) + 0 AS same, n AS n")
 
 
 def test_c14_a_job_keeps_the_values_that_it_was_created_with(
@@ -201,6 +197,8 @@ def test_c14_variables_on_the_command_line(
         "job", "submit", session.id, half.id, "rows", "--variable", "factor=4", "--where", "a > :v_double"
     )
     assert job["variables"] == {"cutoff": -1.0, "factor": 4, "v_double": 0.5}
+    status = run("job", "status", job["id"], "--server", local.address).stdout
+    assert ":cutoff = -1.0, :factor = 4, :v_double = 0.5" in status
     assert local.get_job(job["id"]).to_table().to_pylist() == [{"scaled": 3.0, "high": True}]
     told = run("variable", "get", "nothing", *here, "--server", local.address, check=2).stderr
     assert "no variable 'nothing'" in told

@@ -147,6 +147,8 @@ _KINDS = {
     "table": re.compile(r"sessions/[^/]+/tables/[^/]+"),
     "model": re.compile(r"models/[^/]+(/versions/\d+)?"),
     "context": re.compile(r"contexts/[^/]+"),
+    "variable": re.compile(r"sessions/[^/]+/variables/[^/]+"),
+    "option": re.compile(r"sessions/[^/]+/options/[^/]+"),
 }
 
 
@@ -245,7 +247,15 @@ class Maker:
 
     def _set(self, message: Message, fielded: FieldDescriptor, folly: float, depth: int) -> None:
         source = self._source
-        if fielded.is_repeated:
+        if fielded.message_type is not None and fielded.message_type.GetOptions().map_entry:
+            key, value = fielded.message_type.fields
+            for _ in range(MANY if chance(source, folly / 10) else source.randrange(3)):
+                one = self._value(message, key, folly, depth)
+                if value.message_type is not None:
+                    getattr(message, fielded.name)[one].CopyFrom(self._value(message, value, folly, depth))
+                else:
+                    getattr(message, fielded.name)[one] = self._value(message, value, folly, depth)
+        elif fielded.is_repeated:
             count = MANY if chance(source, folly / 10) else source.randrange(4)
             values = [self._value(message, fielded, folly, depth) for _ in range(min(count, 8))]
             values = [source.choice(values) for _ in range(count)] if count > 8 else values
@@ -286,8 +296,15 @@ class Maker:
         if name in {"name", "names"}:
             of = message.DESCRIPTOR.name
             name = next(
-                (kind for kind in ("table", "model", "session", "context") if kind.title() in of), "job"
+                (
+                    kind
+                    for kind in ("table", "model", "variable", "option", "session", "context")
+                    if kind.title() in of
+                ),
+                "job",
             )
+        elif name == "key":
+            name = source.choice(("variable_id", "option_id"))
         known = self._pool.texts.get(name.removesuffix("s")) or self._pool.texts.get(name)
         if name in {"where", "paths", "out_path", "page_token"} and chance(source, 0.5):
             return ""

@@ -312,6 +312,24 @@ def test_an_admin_sees_and_ends_everything_but_reads_no_rows(known: People, alic
         assert caught.value.reason == "ROWS_OF_ANOTHER"
 
 
+def test_an_admin_sees_variables_and_options_and_changes_none(known: People, alices: Belongings) -> None:
+    """They are part of what a job is asked to do, as its filter is; what they are is their owner's affair."""
+    alices.session.variables["cutoff"] = 0.5
+    seen = known.admin.get_session(alices.session.id)
+    assert dict(seen.variables) == {"cutoff": 0.5}
+    assert seen.options["timeout"] == 0.0
+    for change in (
+        lambda: seen.variables.set("cutoff", 1.0),
+        lambda: seen.variables.delete("cutoff"),
+        lambda: seen.options.set("timeout", 1),
+        lambda: seen.options.reset("timeout"),
+    ):
+        with pytest.raises(scorestream.PermissionDeniedError) as caught:
+            change()
+        assert caught.value.reason == "SESSION_OF_ANOTHER"
+    del alices.session.variables["cutoff"]
+
+
 def test_models_are_for_all_and_changed_by_their_owner(known: People) -> None:
     """Who may add a version decides what everybody's next job is scored with."""
     model = known.alice.register_model("shared", source="a AS b")

@@ -278,6 +278,7 @@ def _show(job: "Job", output: Output) -> None:
             "model": info.model,
             "table": info.table,
             "where": info.where,
+            "variables": ", ".join(f":{name} = {value}" for name, value in info.variables.items()),
             "keep": ", ".join(info.keep),
             "out": info.out_table or info.out_path,
             "created": when(info.created),

@@ -51,7 +51,7 @@ def score(
         str,
         typer.Argument(
             metavar="MODEL",
-            help="Model file (.json, .ubj, .txt, .sql, treelite) or, with --server, a registered name.",
+            help="Model file (.json, .ubj, .txt, .sql, .ds2, treelite) or, with --server, a registered name.",
         ),
     ],
     inputs: Annotated[

@@ -73,8 +73,7 @@ def parse_ds2(text: str) -> Syntax:
     """
     source = read(text)
     if source.body.depth > MAX_DEPTH:
-        first = source.body.statements[0]
-        raise too_deep(text, getattr(first, "start", 0), getattr(first, "end", 1), MAX_DEPTH)
+        raise too_deep(text, source.body, MAX_DEPTH)
     return _Method(text, source).syntax()
 
 

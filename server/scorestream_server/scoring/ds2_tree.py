@@ -367,7 +367,20 @@ def _span(token: Token) -> tuple[int, int]:
     return token.start_pos or 0, token.end_pos or 0
 
 
-def too_deep(text: str, start: int, end: int, most: int) -> ScorestreamError:
-    """Return the error for statements that nest too deeply."""
+def too_deep(text: str, body: Block, most: int) -> ScorestreamError:
+    """Return the error for statements that nest in more than so many levels, with the first condition beyond them."""
+    block, start, end = body, 0, 1
+    for level in range(body.depth):
+        deepest = max(block.statements, key=lambda one: getattr(one, "depth", 0))
+        if isinstance(deepest, If):
+            condition = deepest.branches[0][0]
+            start, end = condition.start, condition.end
+            block = max(
+                (*(then for _, then in deepest.branches), deepest.otherwise), key=lambda one: one.depth
+            )
+        elif isinstance(deepest, Block):
+            block = deepest
+        if level >= most:
+            break
     message = f"IF and DO are nested more than {most} levels deep; write ELSE IF, or join conditions with AND"
     return fault("EXPRESSION_TOO_LARGE", message, text, start, end)

@@ -17,7 +17,7 @@ _CUPY = ("cupy-cuda13x", "cupy-cuda12x", "cupy")
 """The distributions that there may be of it."""
 _FORMATS = {
     "arrow": "Arrow IPC",
-    "csv": "text with delimiters",
+    "csv": "delimited text",
     "dataset": "directory of Parquet files",
     "parquet": "Parquet",
 }

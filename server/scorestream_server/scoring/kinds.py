@@ -41,7 +41,9 @@ class KindFacts:
 KINDS: Mapping[ModelKind, KindFacts] = {
     ModelKind.XGBOOST_JSON: KindFacts("XGBoost, JSON", "treelite", (".json",), _FOREST),
     ModelKind.XGBOOST_UBJ: KindFacts("XGBoost, UBJSON", "treelite", (".ubj",), _FOREST),
-    ModelKind.XGBOOST_LEGACY: KindFacts("XGBoost, binary of old", "treelite", (".model", ".bin"), _FOREST),
+    ModelKind.XGBOOST_LEGACY: KindFacts(
+        "XGBoost, old binary format", "treelite", (".model", ".bin"), _FOREST
+    ),
     ModelKind.LIGHTGBM: KindFacts("LightGBM, text", "treelite", (".txt",), _FOREST),
     ModelKind.TREELITE: KindFacts("treelite checkpoint", "treelite", (".tl",), _FOREST),
     ModelKind.EXPRESSION: KindFacts("score code, SQL", "sqlglot", (".sql",), _SQL, by_ending=True),
