@@ -23,6 +23,10 @@ class LogLineType(enum.StrEnum):
     TITLE = "title"
 
 
+LINE_TYPES = {int(log_pb2.LogLineType.Value(f"LOG_LINE_TYPE_{kind.name}")): kind for kind in LogLineType}
+"""By their numbers on the wire; a newer server may send others."""
+
+
 @dataclass(frozen=True, slots=True)
 class LogLine:
     """A line of a session's log.
@@ -81,7 +85,7 @@ def log_line(message: log_pb2.LogLine) -> LogLine:
     return LogLine(
         message.position,
         message.number,
-        value_of(LogLineType, log_pb2.LogLineType, message.type, LogLineType.NORMAL),
+        LINE_TYPES.get(message.type, LogLineType.NORMAL),
         time_of(message.create_time),
         last(message.job),
         message.text,

@@ -53,6 +53,8 @@ from scorestream_server.workers.pool import LocalPool
 logger = logging.getLogger(__name__)
 
 GRACE_SECONDS = 1.0
+LOG_GATHER_SECONDS = 0.05
+"""A short job writes its first and its last lines within this time: they are one message to whoever follows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,7 +177,7 @@ class _Feeds:
             )
 
         self._events = Feed(await database.read(event_store.last_number), events)
-        self._log = LogFeed(await database.read(log_store.last_number), lines)
+        self._log = LogFeed(await database.read(log_store.last_number), lines, LOG_GATHER_SECONDS)
         return self._events, self._log
 
     def publish(self, events: Sequence[Event]) -> None:

@@ -107,9 +107,16 @@ class _Follower(Generic[F, S]):
 class FactFeed(Generic[F, S]):
     """Publishes committed events, or lines, to whoever follows them; used on the event loop only."""
 
-    def __init__(self, head: int, read_backlog: ReadBacklog[S, F]) -> None:
-        """Start with `head`, the highest number in the store."""
+    def __init__(self, head: int, read_backlog: ReadBacklog[S, F], gather_seconds: float = 0.0) -> None:
+        """Prepare.
+
+        Args:
+            head: the highest number in the store.
+            read_backlog: reads from the store.
+            gather_seconds: how long news waits at each follower for company, where messages cost more than that matters.
+        """
         self._head = head
+        self._gather_seconds = gather_seconds
         self._read_backlog = read_backlog
         self._by_session: dict[str, set[_Follower[F, S]]] = defaultdict(set)
         self._of_any_session: set[_Follower[F, S]] = set()
@@ -159,6 +166,8 @@ class FactFeed(Generic[F, S]):
                         follower.arrived.clear()
                         yield ()
                         await follower.arrived.wait()
+                        if self._gather_seconds:
+                            await asyncio.sleep(self._gather_seconds)
                     while batch := follower.take(seen):
                         seen = batch[-1].number
                         yield batch

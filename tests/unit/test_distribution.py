@@ -54,12 +54,14 @@ def test_the_figures_are_numpys(parts: list[list[float | None]]) -> None:
     assert numbers is not None
     assert (numbers.minimum, numbers.maximum) == (finite.min(), finite.max())
     assert numbers.infinite == len(there) - len(finite)
-    assert sum(numbers.counts) == len(finite)
+    assert sum(numbers.counts) + numbers.below + numbers.above == len(finite)
+    assert numbers.below == (finite < numbers.edges[0]).sum()
+    assert numbers.above == (finite > numbers.edges[-1]).sum()
     assert list(numbers.edges) == sorted(set(numbers.edges))
     if np.abs(finite).max() < 1e100:
-        scale = np.abs(finite).max()
+        scale = np.abs(finite).max() or 1.0
         assert numbers.mean == pytest.approx(finite.mean(), abs=1e-9 * scale)
-        assert numbers.std == pytest.approx(finite.std(), abs=1e-6 * scale)
+        assert numbers.std == pytest.approx((finite / scale).std() * scale, abs=1e-6 * scale)
         assert numbers.quartiles == pytest.approx(np.quantile(finite, [0.25, 0.5, 0.75]), abs=1e-9 * scale)
 
 
@@ -130,3 +132,14 @@ def test_integers_are_numbers(tmp_path: Path) -> None:
     assert (found.numbers.minimum, found.numbers.maximum) == (-(2.0**62), 2.0**62)
     assert math.isclose(found.numbers.mean, 0.0)
     assert found.missing == 1
+
+
+def test_a_few_far_values_do_not_hide_the_others(tmp_path: Path) -> None:
+    """They are counted beside the histogram, which shows where the others lie."""
+    values = np.random.default_rng(6).normal(size=2_000)
+    values[[3, 700]], values[9] = 1e9, -1e12
+    found = distribution(written(tmp_path, [pa.array(values)], rows=500), "score").numbers
+    assert found is not None
+    assert (found.below, found.above, sum(found.counts)) == (1, 2, 1_997)
+    assert (found.minimum, found.maximum) == (-1e12, 1e9)
+    assert sum(count > 20 for count in found.counts) > 3

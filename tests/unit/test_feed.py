@@ -142,3 +142,18 @@ async def test_a_follower_that_leaves_is_forgotten() -> None:
             pass
     assert not stored.feed._of_any_session
     assert not stored.feed._by_session
+
+
+async def test_what_is_published_within_a_moment_comes_together() -> None:
+    """Where news waits for company: one batch of what came meanwhile, in order."""
+    stored = Stored()
+    feed = stored.feed = Feed(0, stored.read, gather_seconds=0.001)
+    follower = feed.follow(EVERYTHING, after=0)
+    assert not await anext(follower)
+    waiting = asyncio.create_task(anext(follower))
+    await asyncio.sleep(0)
+    stored.publish(1)
+    await asyncio.sleep(0)
+    assert not waiting.done()
+    stored.publish(2)
+    assert [event.number for event in await waiting] == [1, 2, 3]

@@ -101,7 +101,7 @@ def test_a_failure_is_an_error_in_its_own_words() -> None:
     )
     block = log_lines.ended(job, 0)
     assert texts(block, LineType.ERROR) == ["It died. (WORKER_LOST)"]
-    assert texts(block, LineType.WARNING) == ["FAILED: 0 of 20,000 rows read, 0 scored; it never started."]
+    assert texts(block, LineType.NOTE) == ["FAILED: 0 of 20,000 rows read, 0 scored; it never started."]
 
 
 def test_a_short_job_is_written_in_two_pieces() -> None:

@@ -21,8 +21,9 @@ from scorestream_server.store.database import Database
 
 MESSAGE_LINES = 500
 BLOCKS_READ = 256
-SHARED_BLOCKS = 256
-"""Blocks that are kept as messages: whatever follows a log gets the same ones."""
+SHARED_RESPONSES, SHARED_LINES = 64, 100
+"""Answers that are kept, of at most so many lines: all who follow a log get the same ones."""
+_NUMBERS = {kind: log_pb2.LogLineType.Value(f"LOG_LINE_TYPE_{kind.name}") for kind in LineType}
 
 
 _Request = log_service_pb2.ListLogLinesRequest | log_service_pb2.TailLogRequest
@@ -49,7 +50,8 @@ class LogService(log_service_pb2_grpc.LogServiceServicer):
             block = block_before(after)
             while len(found) <= limit:
                 blocks = log_store.page(connection, selection, block, None, BLOCKS_READ)
-                found += _behind(after, blocks, selection)
+                if blocks:
+                    found += _lines(blocks, selection.types, _from(after, blocks[0]))
                 if len(blocks) < BLOCKS_READ:
                     break
                 block = blocks[-1].number
@@ -68,12 +70,15 @@ class LogService(log_service_pb2_grpc.LogServiceServicer):
         over = over or not request.follow
         async with contextlib.aclosing(self._feed.follow(selection, block_before(after))) as batches:
             async for blocks in batches:
-                lines = _behind(after, blocks, selection)
-                for start in range(0, len(lines), MESSAGE_LINES):
-                    yield log_service_pb2.TailLogResponse(lines=lines[start : start + MESSAGE_LINES])
+                if not blocks:
+                    if over:
+                        return
+                    continue
+                small = sum(len(block.lines) for block in blocks) <= SHARED_LINES
+                make = _shared_responses if small else _responses
+                for response in make(tuple(blocks), selection.types, _from(after, blocks[0])):
+                    yield response
                 over = over or any(_is_last(block, selection) for block in blocks)
-                if over and not blocks:
-                    return
 
     async def _selection(self, request: _Request, context: Context) -> tuple[LogSelection, bool]:
         """Return what a request asks for, and whether nothing will be added to it."""
@@ -103,34 +108,44 @@ def _is_last(block: LogBlock, selection: LogSelection) -> bool:
     return block.ends and block.job_id in {selection.job_id, ""}
 
 
-def _behind(after: int, blocks: Sequence[LogBlock], selection: LogSelection) -> list[log_pb2.LogLine]:
-    """Return the wanted lines of blocks that stand behind a position."""
-    numbers = {log_pb2.LogLineType.Value(f"LOG_LINE_TYPE_{kind.name}") for kind in selection.types}
+def _from(after: int, block: LogBlock) -> int:
+    """Return how many lines of a block stand no further than a position; it may be in the middle of the block."""
+    return min(max(0, after + 1 - position(block, 0)), len(block.lines))
+
+
+def _responses(
+    blocks: Sequence[LogBlock], types: frozenset[LineType], start: int
+) -> list[log_service_pb2.TailLogResponse]:
+    """Return blocks, but for the first lines of the first one, as messages."""
+    lines = _lines(blocks, types, start)
     return [
-        line
-        for block in blocks
-        for line in _messages(block)
-        if line.position > after and (not numbers or line.type in numbers)
+        log_service_pb2.TailLogResponse(lines=lines[place : place + MESSAGE_LINES])
+        for place in range(0, len(lines), MESSAGE_LINES)
     ]
 
 
-@functools.lru_cache(maxsize=SHARED_BLOCKS)
-def _messages(block: LogBlock) -> list[log_pb2.LogLine]:
+_shared_responses = functools.lru_cache(maxsize=SHARED_RESPONSES)(_responses)
+
+
+def _lines(blocks: Sequence[LogBlock], types: frozenset[LineType], start: int) -> list[log_pb2.LogLine]:
+    """Return the wanted lines of blocks, but for the first ones of the first block."""
     return [
         log_pb2.LogLine(
             position=position(block, place),
             number=block.first_line + place,
-            type=log_pb2.LogLineType.Value(f"LOG_LINE_TYPE_{line.type.name}"),
+            type=_NUMBERS[line.type],
             create_time=convert.timestamp(line.time),
             job=convert.job_name(block.job_id),
             text=line.text,
         )
+        for index, block in enumerate(blocks)
         for place, line in enumerate(block.lines)
+        if (index or place >= start) and (not types or line.type in types)
     ]
 
 
 def _line_types(asked: Sequence[int]) -> Iterator[LineType]:
-    known = {int(log_pb2.LogLineType.Value(f"LOG_LINE_TYPE_{kind.name}")): kind for kind in LineType}
+    known = {int(number): kind for kind, number in _NUMBERS.items()}
     for number in asked:
         if number not in known:
             described = f"{number} is no type of line; wanted: {', '.join(known.values())}"

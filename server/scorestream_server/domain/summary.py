@@ -11,6 +11,8 @@ class Numbers:
         std: the standard deviation of the population.
         quartiles: of all values, or of a random choice of them where there are very many (`sampled`).
         edges: of the histogram's bins, one more than `counts`.
+        below: values below the first edge, far from all others.
+        above: values above the last one.
         infinite: values that are not finite, and not in the other figures.
     """
 
@@ -21,6 +23,8 @@ class Numbers:
     maximum: float
     edges: tuple[float, ...]
     counts: tuple[int, ...]
+    below: int = 0
+    above: int = 0
     sampled: bool = False
     infinite: int = 0
 

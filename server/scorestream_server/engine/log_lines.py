@@ -1,7 +1,7 @@
 """What the log says of sessions and jobs: pure functions from what happened to lines."""
 
 from scorestream_server.domain.errors import counted
-from scorestream_server.domain.job import Job, State
+from scorestream_server.domain.job import Job
 from scorestream_server.domain.log import LineType, LogBlock, LogLine, lines_of
 from scorestream_server.domain.table import Table
 
@@ -106,12 +106,8 @@ def ended(job: Job, missing: int) -> LogBlock:
         lines += lines_of(LineType.NOTE, now, text)
     for output in job.outputs:
         lines += lines_of(LineType.NOTE, now, f"Output: {output}")
-    kind = LineType.NOTE if job.state in _WELL else LineType.WARNING
-    lines += lines_of(kind, now, f"{job.state.value}: {_figures(job)}")
+    lines += lines_of(LineType.NOTE, now, f"{job.state.value}: {_figures(job)}")
     return LogBlock(job.session_id, job.id, lines, ends=True)
-
-
-_WELL = {State.SUCCEEDED, State.SUCCEEDED_WITH_WARNINGS}
 
 
 def _is_short(job: Job) -> bool:

@@ -8,6 +8,7 @@ from scorestream_server.domain.errors import counted
 from scorestream_server.domain.job import Job
 from scorestream_server.domain.log import printable
 from scorestream_server.domain.paper import Paper
+from scorestream_server.domain.summary import Numbers
 
 SIGNIFICANT = 6
 MOST_DIGITS = 17
@@ -108,6 +109,19 @@ def ran(job: Job) -> str:
     rate = f", {compact(job.rows_done / seconds)} rows/s" if seconds and job.rows_done else ""
     device = f" on {job.device}" if job.device else ""
     return f"{duration(seconds)}{rate}{device}"
+
+
+def far_values(numbers: Numbers) -> str:
+    """Return what a histogram leaves out; empty where that is nothing."""
+    told = [
+        f"{count:,} {where} {number(edge)}"
+        for count, where, edge in (
+            (numbers.below, "below", numbers.edges[0]),
+            (numbers.above, "above", numbers.edges[-1]),
+        )
+        if count
+    ]
+    return f"Not in the histogram: {', '.join(told)}." if told else ""
 
 
 def why_no_rows(job: Job) -> str:

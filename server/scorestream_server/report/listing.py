@@ -6,7 +6,7 @@ from scorestream_server.domain.errors import counted
 from scorestream_server.domain.log import printable
 from scorestream_server.domain.paper import Paper
 from scorestream_server.domain.summary import Distribution, Numbers
-from scorestream_server.report.figures import facts, number, share, told_apart, why_no_rows
+from scorestream_server.report.figures import facts, far_values, number, share, told_apart, why_no_rows
 
 BAR = 40
 MOST_FEATURES = 20
@@ -88,6 +88,8 @@ def _numbers(numbers: Numbers) -> Iterator[str]:
     widths = [max(len(name), len(text)) for name, text in figures]
     yield "  " + "  ".join(f"{name:>{width}}" for (name, _), width in zip(figures, widths, strict=True))
     yield "  " + "  ".join(f"{text:>{width}}" for (_, text), width in zip(figures, widths, strict=True))
+    if far := far_values(numbers):
+        yield f"  {far}"
     if numbers.infinite:
         yield f"  infinite, and not in these figures: {numbers.infinite:,}"
     if numbers.minimum == numbers.maximum:

@@ -9,8 +9,8 @@ from scorestream_server.report.markup import Element, tag
 WIDTH, HEIGHT = 720, 280
 LEFT, RIGHT, TOP, BOTTOM = 76, 28, 12, 48
 ROW = 26
-NAME_WIDTH, VALUE_WIDTH = 200, 150
-LONGEST_NAME = 28
+NAME_WIDTH, VALUE_WIDTH = 220, 150
+LONGEST_NAME = 26
 LONGEST_LABEL = 80
 
 
@@ -71,7 +71,9 @@ def named_bars(key: str, title: str, rows: Sequence[tuple[str, int, str]], most:
     for place, (name, length, figure) in enumerate(rows):
         middle = _px(place * ROW + ROW / 2 + 4)
         shown = printable(name)
-        cut = shown if len(shown) <= LONGEST_NAME else f"{shown[: LONGEST_NAME - 1]}…"
+        # In the middle: names that begin alike are told apart by their ends.
+        half = LONGEST_NAME // 2
+        cut = shown if len(shown) <= LONGEST_NAME else f"{shown[: half - 1]}…{shown[-half:]}"
         drawn += [
             tag("text", tag("title", name), cut, x=NAME_WIDTH - 8, y=middle, text_anchor="end"),
             tag(

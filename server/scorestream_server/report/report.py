@@ -8,7 +8,7 @@ from scorestream_server.domain.log import LineType
 from scorestream_server.domain.paper import Paper
 from scorestream_server.domain.summary import Distribution, JobSummary, Numbers
 from scorestream_server.report import plots
-from scorestream_server.report.figures import compact, duration, facts, number, share, why_no_rows
+from scorestream_server.report.figures import compact, duration, facts, far_values, number, share, why_no_rows
 from scorestream_server.report.markup import Element, page, tag
 from scorestream_server.report.style import STYLE
 
@@ -93,9 +93,9 @@ def _scores(summary: JobSummary) -> Iterator[Element]:
         plot = _score_plot(f"score-{place}", found)
         if plot is not None:
             missing = f"{found.missing:,} missing" if found.missing else "none missing"
-            caption = tag(
-                "figcaption", tag("code", found.name), f": {counted(found.count, 'value')}, {missing}"
-            )
+            far = far_values(found.numbers) if found.numbers else ""
+            text = f": {counted(found.count, 'value')}, {missing}{'. ' if far else ''}{far}"
+            caption = tag("figcaption", tag("code", found.name), text)
             yield tag("figure", caption, plot)
     heads = ("column", "values", "missing", "mean", "std", "min", "25 %", "median", "75 %", "max")
     yield _table("Figures of each score column", heads, [_figures(found) for found in summary.scores])

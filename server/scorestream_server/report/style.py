@@ -14,7 +14,7 @@ STYLE = """
 }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--paper); color: var(--ink); font: 15px/1.5 system-ui, sans-serif; }
-main { max-width: 860px; margin: 0 auto; padding: 24px 20px 48px; }
+main { max-width: 920px; margin: 0 auto; padding: 24px 20px 48px; }
 h1 { margin: 0; font-size: 26px; overflow-wrap: anywhere; }
 h2 { margin: 36px 0 12px; font-size: 18px; border-bottom: 1px solid var(--line); padding-bottom: 6px; }
 p { margin: 4px 0 12px; overflow-wrap: anywhere; }
@@ -38,7 +38,7 @@ table { border-collapse: collapse; width: 100%; font-size: 14px; }
 caption { text-align: left; color: var(--muted); padding-bottom: 6px; }
 th, td { padding: 6px 10px 6px 0; border-bottom: 1px solid var(--line); text-align: left; vertical-align: top; }
 .figures td, .figures thead th + th { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
-.figures tbody th { font-family: ui-monospace, monospace; font-weight: normal; max-width: 240px; overflow-wrap: anywhere; }
+.figures tbody th { font-family: ui-monospace, monospace; font-weight: normal; min-width: 150px; max-width: 240px; overflow-wrap: anywhere; }
 .facts th { font-weight: normal; color: var(--muted); width: 120px; }
 .facts td { overflow-wrap: anywhere; }
 @media print { main { max-width: none; } figure { break-inside: avoid; } }

@@ -17,6 +17,8 @@ from scorestream_server.tables.results import count_missing, read_partition
 
 BINS = 24
 QUARTILES = (0.25, 0.5, 0.75)
+FAR = 20.0
+"""A histogram of values that lie wider apart than so many times the range of their middle half leaves the far ones out."""
 VALUES_KEPT = 1 << 22
 """For quartiles; of more values a random choice is kept, by which their ranks are off by some 0.02 %."""
 MOST_FREQUENT = 20
@@ -69,8 +71,6 @@ def _numbers(batches: Callable[[], Iterator[pa.Array]], there: int, low: float, 
         high: the greatest.
     """
     random = np.random.default_rng(0)
-    edges = _edges(low, high)
-    counts = np.zeros(len(edges) - 1, np.int64)
     # A power of two, so that no digit is lost: squares of large numbers are more than a number can be.
     scale = math.ldexp(1.0, max(math.frexp(max(abs(low), abs(high)))[1] - 1, -1022))
     kept: list[Floats] = []
@@ -79,7 +79,6 @@ def _numbers(batches: Callable[[], Iterator[pa.Array]], there: int, low: float, 
     for finite in map(_finite, batches()):
         if not len(finite):
             continue
-        counts += np.histogram(finite, edges)[0]
         scaled = finite / scale
         # Chan's way to join means and sums of squares, which loses no digits.
         here, together = float(scaled.mean()), count + len(scaled)
@@ -92,6 +91,12 @@ def _numbers(batches: Callable[[], Iterator[pa.Array]], there: int, low: float, 
             kept = [part[random.random(len(part)) < 0.5] for part in kept]
             share, held = share / 2, sum(map(len, kept))
     first, median, third = (float(found) * scale for found in np.quantile(np.concatenate(kept), QUARTILES))
+    edges = _edges(*_shown(low, first, third, high))
+    counts = np.zeros(len(edges) - 1, np.int64)
+    below = 0
+    for finite in map(_finite, batches()):
+        counts += np.histogram(finite, edges)[0]
+        below += int((finite < edges[0]).sum())
     return Numbers(
         mean * scale,
         math.sqrt(squares / count) * scale,
@@ -100,9 +105,19 @@ def _numbers(batches: Callable[[], Iterator[pa.Array]], there: int, low: float, 
         high,
         tuple(edges.tolist()),
         tuple(counts.tolist()),
+        below,
+        count - below - int(counts.sum()),
         sampled=share < 1,
         infinite=there - count,
     )
+
+
+def _shown(low: float, first: float, third: float, high: float) -> tuple[float, float]:
+    """Return the range of the histogram: all of it, unless a few far values would leave one bin for the others."""
+    middle = third / 2 - first / 2
+    if not middle or (high / 2 - low / 2) <= FAR * middle:
+        return low, high
+    return max(low, first - FAR * middle), min(high, third + FAR * middle)
 
 
 def _edges(low: float, high: float) -> Floats:
