@@ -7,6 +7,7 @@ processes that are really killed are in tests/faults/.
 import asyncio
 import hashlib
 import itertools
+import re
 from collections import Counter
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
@@ -24,6 +25,7 @@ from scorestream_server.domain.errors import ErrorCode, ScorestreamError
 from scorestream_server.domain.event import Event, EventType
 from scorestream_server.domain.job import Job, Priority, State
 from scorestream_server.domain.limits import Limits
+from scorestream_server.domain.log import LogSelection
 from scorestream_server.domain.messages import (
     CancelTask,
     CloseJob,
@@ -37,6 +39,7 @@ from scorestream_server.domain.messages import (
     ReadHead,
     Result,
     RunPartition,
+    Summarise,
     TableLoaded,
     Task,
 )
@@ -48,7 +51,7 @@ from scorestream_server.engine.quota import JobQuota
 from scorestream_server.engine.submit import Submission, Submitter
 from scorestream_server.scheduler import PREFETCH
 from scorestream_server.scoring.load import inspect_model
-from scorestream_server.store import jobs, models, sessions, tables
+from scorestream_server.store import jobs, log, models, sessions, tables
 from scorestream_server.store.database import Database, migrate, open_engine
 from scorestream_server.store.usage import Usage
 from scorestream_server.tables.paths import DataRoots
@@ -134,7 +137,7 @@ class InProcessPool:
             case LoadTable():
                 paths = [Path(path) for path in task.paths]
                 return TableLoaded(task.task_id, load_table(paths, Path(task.cache_dir)))
-            case InspectModel() | ReadHead():
+            case InspectModel() | ReadHead() | Summarise():
                 raise AssertionError
 
     async def _run_partition(self, task: RunPartition) -> Result:
@@ -220,6 +223,11 @@ class Bench:
         if active is not None:
             await asyncio.wait_for(active.finished.wait(), 20)
         return await self.database.read(lambda connection: jobs.get(connection, job.id, "me"))
+
+    async def log(self, job: Job) -> list[str]:
+        selection = LogSelection(job.session_id, job.id)
+        blocks = await self.database.read(lambda connection: log.page(connection, selection, 0, None, 1000))
+        return [line.text for block in blocks for line in block.lines]
 
     async def rows(self, job: Job) -> list[tuple[int, float]]:
         files = await self.database.read(lambda connection: jobs.committed(connection, job.id))
@@ -411,6 +419,12 @@ async def test_a_new_engine_goes_on_from_the_committed_partitions(bench: Bench) 
     assert job.state is State.SUCCEEDED
     assert await bench.rows(job) == bench.expected()
     assert not done_before & set().union(*bench.pool.together)
+    lines = await bench.log(job)
+    assert any(
+        re.fullmatch(r"The server was started again; \d+ partitions? of 10 are committed.", line)
+        for line in lines
+    )
+    assert lines[-1].startswith("SUCCEEDED")
 
 
 async def test_a_repeated_submission_is_one_job(bench: Bench) -> None:

@@ -30,6 +30,7 @@ SESSION = Session("id", "name", "me", SessionState.ACTIVE, 100, 1.0, 1000.0, Non
 class Bench:
     database: Database
     feed: Feed
+    log: LogFeed
     expiry: SessionExpiry
     published: list[Event]
 
@@ -60,9 +61,10 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     feed = Feed(await database.read(event_store.last_number), nothing)
     pool = LocalPool(devices=[], lanes=1)
     ender = SessionEnder(database, Engine(database, pool, directory, JobQuota(Limits())), pool, directory)
-    expiry = SessionExpiry(database, feed, LogFeed(0, no_lines), ender)
+    log = LogFeed(0, no_lines)
+    expiry = SessionExpiry(database, feed, log, ender)
     await database.write(lambda connection: sessions.create(connection, SESSION, ""))
-    yield Bench(database, feed, expiry, published)
+    yield Bench(database, feed, log, expiry, published)
     await expiry.close()
     await ender.close()
     await database.close()
@@ -98,6 +100,17 @@ async def test_a_session_that_is_followed_lives(bench: Bench) -> None:
     async with aclosing(bench.feed.follow(Selection("you"), 0)) as events:
         await anext(events)
         assert await bench.ended_at(now + 1000.0) == ["id"]
+
+
+async def test_a_session_whose_log_is_followed_lives(bench: Bench) -> None:
+    """As with its events: a log that is followed, of the session or of a job, is in use."""
+    async with aclosing(bench.log.follow(LogSelection("id", "job"), 0)) as lines:
+        await anext(lines)
+        assert await bench.ended_at(2000.0) == []
+    assert await bench.ended_at(2001.0) == []
+    async with aclosing(bench.log.follow(LogSelection("another"), 0)) as lines:
+        await anext(lines)
+        assert await bench.ended_at(3000.0) == ["id"]
 
 
 async def test_a_session_without_a_limit_lives_for_ever(bench: Bench) -> None:
