@@ -144,7 +144,7 @@ def schedule(
     jobs = [job for job in jobs if job.started or queue_room_of.get(job.queue, 1) > 0]
     sessions = {job.session_id: job for job in jobs}
     time_of = _admit({session: job.worker_id for session, job in sessions.items()}, shares.sessions)
-    queues_wanted = {(job.worker_id, job.queue): job.worker_id for job in sessions.values()}
+    queues_wanted = {(job.worker_id, job.queue): job.worker_id for job in jobs}
     queue_time_of = _admit(queues_wanted, shares.queues)
     loads = {worker.worker_id: worker for worker in workers}
     served = {load.serves for load in workers if has_room(load)}
