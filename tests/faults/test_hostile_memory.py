@@ -20,9 +20,9 @@ from served import served, workers_of
 
 LIMIT = 512 * MIB
 SLACK = 100 * MIB
+"""What a process may take beside: code that is mapped, stacks, the lists of a request."""
 KEPT = 128 * MIB
 """What a worker may keep of the memory that it frees (`workers/memory.py`)."""
-"""What a process may take beside: code that is mapped, stacks, the lists of a request."""
 TOLD = r"takes more than the 536,870,912 bytes of memory that a worker has for its tasks.*--worker-memory"
 
 
