@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from scorestream_server.domain.job import Failure, Job, JobSpec, Priority, State
@@ -165,6 +165,8 @@ def test_lines_of_a_listing_do_not_end_in_blanks() -> None:
 
 
 @given(st.floats(allow_nan=False, allow_infinity=False), st.floats(allow_nan=False, allow_infinity=False))
+@example(0.0, 5e-324)
+@example(0.0, 5 * 2.3e-308)
 def test_ticks_lie_within_their_axis_and_can_be_told_apart(one: float, other: float) -> None:
     """For any two numbers there is an axis: a few growing numbers, each with a text of its own."""
     low, high = sorted((one, other))

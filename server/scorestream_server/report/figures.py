@@ -1,6 +1,7 @@
 """Numbers, times and axes as people read them."""
 
 import math
+import sys
 import time
 from collections.abc import Sequence
 
@@ -43,7 +44,8 @@ def told_apart(values: Sequence[float]) -> list[str]:
 def ticks(low: float, high: float, wanted: int = 5) -> list[float]:
     """Return round numbers from `low` to `high`, about as many as wanted; `low` alone where there is no room."""
     width = high - low
-    if not 0 < width < math.inf:
+    # Below the first number there are not digits enough for a step.
+    if not wanted * sys.float_info.min < width < math.inf:
         return [low]
     rough = width / wanted
     power = 10.0 ** math.floor(math.log10(rough))
