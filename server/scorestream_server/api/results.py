@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from scorestream.v1 import job_service_pb2
 from scorestream_server.api import convert
 from scorestream_server.domain.errors import ErrorCode, FieldFault, ScorestreamError, counted, precondition
+from scorestream_server.domain.event import Event, EventType
 from scorestream_server.domain.job import Job, State
 from scorestream_server.domain.session import SessionState
 from scorestream_server.domain.table import PartitionFile
@@ -82,10 +83,13 @@ class ResultReader:
             arrow_schema=_schema_message(job.result_schema), offset=offset, state=convert.state(job.state)
         )
         selection = Selection(job.owner, (job.session_id,), job_id=job.id)
+        news = True
         async with contextlib.aclosing(self._feed.follow(selection, self._feed.head)) as batches:
             async for events in batches:
-                if events:  # what matters is where the job is once the reader has caught up
+                news = news or any(map(_brings_rows, events))
+                if events or not news:  # what matters is where the job is once the reader has caught up
                     continue
+                news = False
                 state, committed = await self._look(job, place.next_index)
                 position = place.offset
                 for file, begin in place.advance(committed, gaps=state.final):
@@ -126,6 +130,11 @@ class ResultReader:
             return now.state, job_store.committed(connection, job.id, from_index)
 
         return await self._database.read(read)
+
+
+def _brings_rows(event: Event) -> bool:
+    """Whether there may be rows after an event that were not there before, or will be none any more."""
+    return event.type is EventType.PARTITION_COMMITTED or (event.state is not None and event.state.final)
 
 
 def _schema_message(schema: bytes) -> bytes:
