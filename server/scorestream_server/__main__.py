@@ -31,6 +31,7 @@ from scorestream_server.domain.device import CPU
 from scorestream_server.domain.limits import MOST_SECONDS, NAMES, parse_limits
 from scorestream_server.store.owner import Ownership, owned
 from scorestream_server.tables.paths import DataRoots
+from scorestream_server.tables.without_pandas import without_pandas
 from scorestream_server.workers.local import LocalPool
 from scorestream_server.workers.memory import machine_memory, usual_memory
 
@@ -268,6 +269,7 @@ def _worker_memory(text: str | None, workers: int) -> int:
 
 def main() -> None:
     """Run."""
+    without_pandas()
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )

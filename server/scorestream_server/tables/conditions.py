@@ -7,7 +7,6 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyarrow import acero
 
 from scorestream_server.domain.errors import invalid
 
@@ -33,6 +32,9 @@ def filtered(batch: pa.RecordBatch, where: Iterable[Condition]) -> pa.RecordBatc
     expressions = [condition.expression for condition in where]
     if not expressions or not batch.num_rows:
         return batch
+    # Here, because few jobs have a condition, and with its data sets it is 10 MiB to any process that imports it.
+    from pyarrow import acero  # noqa: PLC0415
+
     # Not RecordBatch.filter(expression): that runs on several threads, for a batch that one lane works on.
     plan = acero.Declaration.from_sequence(
         [

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pyarrow as pa
-import pyarrow.dataset as ds
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
@@ -374,4 +373,6 @@ def _open_arrow(file: SourceFile) -> pa.RecordBatchFileReader:
 
 
 def _open_statistics(file: SourceFile) -> Any:
+    import pyarrow.dataset as ds  # noqa: PLC0415  # see tables/conditions.py `filtered`
+
     return ds.ParquetFileFormat().make_fragment(file.path, pafs.LocalFileSystem())

@@ -53,6 +53,7 @@ from scorestream_server.domain.messages import (
     Task,
     TaskFailed,
 )
+from scorestream_server.tables.without_pandas import without_pandas
 from scorestream_server.workers.channel import MessageTooLargeError, WorkerEnd
 from scorestream_server.workers.memory import die_first, limit_memory, resident_memory
 
@@ -323,6 +324,7 @@ def _leave(end: WorkerEnd, last_words: DeviceLost | Leaving, code: int) -> NoRet
 
 def main() -> None:
     """Run a worker on the socket that the pool handed over."""
+    without_pandas()
     parser = argparse.ArgumentParser(description="A scorestream worker; started by the server.")
     parser.add_argument(
         "--socket", type=int, required=True, help="file descriptor of the socket to the server"
