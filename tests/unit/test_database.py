@@ -17,6 +17,7 @@ from scorestream_server.domain.session import Session, SessionState
 from scorestream_server.store import events, sessions
 from scorestream_server.store.database import Database, migrate, open_engine
 from scorestream_server.store.schema import METADATA, SESSIONS
+from scorestream_server.store.upgrade import upgrade
 
 
 def session(number: int, name: str = "s", owner: str = "me") -> Session:
@@ -65,10 +66,11 @@ async def database(url: str, published: Published) -> AsyncIterator[Database]:
     await opened.close()
 
 
-def test_the_migrations_make_the_tables_that_the_code_uses(url: str) -> None:
+def test_the_migrations_make_the_tables_that_the_code_uses(tmp_path: Path) -> None:
     """The schema in the code and the one that the migrations lead to are the same."""
-    engine = open_engine(url)
-    with engine.connect() as connection:
+    engine = open_engine(f"sqlite:///{tmp_path / 'test.db'}")
+    with engine.execution_options(writes=True).begin() as connection:
+        upgrade(connection, "head")
         assert compare_metadata(MigrationContext.configure(connection), METADATA) == []
     engine.dispose()
 

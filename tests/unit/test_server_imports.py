@@ -13,6 +13,13 @@ from served import served, workers_of
 
 pytest.importorskip("pandas", reason="needs pandas, to see it stay away")
 RESTING = "import scorestream_server.app"
+OPENING = """
+from pathlib import Path
+from scorestream_server.domain.data_directory import DataDirectory
+from scorestream_server.store.opening import open_store
+open_store(DataDirectory(Path.cwd()))
+open_store(DataDirectory(Path.cwd()))
+"""
 SCALAR = "import pyarrow; pyarrow.scalar(1)"
 WITHOUT = "from scorestream_server.tables.without_pandas import without_pandas; without_pandas();"
 
@@ -33,8 +40,12 @@ def libraries_of(process: psutil.Process, package: str) -> list[str]:
 
 def test_a_server_imports_no_parser_and_no_kernel(tmp_path: Path) -> None:
     """What models, expressions and conditions are read with is imported with the first of them, if one comes."""
-    later = {"lark", "numba", "pandas", "pyarrow.dataset", "sqlglot", "treelite"}
+    later = {"alembic", "lark", "numba", "pandas", "pyarrow.dataset", "sqlglot", "treelite"}
     assert not later & imported(tmp_path, WITHOUT + RESTING)
+
+
+def test_a_store_of_this_version_needs_no_migrations(tmp_path: Path) -> None:
+    assert "alembic" not in imported(tmp_path, OPENING)
 
 
 def test_arrow_finds_no_pandas(tmp_path: Path) -> None:

@@ -1,22 +1,27 @@
 """A data directory has one owner, lies on a local disk, and holds a whole store that this program knows."""
 
+import contextlib
 import os
+import re
 import signal
+import sqlite3
 import subprocess
 import sys
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from alembic.script import ScriptDirectory
 from hypothesis import given
 from hypothesis import strategies as st
 
 from scorestream_server.domain.data_directory import DataDirectory, UnusableDirectoryError
-from scorestream_server.store.database import migration_settings, open_engine
+from scorestream_server.store.database import open_engine
 from scorestream_server.store.mounts import Mount, current_mounts, mount_of, parse_mounts
 from scorestream_server.store.opening import open_store
 from scorestream_server.store.owner import Ownership
+from scorestream_server.store.schema import VERSION
+from scorestream_server.store.upgrade import known_versions, upgrade
 
 MOUNTINFO = r"""
 22 27 0:21 / /proc rw,relatime - proc proc rw
@@ -108,6 +113,8 @@ import subprocess, sys
 from pathlib import Path
 from scorestream_server.domain.data_directory import DataDirectory
 from scorestream_server.store.owner import Ownership
+from scorestream_server.store.schema import VERSION
+from scorestream_server.store.upgrade import known_versions, upgrade
 owner = Ownership(DataDirectory(Path(sys.argv[1])))
 worker = subprocess.Popen(["sleep", sys.argv[2]], pass_fds=[owner.descriptor], stdout=subprocess.DEVNULL)
 print(worker.pid, flush=True)
@@ -155,12 +162,6 @@ def test_a_worker_that_stays_keeps_the_directory(
 # -- the store ------------------------------------------------------------------------------------------
 
 
-def head() -> str:
-    found = ScriptDirectory.from_config(migration_settings()).get_current_head()
-    assert found is not None
-    return found
-
-
 def version(directory: DataDirectory) -> str:
     engine = open_engine(directory.database_url)
     with engine.connect() as connection:
@@ -171,18 +172,83 @@ def version(directory: DataDirectory) -> str:
 
 def test_a_new_store_is_of_this_version_and_opens_again(directory: DataDirectory) -> None:
     open_store(directory)
-    assert version(directory) == head()
+    assert version(directory) == VERSION
     open_store(directory)
 
 
-def test_an_older_store_is_brought_forward(directory: DataDirectory) -> None:
-    """One that was begun and not yet filled, as a kill in the middle of the first start leaves it, is too."""
+def test_this_version_is_the_last_migrations() -> None:
+    assert known_versions()[0] == VERSION
+
+
+def layout(path: Path) -> dict[str, dict[str, Any]]:
+    """Return everything that SQLite keeps of each table, but in which order its columns came."""
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+
+        def rows(statement: str, *parameters: str) -> list[tuple[Any, ...]]:
+            return connection.execute(statement, parameters).fetchall()
+
+        found: dict[str, dict[str, Any]] = {}
+        for table, text in rows("SELECT name, sql FROM sqlite_master WHERE type = 'table'"):
+            # For a column: type, NOT NULL, default, place in the key. For an index: unique, origin, condition, columns.
+            indexes = rows('SELECT name, "unique", origin FROM pragma_index_list(?)', table)
+            found[table] = {
+                "columns": {row[1]: row[2:] for row in rows(f"PRAGMA table_info('{table}')")},
+                "keys": sorted(row[2:] for row in rows(f"PRAGMA foreign_key_list('{table}')")),
+                "indexes": sorted(
+                    (name, rest, rows("SELECT name FROM pragma_index_info(?)", name))
+                    for name, *rest in indexes
+                ),
+                "constraints": sorted(re.findall(r"CONSTRAINT (\w+ \w+)", text)),
+                "autoincrement": "AUTOINCREMENT" in text,
+            }
+        made = rows("SELECT name, sql FROM sqlite_master WHERE type = 'index' AND sql IS NOT NULL")
+        found["indexes"] = {name: " ".join(text.split()) for name, text in made}
+    return found
+
+
+def old_store(folder: Path, version: str) -> DataDirectory:
+    """Return a data directory as a server of that version leaves it."""
+    old = DataDirectory(folder)
+    old.root.mkdir()
+    engine = open_engine(old.database_url)
+    with engine.execution_options(writes=True).begin() as connection:
+        upgrade(connection, version)
+    engine.dispose()
+    return old
+
+
+def test_a_new_store_is_as_one_that_all_migrations_went_through(directory: DataDirectory) -> None:
+    """New stores get their tables at once, older ones by and by: tables, keys, defaults and indexes are the same."""
+    open_store(directory)
+    old = old_store(directory.root / "old", VERSION)
+    made = layout(directory.database)
+    assert made == layout(old.database)
+    assert {"sessions", "jobs", "alembic_version"} < made.keys()
+    assert version(directory) == version(old)
+
+
+def test_an_older_store_is_brought_forward(tmp_path: Path) -> None:
+    """Of any version, and with what is in it."""
+    _, *versions = known_versions()
+    assert len(versions) >= 8
+    for number in versions:
+        old = old_store(tmp_path / number, number)
+        with contextlib.closing(sqlite3.connect(old.database, isolation_level=None)) as connection:
+            connection.execute("INSERT INTO models VALUES ('m', 1, 'd', 1, 'f', x'00', 'me', 1.0, 0)")
+        open_store(old)
+        assert version(old) == VERSION
+        with contextlib.closing(sqlite3.connect(old.database)) as connection:
+            assert connection.execute("SELECT model_id FROM models").fetchall() == [("m",)]
+
+
+def test_a_store_that_was_begun_and_not_filled_is_filled(directory: DataDirectory) -> None:
+    """As a kill in the middle of the first start leaves it."""
     engine = open_engine(directory.database_url)
     with engine.connect():
         pass
     engine.dispose()
     open_store(directory)
-    assert version(directory) == head()
+    assert version(directory) == VERSION
 
 
 def test_a_newer_store_is_refused_with_both_versions_and_not_touched(directory: DataDirectory) -> None:
@@ -193,7 +259,7 @@ def test_a_newer_store_is_refused_with_both_versions_and_not_touched(directory: 
     engine.dispose()
     before = directory.database.read_bytes()
     with pytest.raises(
-        UnusableDirectoryError, match=rf"is of version 0999; .* up to {head()}\. Nothing was changed"
+        UnusableDirectoryError, match=rf"is of version 0999; .* up to {VERSION}\. Nothing was changed"
     ):
         open_store(directory)
     assert directory.database.read_bytes() == before

@@ -12,20 +12,17 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
-from alembic import command
-from alembic.config import Config as AlembicConfig
 
 from scorestream_server.domain.disk import StorageError, failed_disk, full_disk
 from scorestream_server.domain.event import Event
 from scorestream_server.domain.log import LogBlock
+from scorestream_server.store.schema import METADATA, VERSION, VERSIONS
 
 T = TypeVar("T")
 Operation = Callable[[sa.Connection], T]
-MIGRATIONS = Path(__file__).parent / "migrations"
 READERS = 2
 BATCH = 256
 """Operations in one transaction at most, so that the first of them does not wait for ever."""
@@ -51,19 +48,26 @@ def open_engine(url: str) -> sa.Engine:
     return engine
 
 
-def migration_settings() -> AlembicConfig:
-    """Return what Alembic needs to know to find the migrations."""
-    settings = AlembicConfig()
-    settings.set_main_option("script_location", str(MIGRATIONS))
-    return settings
-
-
 def migrate(engine: sa.Engine) -> None:
-    """Bring the database's tables to this version's, in one transaction."""
-    settings = migration_settings()
+    """Bring the database's tables to this version's, in one transaction; a new database gets them as they are now."""
     with engine.execution_options(writes=True).begin() as connection:
-        settings.attributes["connection"] = connection
-        command.upgrade(settings, "head")
+        found = version_of(connection)
+        if found is None:
+            METADATA.create_all(connection, checkfirst=False)
+            VERSIONS.create(connection)
+            connection.execute(VERSIONS.insert().values(version_num=VERSION))
+        elif found != VERSION:
+            # Here, because Alembic takes its time and 11 MiB, and most starts find nothing to migrate.
+            from scorestream_server.store.upgrade import upgrade  # noqa: PLC0415
+
+            upgrade(connection, VERSION)
+
+
+def version_of(connection: sa.Connection) -> str | None:
+    """Return which migration a database has come to; None where it is new."""
+    if not sa.inspect(connection).has_table(VERSIONS.name):
+        return None
+    return str(connection.execute(sa.select(VERSIONS.c.version_num)).scalar_one())
 
 
 def storage_error(error: Exception, url: sa.URL) -> StorageError | None:

@@ -6,11 +6,11 @@ import sqlite3
 from pathlib import Path
 
 import sqlalchemy as sa
-from alembic.script import ScriptDirectory
 
 from scorestream_server.domain.data_directory import DataDirectory, UnusableDirectoryError
-from scorestream_server.store.database import migrate, migration_settings, open_engine, storage_error
+from scorestream_server.store.database import migrate, open_engine, storage_error
 from scorestream_server.store.relocation import relocate
+from scorestream_server.store.schema import VERSION
 
 logger = logging.getLogger(__name__)
 
@@ -74,12 +74,16 @@ def _check_version(connection: sqlite3.Connection, path: Path) -> None:
         raise UnusableDirectoryError(
             f"{path} is a database, but none of scorestream's. Nothing was changed. Give another --data-dir."
         )
-    script = ScriptDirectory.from_config(migration_settings())
-    known = {revision.revision for revision in script.walk_revisions()}
-    unknown = {row[0] for row in connection.execute("SELECT version_num FROM alembic_version")} - known
+    found = {row[0] for row in connection.execute("SELECT version_num FROM alembic_version")}
+    if found == {VERSION}:
+        return
+    # Here, because Alembic takes its time, and most starts find a store of this version.
+    from scorestream_server.store.upgrade import known_versions  # noqa: PLC0415
+
+    unknown = found - set(known_versions())
     if unknown:
         raise UnusableDirectoryError(
             f"The store {path} is of version {', '.join(sorted(unknown))}; this program knows versions up to "
-            f"{script.get_current_head()}. Nothing was changed. Start the newer program again, or put a backup from "
+            f"{VERSION}. Nothing was changed. Start the newer program again, or put a backup from "
             "before its first start in the data directory's place."
         )

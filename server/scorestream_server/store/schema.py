@@ -1,6 +1,15 @@
-"""The database's tables; `migrations/` creates them, a test proves that both agree."""
+"""The database's tables, as a new store gets them; `migrations/` brings older ones there, a test proves that both agree."""
 
 import sqlalchemy as sa
+
+VERSION = "0009"
+"""The migration that leads to these tables, the last one there is."""
+VERSIONS = sa.Table(
+    "alembic_version",
+    sa.MetaData(),  # Alembic's own, and made by it in older stores
+    sa.Column("version_num", sa.String(32), nullable=False),
+    sa.PrimaryKeyConstraint("version_num", name="alembic_version_pkc"),
+)
 
 METADATA = sa.MetaData(
     naming_convention={
