@@ -2,8 +2,10 @@
 
 import itertools
 import multiprocessing
+import os
 import shutil
 import signal
+import sys
 from pathlib import Path
 
 import pyarrow as pa
@@ -35,7 +37,9 @@ def names(folder: Path) -> list[str]:
 @pytest.mark.parametrize("replaced", [False, True], ids=["new", "replaced"])
 @pytest.mark.parametrize("name", ["scores.parquet", "scores"])
 @pytest.mark.timeout(300)
-def test_an_output_survives_a_kill_at_any_step(tmp_path: Path, name: str, replaced: bool) -> None:
+def test_an_output_survives_a_kill_at_any_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, replaced: bool
+) -> None:
     """After the kill the old output or the new one stands there; the next attempt ends with the new one."""
     out, notes = tmp_path / "out", tmp_path / "notes"
     out.mkdir()
@@ -44,6 +48,8 @@ def test_an_output_survives_a_kill_at_any_step(tmp_path: Path, name: str, replac
     destination = DataRoots(None).output(str(out / name))
     journal = notes / "job.json"
     processes = multiprocessing.get_context("forkserver")
+    # Or what it is to preload is not found, and each of its processes imports it anew.
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
     processes.set_forkserver_preload(["killing"])
     outcomes = []
     for step in itertools.count(1):
