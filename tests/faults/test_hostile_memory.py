@@ -133,18 +133,18 @@ def test_the_first_rows_of_a_table_are_read_in_a_worker(machine: Machine) -> Non
 @pytest.mark.parametrize(
     ("name", "content", "reason"),
     [
-        ("names.csv", b"," * (400 * MIB), "CSV_BROKEN_LINE"),
-        ("value.csv", b"a,b\n1," + b"x" * (400 * MIB), "CSV_BROKEN_LINE"),
-        ("value.csv.gz", gzip.compress(b"a,b\n1," + b"x" * (400 * MIB), 1), "CSV_BROKEN_LINE"),
-        ("wide.csv", b",".join(b"c%d" % number for number in range(200_000)) + b"\n", "TOO_MANY_COLUMNS"),
+        ("names.csv", lambda: b"," * (400 * MIB), "CSV_BROKEN_LINE"),
+        ("value.csv", lambda: b"a,b\n1," + b"x" * (400 * MIB), "CSV_BROKEN_LINE"),
+        ("value.csv.gz", lambda: gzip.compress(b"a,b\n1," + b"x" * (400 * MIB), 1), "CSV_BROKEN_LINE"),
+        ("wide.csv", lambda: b",".join(b"c%d" % n for n in range(200_000)) + b"\n", "TOO_MANY_COLUMNS"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
 def test_a_csv_file_of_endless_lines_is_refused_before_it_is_read(
-    machine: Machine, name: str, content: bytes, reason: str
+    machine: Machine, name: str, content: Callable[[], bytes], reason: str
 ) -> None:
     """Whether in its names, its values, or compressed: no line is longer than what is parsed at once."""
-    (machine.folder / name).write_bytes(content)
+    (machine.folder / name).write_bytes(content())
     session = machine.client.create_session("faults")
     with pytest.raises(scorestream.InvalidArgumentError) as caught:
         session.load_table(machine.folder / name, name="lines")
