@@ -1,6 +1,8 @@
 """What every kind of test shares: machines with cards, and accounts of what was tried and measured, printed at the end."""
 
+import os
 import signal
+import sys
 from collections.abc import Callable
 from typing import Any
 
@@ -17,6 +19,9 @@ _FIGURES = pytest.StashKey[list[str]]()
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_LOG] = KernelLog()
     config.stash[_FIGURES] = []
+    # Some 300 servers and workers are started, and each would compile the whole program for itself.
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+    sys.dont_write_bytecode = False
     # A process of pytest-xdist ignores it, as a shell's background job does, and what tests start would do so too.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
