@@ -3,17 +3,20 @@
 The server reads and writes without blocking (asyncio streams); a worker blocks.
 """
 
-import asyncio
 import contextlib
 import select
 import socket
 import struct
 import threading
+from typing import TYPE_CHECKING
 
 import msgspec
 
 from scorestream_server.domain.errors import ErrorCode, ScorestreamError
 from scorestream_server.domain.messages import Alive, Command, DeviceLost, Leaving, Ready, Report, TaskFailed
+
+if TYPE_CHECKING:  # each worker is imported anew, and has no event loop
+    import asyncio
 
 LARGEST_REPORT = 64 << 20
 LARGEST_COMMAND = 128 << 20
@@ -36,7 +39,7 @@ class MessageTooLargeError(Exception):
 class ServerEnd:
     """The server's end of the socket."""
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, reader: "asyncio.StreamReader", writer: "asyncio.StreamWriter") -> None:
         self._reader = reader
         self._writer = writer
 
@@ -64,7 +67,7 @@ class ServerEnd:
             if length > LARGEST_REPORT:
                 raise MessageTooLargeError(length, LARGEST_REPORT)
             return _reports.decode(await self._reader.readexactly(length))
-        except (asyncio.IncompleteReadError, ConnectionError) as error:
+        except ConnectionError as error:
             raise EOFError from error
 
     def close(self) -> None:
