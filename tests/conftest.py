@@ -4,6 +4,7 @@ import os
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -34,13 +35,21 @@ def kernel_log(pytestconfig: pytest.Config) -> KernelLog:
 
 
 @pytest.fixture(scope="session")
-def cuda_machine(tmp_path_factory: pytest.TempPathFactory) -> Callable[[], CudaMachine]:
+def host_kernels(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return where CUDA kernels are built for the host, each once for all tests and all processes that run them."""
+    mine = tmp_path_factory.getbasetemp()
+    folder = (mine.parent if "PYTEST_XDIST_WORKER" in os.environ else mine) / "host_kernels"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def cuda_machine(tmp_path_factory: pytest.TempPathFactory, host_kernels: Path) -> Callable[[], CudaMachine]:
     """Return what makes machines with two cards; they share the kernels that were built for the host."""
     if compiler() is None:
         pytest.skip("needs a C++ compiler (g++ or clang++)")
-    kernels = tmp_path_factory.mktemp("kernels")
-    usual_kernels(kernels)
-    return lambda: CudaMachine(tmp_path_factory.mktemp("machine"), kernels)
+    usual_kernels(host_kernels)
+    return lambda: CudaMachine(tmp_path_factory.mktemp("machine"), host_kernels)
 
 
 @pytest.fixture

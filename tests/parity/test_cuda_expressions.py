@@ -1,6 +1,7 @@
 """The kernels of score code, run on the host, give what the NumPy evaluation gives for any program and value."""
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -36,8 +37,8 @@ WHOLE_DTYPES = ("int8", "int16", "int32", "int64", "uint8", "uint16", "uint32")
 
 
 @pytest.fixture(scope="module")
-def host(tmp_path_factory: pytest.TempPathFactory, kernel_log: KernelLog) -> HostExpressions:
-    return HostExpressions(tmp_path_factory.mktemp("cuda_host"), kernel_log)
+def host(host_kernels: Path, kernel_log: KernelLog) -> HostExpressions:
+    return HostExpressions(host_kernels, kernel_log)
 
 
 def case_of(program: Program, table: pa.Table) -> Case:

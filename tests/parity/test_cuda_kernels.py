@@ -38,8 +38,8 @@ pytestmark = pytest.mark.skipif(compiler() is None, reason="needs a C++ compiler
 
 
 @pytest.fixture(scope="module")
-def host(tmp_path_factory: pytest.TempPathFactory, kernel_log: KernelLog) -> HostForests:
-    return HostForests(tmp_path_factory.mktemp("cuda_host"), kernel_log)
+def host(host_kernels: Path, kernel_log: KernelLog) -> HostForests:
+    return HostForests(host_kernels, kernel_log)
 
 
 @settings(

@@ -30,14 +30,9 @@ MIB = 1 << 20
 FOREST = random_forest(3, strict=True, float32=True, width=1)
 
 
-@pytest.fixture(scope="module")
-def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("kernels")
-
-
 @pytest.fixture
-def card(built: Path) -> Card:
-    return Card(64 * MIB, built)
+def card(host_kernels: Path) -> Card:
+    return Card(64 * MIB, host_kernels)
 
 
 @pytest.fixture
@@ -187,16 +182,16 @@ def test_a_card_that_breaks_is_told_apart_from_a_bad_call(card: Card, device: Cu
 # -- too little memory ---------------------------------------------------------------------------------
 
 
-def test_a_lane_begins_smaller_where_the_card_is_full(built: Path, tmp_path: Path) -> None:
+def test_a_lane_begins_smaller_where_the_card_is_full(host_kernels: Path, tmp_path: Path) -> None:
     """The largest half, quarter, eighth ... that there is room for; none at all is an error."""
-    card = Card(5 * MIB, built)
+    card = Card(5 * MIB, host_kernels)
     device = CudaDevice(card, 16 * MIB, 1, tmp_path)
     lane = opened(device)
     assert lane.arena == 4 * MIB
     prepared = device.prepare_forest(FOREST)
     assert lane.score_forest(prepared, nasty_rows(FOREST, 10, 0)).shape == (10, 3)
     with pytest.raises(DeviceFault, match="no memory to begin with"):
-        CudaDevice(Card(SMALLEST_ARENA // 4, built), 16 * MIB, 1, tmp_path).open_lane()
+        CudaDevice(Card(SMALLEST_ARENA // 4, host_kernels), 16 * MIB, 1, tmp_path).open_lane()
 
 
 def test_a_call_that_runs_out_of_memory_goes_on_with_half(
@@ -245,9 +240,9 @@ def test_a_card_that_stays_full_fails_the_call_and_not_the_lane(
     assert np.ascontiguousarray(scores).tobytes() == forest_numpy.score(FOREST, columns).tobytes()
 
 
-def test_lanes_give_way_to_a_model(built: Path, tmp_path: Path) -> None:
+def test_lanes_give_way_to_a_model(host_kernels: Path, tmp_path: Path) -> None:
     """A model that does not fit beside the lanes gets half of their memory, and they still score."""
-    card = Card(9 * MIB, built)
+    card = Card(9 * MIB, host_kernels)
     device = CudaDevice(card, 16 * MIB, 1, tmp_path)
     lane = opened(device)
     assert lane.arena == 8 * MIB

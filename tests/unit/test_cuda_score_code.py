@@ -26,8 +26,8 @@ ROWS = 1000
 
 
 @pytest.fixture
-def card(tmp_path_factory: pytest.TempPathFactory) -> Card:
-    return Card(64 << 20, tmp_path_factory.mktemp("kernels"))
+def card(host_kernels: Path) -> Card:
+    return Card(64 << 20, host_kernels)
 
 
 @pytest.fixture
