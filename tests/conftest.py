@@ -7,11 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numba
 import pytest
 
 from cuda_host.harness import compiler
 from cuda_host.log import KernelLog
 from cuda_machine import CudaMachine, usual_kernels
+from scorestream_server.device.kernel_cache import kernel_folder
 
 _LOG = pytest.StashKey[KernelLog]()
 _FIGURES = pytest.StashKey[list[str]]()
@@ -23,6 +25,8 @@ def pytest_configure(config: pytest.Config) -> None:
     # Some 300 servers and workers are started, and each would compile the whole program for itself.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     sys.dont_write_bytecode = False
+    # What one process has compiled, a worker or one that tests run in, is there for the others.
+    numba.config.CACHE_DIR = str(kernel_folder())  # type: ignore[attr-defined]  # made when it is imported
     # A process of pytest-xdist ignores it, as a shell's background job does, and what tests start would do so too.
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -6,9 +6,18 @@ be known, and put into ``NUMBA_CACHE_DIR``, before numba is imported.
 """
 
 import hashlib
+import os
 from pathlib import Path
 
+import platformdirs
+
 _SOURCES = ("forest_*.py", "*_pack.py")
+
+
+def kernel_folder() -> Path:
+    """Return the folder of these very kernels: below ``NUMBA_CACHE_DIR``, or else in the user's cache."""
+    kept = os.environ.get("NUMBA_CACHE_DIR") or platformdirs.user_cache_path("scorestream") / "kernels"
+    return Path(kept) / kernel_digest()
 
 
 def kernel_digest() -> str:

@@ -18,11 +18,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
-import platformdirs
 import pyarrow as pa
 
 from scorestream_server.device.base import DeviceFault
-from scorestream_server.device.kernel_cache import kernel_digest
+from scorestream_server.device.kernel_cache import kernel_folder
 from scorestream_server.domain.disk import disk_error
 from scorestream_server.domain.errors import ErrorCode, NoMemoryError, ScorestreamError, counted
 from scorestream_server.domain.messages import (
@@ -345,10 +344,7 @@ def main() -> None:
         setproctitle(arguments.title)
     os.nice(NICENESS)
     die_first()
-    kernels = Path(
-        os.environ.get("NUMBA_CACHE_DIR") or platformdirs.user_cache_path("scorestream") / "kernels"
-    )
-    os.environ["NUMBA_CACHE_DIR"] = str(kernels / kernel_digest())
+    os.environ["NUMBA_CACHE_DIR"] = str(kernel_folder())
     end = WorkerEnd(socket.socket(fileno=arguments.socket))
     try:
         Worker(
