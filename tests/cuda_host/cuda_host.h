@@ -8,6 +8,7 @@
 #pragma once
 
 #include <math.h>
+#include <setjmp.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -44,12 +45,12 @@ constexpr unsigned char POISON = 0xa5, GUARDED = 0x5a;
 enum Outcome { DONE, SHARED_MEMORY_OVERRUN, THREADS_MISSED_A_BARRIER, BAD_LAUNCH };
 
 struct Fiber {
-    ucontext_t context;
-    bool ended;
+    jmp_buf place;
+    bool started, ended;
 };
 
 inline Fiber fibers[MOST_THREADS];
-inline ucontext_t scheduler;
+inline jmp_buf scheduler;
 inline int running;
 inline void (*body)(void**);
 inline void** arguments;
@@ -59,11 +60,19 @@ inline void** arguments;
 inline uint3 threadIdx, blockIdx, blockDim, gridDim;
 __attribute__((aligned(128))) inline unsigned char dynamic_shared[cuda_host::MOST_SHARED + cuda_host::GUARD];
 
-inline void __syncthreads()
+namespace cuda_host {
+
+// Back to the scheduler. By jumps, because swapcontext asks the kernel for the signal mask each time.
+__attribute__((noinline)) inline void leave()
 {
-    using namespace cuda_host;
-    swapcontext(&fibers[running].context, &scheduler);
+    if (!_setjmp(fibers[running].place)) {
+        _longjmp(scheduler, 1);
+    }
 }
+
+}  // namespace cuda_host
+
+inline void __syncthreads() { cuda_host::leave(); }
 
 inline void __threadfence_block() {}
 
@@ -91,26 +100,42 @@ inline int __float_as_int(float value) { return cuda_host_bits<int>(value); }
 
 namespace cuda_host {
 
+// A fiber is made once, and is a thread of one block after another.
 inline void fiber_main()
 {
-    body(arguments);
-    fibers[running].ended = true;
-    // Back to the scheduler through uc_link.
+    while (true) {
+        body(arguments);
+        fibers[running].ended = true;
+        leave();
+    }
+}
+
+// Runs the thread `running` up to its next barrier, or to its end.
+__attribute__((noinline)) inline void go_on()
+{
+    if (_setjmp(scheduler)) {
+        return;
+    }
+    if (fibers[running].started) {
+        _longjmp(fibers[running].place, 1);
+    }
+    fibers[running].started = true;
+    static char* stacks = (char*)mmap(nullptr, (size_t)MOST_THREADS * STACK, PROT_READ | PROT_WRITE,
+                                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    ucontext_t context;
+    getcontext(&context);
+    context.uc_stack.ss_sp = stacks + (size_t)running * STACK;
+    context.uc_stack.ss_size = STACK;
+    context.uc_link = nullptr;
+    makecontext(&context, fiber_main, 0);
+    setcontext(&context);
 }
 
 // Runs every thread up to its next barrier, again and again until all have ended.
 inline Outcome run_block(int threads, bool backwards)
 {
-    static char* stacks = (char*)mmap(nullptr, (size_t)MOST_THREADS * STACK, PROT_READ | PROT_WRITE,
-                                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     for (int thread = 0; thread < threads; ++thread) {
-        Fiber& fiber = fibers[thread];
-        getcontext(&fiber.context);
-        fiber.context.uc_stack.ss_sp = stacks + (size_t)thread * STACK;
-        fiber.context.uc_stack.ss_size = STACK;
-        fiber.context.uc_link = &scheduler;
-        fiber.ended = false;
-        makecontext(&fiber.context, fiber_main, 0);
+        fibers[thread].ended = false;
     }
     while (true) {
         int ended = 0;
@@ -119,13 +144,16 @@ inline Outcome run_block(int threads, bool backwards)
             threadIdx.x = running % blockDim.x;
             threadIdx.y = running / blockDim.x % blockDim.y;
             threadIdx.z = running / blockDim.x / blockDim.y;
-            swapcontext(&scheduler, &fibers[running].context);
+            go_on();
             ended += fibers[running].ended;
         }
         if (ended == threads) {
             return DONE;
         }
         if (ended) {
+            for (Fiber& fiber : fibers) {
+                fiber.started = false;  // some are in the middle of a kernel, and stay there
+            }
             return THREADS_MISSED_A_BARRIER;
         }
     }
