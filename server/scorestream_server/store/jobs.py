@@ -7,9 +7,10 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from scorestream_server.domain.errors import not_found
+from scorestream_server.domain.errors import ScorestreamError, not_found
 from scorestream_server.domain.event import EventType
 from scorestream_server.domain.job import FINAL_STATES, NEXT_STATES, Failure, Job, JobSpec, State
+from scorestream_server.domain.session import SessionState
 from scorestream_server.domain.table import Partition, PartitionFile
 from scorestream_server.store import events, requests, sessions
 from scorestream_server.store.prepared import Prepared, one_of
@@ -63,6 +64,37 @@ _COMMITTED = Prepared(
     )
     .order_by(PARTITIONS.c.idx)
 )
+_PROGRESS = Prepared(
+    sa.select(
+        JOBS.c.state,
+        SESSIONS.c.state.label("session_state"),
+        SESSIONS.c.name.label("session_name"),
+        PARTITIONS.c.idx,
+        PARTITIONS.c.file,
+    )
+    .select_from(JOBS)
+    .join(SESSIONS, SESSIONS.c.id == JOBS.c.session_id)
+    .outerjoin(
+        PARTITIONS,
+        sa.and_(
+            PARTITIONS.c.job_id == JOBS.c.id,
+            PARTITIONS.c.idx >= sa.bindparam("from_index"),
+            PARTITIONS.c.file.is_not(None),
+        ),
+    )
+    .where(JOBS.c.id == sa.bindparam("job_id"), ~JOBS.c.deleted)
+    .order_by(PARTITIONS.c.idx)
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a job is, in which session, and committed partitions of it by their index."""
+
+    state: State
+    session_state: SessionState
+    session_name: str
+    committed: dict[int, PartitionFile]
 
 
 def find_request(connection: sa.Connection, owner: str, request_id: str) -> Job | None:
@@ -112,12 +144,16 @@ def get(connection: sa.Connection, job_id: str, owner: str | None) -> Job:
     """
     row = _GET.row(connection, {"job_id": job_id, "owner_": owner})
     if row is None:
-        raise not_found(
-            "JOB_NOT_FOUND",
-            f"There is no job {job_id!r}. `scorestream job list` shows those that there are.",
-            job=job_id,
-        )
+        raise _not_found(job_id)
     return from_row(row)
+
+
+def _not_found(job_id: str) -> ScorestreamError:
+    return not_found(
+        "JOB_NOT_FOUND",
+        f"There is no job {job_id!r}. `scorestream job list` shows those that there are.",
+        job=job_id,
+    )
 
 
 def page(
@@ -172,6 +208,23 @@ def committed(connection: sa.Connection, job_id: str, from_index: int = 0) -> di
     """Return the committed partitions of a job from an index on, by their index."""
     rows = _COMMITTED.rows(connection, {"job_id_": job_id, "from_index": from_index})
     return {row.idx: msgspec.json.decode(row.file, type=PartitionFile) for row in rows}
+
+
+def progress(connection: sa.Connection, job_id: str, from_index: int) -> Progress:
+    """Return how far a job is, with the committed partitions from an index on.
+
+    Raises:
+        ScorestreamError: NOT_FOUND.
+    """
+    rows = _PROGRESS.rows(connection, {"job_id": job_id, "from_index": from_index})
+    if not rows:
+        raise _not_found(job_id)
+    return Progress(
+        State(rows[0].state),
+        SessionState(rows[0].session_state),
+        rows[0].session_name,
+        {row.idx: msgspec.json.decode(row.file, type=PartitionFile) for row in rows if row.file is not None},
+    )
 
 
 def all_committed(connection: sa.Connection, job_id: str) -> bool:
