@@ -16,6 +16,7 @@ from scorestream_server.domain.event import Event, EventType
 from scorestream_server.domain.job import Job, State
 from scorestream_server.domain.session import SessionState
 from scorestream_server.domain.table import PartitionFile
+from scorestream_server.engine.engine import Engine
 from scorestream_server.feed import Feed, Selection
 from scorestream_server.store import jobs as job_store
 from scorestream_server.store.database import Database
@@ -75,9 +76,10 @@ class ReadingJob:
 class ResultReader:
     """Reads the results of jobs, while they run and afterwards."""
 
-    def __init__(self, database: Database, feed: Feed) -> None:
+    def __init__(self, database: Database, feed: Feed, engine: Engine) -> None:
         self._database = database
         self._feed = feed
+        self._engine = engine
 
     async def read(
         self, job: Job, offset: int, *, committed_only: bool
@@ -90,12 +92,14 @@ class ResultReader:
         """
         place = ReadingJob(offset)
         yield job_service_pb2.ReadResultsResponse(
-            arrow_schema=_schema_message(job.result_schema), offset=offset, state=convert.state(job.state)
+            arrow_schema=job.result_schema, offset=offset, state=convert.state(job.state)
         )
         selection = Selection(job.owner, (job.session_id,), job_id=job.id)
-        news = True
+        news: bool | None = None
         async with contextlib.aclosing(self._feed.follow(selection, self._feed.head)) as batches:
             async for events in batches:
+                if news is None:  # from here on it is heard of
+                    news = committed_only or self._engine.may_have_rows(job.id)
                 news = news or any(map(_brings_rows, events))
                 if events or not news:  # what matters is where the job is once the reader has caught up
                     continue
@@ -157,10 +161,6 @@ def _require_results(job: Job, now: job_store.Progress) -> None:
 def _brings_rows(event: Event) -> bool:
     """Whether there may be rows after an event that were not there before, or will be none any more."""
     return event.type is EventType.PARTITION_COMMITTED or (event.state is not None and event.state.final)
-
-
-def _schema_message(schema: bytes) -> bytes:
-    return bytes(pa.ipc.read_schema(pa.py_buffer(schema)).serialize())
 
 
 def _next_piece(batches: Iterator[pa.RecordBatch]) -> _Piece:

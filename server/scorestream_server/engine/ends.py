@@ -20,6 +20,7 @@ from scorestream_server.domain.messages import CancelTask, CloseJob
 from scorestream_server.engine import log_lines
 from scorestream_server.engine.active import ActiveJob
 from scorestream_server.engine.output import OutputWriter
+from scorestream_server.engine.states import write_begun
 from scorestream_server.store import jobs as job_store
 from scorestream_server.store import log as log_store
 from scorestream_server.store import tables as table_store
@@ -119,11 +120,13 @@ class JobEnds:
     async def _finish(self, active: ActiveJob, state: State) -> None:
         active.ending = state  # from here on nothing can end it otherwise
         now = time.time()
-        job = active.job = replace(active.job, state=state, end_time=now, failure=active.failure)
+        job, begun = active.job, active.take_begun()
+        job = active.job = replace(job, state=state, end_time=now, failure=active.failure)
         table = active.table_made
         lines = log_lines.ended(job, active.missing())
 
         def finish(connection: sa.Connection) -> None:
+            write_begun(connection, begun, active.session_name)
             if table is not None:
                 table_store.put(connection, table, replace=job.spec.replace)
             if job_store.change_state(connection, job, active.session_name, now, _farewell(job)):

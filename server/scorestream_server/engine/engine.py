@@ -22,7 +22,6 @@ from scorestream_server.domain.device import WorkerUse
 from scorestream_server.domain.disk import StorageError
 from scorestream_server.domain.errors import ErrorCode, ScorestreamError
 from scorestream_server.domain.job import Job, State
-from scorestream_server.domain.log import LogBlock
 from scorestream_server.domain.messages import PartitionDone, RunPartition
 from scorestream_server.domain.table import Partition
 from scorestream_server.engine import log_lines
@@ -32,6 +31,7 @@ from scorestream_server.engine.homes import Homes
 from scorestream_server.engine.output import OutputWriter
 from scorestream_server.engine.queues import QueueCounts
 from scorestream_server.engine.quota import JobQuota
+from scorestream_server.engine.states import write_begun
 from scorestream_server.engine.waits import WorkerWaits
 from scorestream_server.scheduler import Assignment, Shares, WorkerLoad, has_room, schedule
 from scorestream_server.store import jobs as job_store
@@ -44,7 +44,7 @@ from scorestream_server.workers.pool import MAX_ATTEMPTS, WorkerLost, WorkerPool
 logger = logging.getLogger(__name__)
 
 STATE_PATIENCE_SECONDS = 0.02
-"""How long the news that a job runs may wait for company: a short job is told of in one transaction less."""
+"""How long the news that a job runs may wait for something to be written with: a short job's first partition is."""
 
 CLOSE_SECONDS = 0.05
 """How long a step that was cancelled may take before it is cancelled again."""
@@ -128,6 +128,7 @@ class Engine:
 
     def add(self, active: ActiveJob, refusal: ScorestreamError | None = None) -> None:
         """Take up a job that the store has; with a `refusal`, only to fail it for that."""
+        active.stored = active.job
         self._jobs[active.job.id] = active
         self._quota.add(active.job)
         if active.job.spec.timeout or active.job.spec.queue_timeout or active.job.spec.task_timeout:
@@ -141,6 +142,16 @@ class Engine:
         self._waits.join(active)
         self.wake()
 
+    def stored(self, job_id: str) -> Job | None:
+        """Return a job as the store has it, or had it a moment ago; None where it is final, or is not there."""
+        active = self._jobs.get(job_id)
+        return None if active is None else active.stored
+
+    def may_have_rows(self, job_id: str) -> bool:
+        """Return whether rows of a job may be committed that no event from here on tells of."""
+        active = self._jobs.get(job_id)
+        return active is None or active.may_have_rows
+
     def why_waiting(self, job: Job) -> str:
         """Return why a job waits that could have a lane; empty: it does not, or for a lane alone."""
         return self.queues.why_waiting(job) or self.contexts.why_waiting(job.session_id)
@@ -150,11 +161,18 @@ class Engine:
         active = self._jobs.get(job_id)
         if active is None or active.ending is not None:
             return
-        active.job = replace(active.job, state=State.CANCELLING)
+        begun, now = active.take_begun(), time.time()
+        job = active.job = replace(active.job, state=State.CANCELLING)
         self._ends.end(active, State.CANCELLED, None)
         why = "cancelled by a client"
-        lines = log_lines.noted(active.job, f"To be {why}.", time.time())
-        await self._write_state(active.job, active.session_name, why, lines)
+
+        def change(connection: sa.Connection) -> None:
+            write_begun(connection, begun, active.session_name)
+            if job_store.change_state(connection, job, active.session_name, now, why):
+                log_store.write(connection, log_lines.noted(job, f"To be {why}.", now))
+
+        await self._database.write(change)
+        active.stored = job
 
     # -- the loop ---------------------------------------------------------------------------------------
 
@@ -228,12 +246,8 @@ class Engine:
         if active.job.state is State.PENDING:
             active.job = replace(active.job, state=State.RUNNING, start_time=time.time())
             self.queues.begun(active.job)
-            lines = log_lines.started(active.job)
-            self._spawn(
-                self._write_state(
-                    active.job, active.session_name, lines=lines, patience=STATE_PATIENCE_SECONDS
-                )
-            )
+            active.begun = active.job
+            self._spawn(self._write_begun(active))
         self._spawn(self._run_partition(active, partition, worker_id, task_id))
 
     async def _run_partition(
@@ -277,7 +291,7 @@ class Engine:
         file = replace(done.file, path=str(final))
         device = next((w.device for w in self._pool.workers() if w.worker_id == worker_id), "")
         notes = active.count(partition.index, file, device, done)
-        job, now = active.job, time.time()
+        job, now, begun = active.job, time.time(), active.take_begun()
         # Where nothing is to be published, the last partition and the final state are one transaction.
         last = job.partitions_done == job.partitions_total and active.ending is None
         ended = succeeded(job, now) if last and not job.spec.out_table and not job.spec.destination else None
@@ -287,6 +301,7 @@ class Engine:
         def commit(connection: sa.Connection) -> bool:
             # The file first: a crash between the two leaves a file that the next attempt overwrites.
             commit_partition(replace(done.file, path=str(temporary)), final)
+            write_begun(connection, begun, active.session_name)
             for note in notes:
                 job_store.warn(connection, job, active.session_name, note, now)
                 log_store.write(connection, log_lines.warned(job, note, now))
@@ -304,9 +319,11 @@ class Engine:
             is_final = await self._database.write(commit)
         except (OSError, sa.exc.SQLAlchemyError, StorageError) as error:
             active.take_back(partition.index)
+            active.begun = begun
             self._ends.fail(active, commit_error(error))
             await asyncio.to_thread(_unlink, temporary, final)
         else:
+            active.stored = job
             if ended is not None and is_final:
                 active.job = ended
                 self._ends.retire(active)
@@ -327,16 +344,18 @@ class Engine:
             self._ends.fail(active, error)
             return
         message = f"partition {partition.index} ({rows}) is run again: {lost}"
-        job, now = active.job, time.time()
+        job, now, begun = active.job, time.time(), active.take_begun()
 
         def retry(connection: sa.Connection) -> None:
             index = partition.index
+            write_begun(connection, begun, active.session_name)
             job_store.retry_partition(connection, job, active.session_name, index, attempts, message, now)
             log_store.write(connection, log_lines.warned(job, f"{message[0].upper()}{message[1:]}.", now))
 
         try:
             await self._database.write(retry)
         except StorageError as error:
+            active.begun = begun
             self._ends.fail(active, error)
 
     def _let_go(self, active: ActiveJob) -> None:
@@ -344,22 +363,12 @@ class Engine:
         self._quota.remove(active.job)
         self._timed.pop(active.job.id, None)
 
-    async def _write_state(
-        self,
-        job: Job,
-        session_name: str,
-        message: str = "",
-        lines: LogBlock | None = None,
-        *,
-        patience: float = 0.0,
-    ) -> None:
-        now = time.time()
-
-        def change(connection: sa.Connection) -> None:
-            if job_store.change_state(connection, job, session_name, now, message) and lines is not None:
-                log_store.write(connection, lines)
-
-        await self._database.write(change, patience=patience)
+    async def _write_begun(self, active: ActiveJob) -> None:
+        await asyncio.sleep(STATE_PATIENCE_SECONDS)
+        begun = active.take_begun()
+        if begun is not None:
+            await self._database.write(lambda connection: write_begun(connection, begun, active.session_name))
+            active.stored = begun
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)

@@ -5,11 +5,10 @@ transaction (a group commit), so that hundreds of small facts a second cost a fe
 """
 
 import asyncio
-import math
+import contextlib
 import queue
 import sqlite3
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -82,10 +81,9 @@ def storage_error(error: Exception, url: sa.URL) -> StorageError | None:
 class _Task:
     """An operation that waits for a thread, and the future of whoever waits for it."""
 
-    def __init__(self, operation: Operation[Any], future: asyncio.Future[Any], due: float = 0.0) -> None:
+    def __init__(self, operation: Operation[Any], future: asyncio.Future[Any]) -> None:
         self.operation = operation
         self.future = future
-        self.due = due
         self.result: object = None
         self.error: Exception | None = None
 
@@ -138,16 +136,12 @@ class Database:
         self._reads.put(task)
         return await task.future  # type: ignore[no-any-return]  # the future carries what the operation returns
 
-    async def write(self, operation: Operation[T], *, patience: float = 0.0) -> T:
+    async def write(self, operation: Operation[T]) -> T:
         """Run an operation that writes; when this returns, its effect is on the disk.
 
         An operation that raises leaves nothing behind, and does not disturb its neighbours in the batch.
-
-        Args:
-            operation: what to do.
-            patience: seconds for which it may wait for others to share a transaction with.
         """
-        task = _Task(operation, self._loop.create_future(), time.monotonic() + patience)
+        task = _Task(operation, self._loop.create_future())
         self._writes.put(task)
         return await task.future  # type: ignore[no-any-return]  # as above
 
@@ -189,25 +183,16 @@ class Database:
 
     def _write_loop(self, connection: sa.Connection) -> None:
         with connection:
-            open_ = True
-            while open_:
-                tasks: list[_Task] = []
-                due = math.inf
-                try:
-                    # Whoever is most impatient decides how long the transaction is kept open for company.
-                    while len(tasks) < BATCH:
-                        task = self._writes.get(
-                            timeout=None if due == math.inf else max(0.0, due - time.monotonic())
-                        )
-                        if task is None:
-                            open_ = False
-                            break
-                        tasks.append(task)
-                        due = min(due, task.due)
-                except queue.Empty:
-                    pass
-                if tasks:
-                    self._hand_over(partial(self._settle, tasks, *self._commit(connection, tasks)))
+            while (task := self._writes.get()) is not None:
+                tasks = [task]
+                with contextlib.suppress(queue.Empty):
+                    while task is not None and len(tasks) < BATCH:
+                        task = self._writes.get_nowait()
+                        if task is not None:
+                            tasks.append(task)
+                self._hand_over(partial(self._settle, tasks, *self._commit(connection, tasks)))
+                if task is None:
+                    return
 
     def _commit(
         self, connection: sa.Connection, tasks: Sequence[_Task]
