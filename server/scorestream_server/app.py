@@ -149,7 +149,9 @@ async def running(config: Config, pool: LocalPool) -> AsyncIterator[Running]:
         sessions = OwnSessions(database, expiry)
         servicers = Servicers(
             SessionService(config, database, feed, engine, ender, expiry, contexts),
-            JobService(database, feed, engine, submitter, ResultReader(database, feed), expiry, papers),
+            JobService(
+                database, feed, engine, submitter, ResultReader(database, feed, engine), expiry, papers
+            ),
             TableService(config, database, pool, directory, roots, expiry, usage),
             ModelService(config, database, pool, directory, usage, sessions, roots),
             DeviceService(poller),

@@ -1,17 +1,25 @@
-"""What the fault tests share: a forest that keeps workers busy, and a table to score with it."""
+"""What the fault tests share: a forest that keeps workers busy, a table to score with it, and servers on bad disks."""
 
+import itertools
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
 import xgboost
 
+from faults.bad_disk import BadDisk, build
+from faults.bad_place import Place, rows
 from scorestream_server.tables.reading import LARGEST_IN_MEMORY
+from served import served
 
 FEATURES = 12
 ROWS = 400_000
+_NUMBERS = itertools.count(1)
 
 
 @pytest.fixture(scope="session")
@@ -49,3 +57,32 @@ def one_row_group(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert table.nbytes > LARGEST_IN_MEMORY
     assert pq.read_metadata(path).num_row_groups == 1
     return path
+
+
+@pytest.fixture(scope="module")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return build(tmp_path_factory.mktemp("disk"))
+
+
+@pytest.fixture(scope="module")
+def ground(library: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    folder = tmp_path_factory.mktemp("ground")
+    pacsv.write_csv(rows(), folder / "rows.csv")
+    disk, data = BadDisk(library, folder / "rules"), folder / "data"
+    flags = ("--device", "cpu", "--data-root", str(folder))
+    with served(data, *flags, environment=disk.environment) as (client, server):
+        client.register_model("double", source="x * 2 AS score")
+        client.register_model("old", source="x * 0 AS score")
+        session = client.create_session("ground")
+        yield Place(client, server, disk, data, folder / "rows.csv", 0, folder, session)
+
+
+@pytest.fixture
+def place(ground: Place) -> Iterator[Place]:
+    number = next(_NUMBERS)
+    session = ground.client.create_session(f"place {number}")
+    session.load_table(rows(), "rows")
+    out = ground.out / f"out {number}"
+    out.mkdir()
+    yield replace(ground, number=number, out=out, session=session)
+    ground.disk.heal()

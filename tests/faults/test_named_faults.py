@@ -1,155 +1,24 @@
 """A disk that is full, slow, or refuses: errors say so, nothing is half done, and work goes on when it is well again."""
 
-import contextlib
 import errno
 import itertools
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, replace
 from pathlib import Path
 
 import grpc
-import psutil
 import pyarrow as pa
-import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
 
 import scorestream
-from faults.bad_disk import MAKE, NAME, SYNC, WRITE, BadDisk, build
-from faults.left_behind import unknown_files
-from scorestream import EventType, State
+from faults.bad_disk import MAKE, NAME, SYNC, WRITE, BadDisk
+from faults.bad_place import ROWS, Place, check_failed, check_resumed, check_whole
+from scorestream import EventType
 from scorestream.v1 import job_pb2, job_service_pb2, table_service_pb2
 from served import served, workers_of
-
-ROWS = 20_000
-ROWS_AT_ONCE = 500
-_NUMBERS = itertools.count(1)
-
-
-@dataclass(frozen=True, slots=True)
-class Place:
-    """A server on a disk that can be made bad, and a session with a table of one's own.
-
-    Attributes:
-        csv: a file with the table's rows.
-        number: of this place, for names and contents that were never there before.
-        out: a folder for outputs.
-    """
-
-    client: scorestream.Client
-    server: psutil.Process
-    disk: BadDisk
-    data: Path
-    csv: Path
-    number: int
-    out: Path
-    session: scorestream.Session
-
-    @property
-    def calls(self) -> dict[str, Callable[[], object]]:
-        """Calls that write, by name."""
-        name = f"new_{self.number}"
-        return {
-            "upload": lambda: self.session.load_table(rows(), name),
-            "load": lambda: self.session.load_table(self.csv, f"{name}_csv"),
-            "register": lambda: self.client.register_model(name, source=f"x + {self.number} AS y"),
-            "submit": self.submit,
-            "session": lambda: self.client.create_session(name),
-            "put": lambda: self.session.files.upload(b"x" * 100_000, f"{name}.bin"),
-        }
-
-    def there(self) -> list[set[str]]:
-        """Return what there is of that which the calls make."""
-        return [
-            {session.id for session in self.client.sessions()},
-            {model.id for model in self.client.models()},
-            {table.name for table in self.session.tables()},
-            {job.id for job in self.session.jobs()},
-            {file.path for file in self.session.files.list()},
-        ]
-
-    def submit(self, **options: object) -> scorestream.Job:
-        """Start a job of many partitions."""
-        wanted = {"keep": ["id"], "partition_rows": ROWS_AT_ONCE, **options}
-        return self.session.score("double", "rows", **wanted)  # type: ignore[arg-type]
-
-    def left(self) -> set[str]:
-        """Return what lies in the data directory and beside outputs that nobody knows."""
-        return unknown_files(self.data) | {path.name for path in self.out.iterdir() if path.name[0] == "."}
-
-    def goes_on(self) -> None:
-        """Everything works, the server is the one that it was, and nothing is left of what failed."""
-        self.disk.heal()
-        for call in self.calls.values():
-            with contextlib.suppress(scorestream.AlreadyExistsError):  # made before
-                call()
-        job = self.submit(out_path=self.out / "afterwards.parquet").wait(60)
-        assert job.rows_scored == ROWS
-        assert self.server.is_running()
-        self.session.terminate()
-        assert self.left() == set()
-
-
-@pytest.fixture(scope="module")
-def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return build(tmp_path_factory.mktemp("disk"))
-
-
-@pytest.fixture(scope="module")
-def ground(library: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    folder = tmp_path_factory.mktemp("ground")
-    pacsv.write_csv(rows(), folder / "rows.csv")
-    disk, data = BadDisk(library, folder / "rules"), folder / "data"
-    flags = ("--device", "cpu", "--data-root", str(folder))
-    with served(data, *flags, environment=disk.environment) as (client, server):
-        client.register_model("double", source="x * 2 AS score")
-        client.register_model("old", source="x * 0 AS score")
-        session = client.create_session("ground")
-        yield Place(client, server, disk, data, folder / "rows.csv", 0, folder, session)
-
-
-@pytest.fixture
-def place(ground: Place) -> Iterator[Place]:
-    number = next(_NUMBERS)
-    session = ground.client.create_session(f"place {number}")
-    session.load_table(rows(), "rows")
-    out = ground.out / f"out {number}"
-    out.mkdir()
-    yield replace(ground, number=number, out=out, session=session)
-    ground.disk.heal()
-
-
-def rows() -> pa.Table:
-    return pa.table({"id": pa.array(range(ROWS), pa.int64()), "x": [number / 4 for number in range(ROWS)]})
-
-
-def check_whole(found: pa.Table) -> None:
-    assert found["id"].to_pylist() == list(range(ROWS))
-    assert found["score"].to_pylist() == [number / 2 for number in range(ROWS)]
-
-
-def check_failed(job: scorestream.Job, reason: str, code: str = "RESOURCE_EXHAUSTED") -> None:
-    """A job ends with this reason, and what it has committed is readable."""
-    with pytest.raises(scorestream.JobFailedError) as caught:
-        job.wait(60)
-    assert (caught.value.reason, caught.value.code) == (reason, code), caught.value
-    assert "Errno" not in str(caught.value)
-    assert job.state is State.FAILED
-    assert pa.Table.from_batches(job.results(), job.schema).num_rows == job.rows_scored
-
-
-def check_resumed(place: Place, job: scorestream.Job) -> scorestream.Job:
-    """What failed goes on from what it has committed, and gives everything."""
-    place.disk.heal()
-    resumed = job.resume()
-    assert resumed.info.partitions_done == job.info.partitions_done
-    resumed.wait(60)
-    check_whole(pa.Table.from_batches(resumed.results()))
-    return resumed
 
 
 @pytest.mark.parametrize(
@@ -188,21 +57,6 @@ def test_a_store_without_room_answers_and_goes_on_when_there_is_some(place: Plac
     place.goes_on()
 
 
-@pytest.mark.parametrize("output", ["scores.parquet", "scores.arrow", "scores.csv", "scores"])
-def test_a_full_disk_leaves_nothing_of_an_output(place: Place, output: str) -> None:
-    """The job fails; when there is room, one that resumes it only writes the output."""
-    place.disk.fill(place.out, passing=2)
-    job = place.submit(out_path=place.out / output)
-    check_failed(job, "DISK_FULL")
-    assert place.disk.hits()
-    assert list(place.out.iterdir()) == []
-    assert place.left() == set()
-    resumed = check_resumed(place, job)
-    assert not any(event.type is EventType.PARTITION_COMMITTED for event in resumed.watch())
-    assert (place.out / output).exists()
-    place.goes_on()
-
-
 @pytest.mark.parametrize(
     ("what", "calls"),
     [
@@ -221,59 +75,6 @@ def test_a_call_that_finds_no_room_says_so_and_leaves_nothing(place: Place, what
     place.disk.heal()
     assert place.left() == set()
     place.calls[what]()
-    place.goes_on()
-
-
-@pytest.mark.parametrize("again", [False, True], ids=["new", "replaced"])
-@pytest.mark.parametrize("output", ["scores.parquet", "scores"])
-@pytest.mark.parametrize("calls", [NAME, SYNC], ids=["rename", "fsync"])
-def test_an_output_that_cannot_get_its_name_is_not_there(
-    place: Place, output: str, calls: int, again: bool
-) -> None:
-    """The job fails and says why, what stood there before stands there still, and a resumed job puts it there."""
-    path = place.out / output
-    if again:
-        place.session.score("old", "rows", out_path=path).wait(60)
-    before = set(place.out.rglob("*"))
-    if calls == NAME:
-        place.disk.fail(NAME, str(path), times=1)
-    else:
-        place.disk.fail(SYNC, place.out)
-    job = place.submit(out_path=path, replace=again)
-    check_failed(job, "DISK_FAILED", "INTERNAL")
-    assert calls == NAME or place.disk.hits() == 1, "a sync that failed is not tried again"
-    assert place.left() == set()
-    assert set(place.out.rglob("*")) == before
-    if again:
-        assert set(pq.read_table(path)["score"].to_pylist()) == {0.0}
-    check_resumed(place, job)
-    check_whole(pq.read_table(path))
-    place.goes_on()
-
-
-@pytest.mark.parametrize("output", ["scores.parquet", "scores"])
-@pytest.mark.parametrize("again", [False, True], ids=["new", "replaced"])
-def test_an_output_whose_name_may_not_last_is_not_called_published(
-    place: Place, output: str, again: bool
-) -> None:
-    """Its folder cannot be synced: the job fails, and what stood there before does; but for a file, which is gone."""
-    path = place.out / output
-    if again:
-        place.session.score("old", "rows", out_path=path).wait(60)
-    place.disk.fail(SYNC, str(place.out))
-    job = place.submit(out_path=path, replace=again)
-    check_failed(job, "DISK_FAILED", "INTERNAL")
-    assert place.disk.hits() == 1
-    assert place.left() == set()
-    assert path.exists() == again
-    stays = path.is_file()
-    assert ("a power cut may undo that" in str(job.failure)) == stays
-    if stays:
-        check_whole(pq.read_table(path))
-    elif again:
-        assert set(pq.read_table(path)["score"].to_pylist()) == {0.0}
-    check_resumed(place, job)
-    check_whole(pq.read_table(path))
     place.goes_on()
 
 
@@ -326,27 +127,6 @@ def test_a_slow_disk_costs_time_and_nothing_else(place: Place) -> None:
         assert not made.done()
         place.disk.heal()
     check_whole(pq.read_table(place.out / "scores.parquet"))
-    place.goes_on()
-
-
-@pytest.mark.parametrize("dies", [False, True], ids=["which is quicker", "whose worker dies"])
-def test_a_job_that_is_cancelled_has_its_output_or_nothing(place: Place, dies: bool) -> None:
-    """The cancel comes while an output waits for a slow disk: the job says what came of it, and nothing else is left."""
-    place.disk.slow(place.out, 20.0 if dies else 1.0)
-    job = place.submit(out_path=place.out / "scores.parquet")
-    while not place.disk.hits():
-        assert not job.refresh().state.final
-    job.cancel()
-    if dies:
-        for worker in workers_of(place.server):
-            worker.kill()
-        with pytest.raises(scorestream.JobCancelledError):
-            job.wait(60)
-        assert list(place.out.iterdir()) == []
-    else:
-        job.wait(60)
-        check_whole(pq.read_table(place.out / "scores.parquet"))
-    assert place.left() == set()
     place.goes_on()
 
 

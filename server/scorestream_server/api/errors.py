@@ -118,20 +118,26 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):  # type: ignore[misc]  # grp
 
     def __init__(self, max_message_bytes: int) -> None:
         self._limit = max_message_bytes
+        self._wrapped: dict[str, Any] = {}
 
     async def intercept_service(
         self,
         continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Any]],
         handler_call_details: grpc.HandlerCallDetails,
     ) -> Any:
-        """Return the handler, wrapped."""
+        """Return the handler, wrapped, with what the interceptors behind this one put around it: once a method."""
+        method = handler_call_details.method
+        if method in self._wrapped:
+            return self._wrapped[method]
         handler = await continuation(handler_call_details)
         if handler is None:
             return None
         parse = functools.partial(self._parsed, handler.request_deserializer)
         parsed = functools.partial(_parsed_stream, parse) if handler.request_streaming else parse
         wrap = _wrap_stream if handler.response_streaming else _wrap_unary
-        return rewrapped(handler, lambda inner: wrap(inner, parsed), parses=True)
+        wrapped = rewrapped(handler, lambda inner: wrap(inner, parsed), parses=True)
+        self._wrapped[method] = wrapped
+        return wrapped
 
     def _parsed(self, parse: Callable[[bytes], Any], data: bytes) -> Any:
         size = len(data)

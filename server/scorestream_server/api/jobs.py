@@ -139,7 +139,7 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
         self, request: job_service_pb2.WatchJobRequest, context: Context
     ) -> AsyncIterator[job_service_pb2.WatchJobResponse]:
         """Stream the events of one job until it is final."""
-        job = await self._get(request.name, context)
+        job = self._stored(request.name, context) or await self._get(request.name, context)
         final = job.state.final
         selection = Selection(job.owner, (job.session_id,), job_id=job.id)
         async with contextlib.aclosing(self._feed.follow(selection, request.after)) as batches:
@@ -161,7 +161,7 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
                 "offset must not be negative.",
                 [FieldFault("offset", "negative")],
             )
-        job = await self._get(request.name, context)
+        job = self._stored(request.name, context) or await self._get(request.name, context)
         require_owner(context, job.owner)
         async for response in self._results.read(job, request.offset, committed_only=request.committed_only):
             self._expiry.seen(job.session_id)
@@ -180,6 +180,17 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
             )
         await self._papers.delete(job)
         return job_service_pb2.DeleteJobResponse()
+
+    def _stored(self, name: str, context: Context) -> Job | None:
+        """Return a job that is not final, without a look at the store; None: there must be one.
+
+        It may be a step behind the store: for those who then follow it from its first event, or look for its rows.
+        """
+        job, reach = self._engine.stored(names.job_id("name", name)), reach_of(context)
+        if job is None or (reach is not None and reach != job.owner):
+            return None
+        self._expiry.seen(job.session_id)
+        return job
 
     async def _get(self, name: str, context: Context) -> Job:
         job_id, owner = names.job_id("name", name), reach_of(context)

@@ -11,8 +11,8 @@ from scorestream_server.api import convert, names, paging
 from scorestream_server.api.auth import Context, reach_of
 from scorestream_server.domain.errors import FieldFault, invalid
 from scorestream_server.domain.log import LineType, LogBlock, LogSelection, block_before, position
+from scorestream_server.domain.session import require_not_ended
 from scorestream_server.engine.expiry import SessionExpiry
-from scorestream_server.engine.submit import require_not_ended
 from scorestream_server.feed import LogFeed
 from scorestream_server.store import jobs as job_store
 from scorestream_server.store import log as log_store

@@ -4,8 +4,7 @@ import sqlalchemy as sa
 
 from scorestream_server.api.auth import Context, reach_of
 from scorestream_server.domain.errors import ErrorCode, ScorestreamError
-from scorestream_server.domain.session import Session
-from scorestream_server.engine.submit import require_active
+from scorestream_server.domain.session import Session, require_active
 from scorestream_server.store import sessions as session_store
 
 

@@ -2,9 +2,8 @@
 
 from scorestream_server.api import names
 from scorestream_server.api.auth import Context, reach_of, require_owner
-from scorestream_server.domain.session import Session
+from scorestream_server.domain.session import Session, require_active
 from scorestream_server.engine.expiry import SessionExpiry
-from scorestream_server.engine.submit import require_active
 from scorestream_server.store import sessions as session_store
 from scorestream_server.store.database import Database
 

@@ -12,9 +12,9 @@ from scorestream_server.api import convert, names, paging
 from scorestream_server.api.auth import Context, reach_of, require_owner
 from scorestream_server.domain.job import Job
 from scorestream_server.domain.log import printable
+from scorestream_server.domain.session import require_not_ended
 from scorestream_server.engine.expiry import SessionExpiry
 from scorestream_server.engine.papers import Papers
-from scorestream_server.engine.submit import require_not_ended
 from scorestream_server.report.listing import listing
 from scorestream_server.report.report import report
 from scorestream_server.store import jobs as job_store

@@ -2,7 +2,9 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
 
 import pyarrow as pa
 import sqlalchemy as sa
@@ -14,14 +16,23 @@ from scorestream_server.domain.event import Event, EventType
 from scorestream_server.domain.job import Job, State
 from scorestream_server.domain.session import SessionState
 from scorestream_server.domain.table import PartitionFile
+from scorestream_server.engine.engine import Engine
 from scorestream_server.feed import Feed, Selection
 from scorestream_server.store import jobs as job_store
-from scorestream_server.store import sessions as session_store
 from scorestream_server.store.database import Database
 from scorestream_server.tables.results import read_results
 
+T = TypeVar("T")
 MESSAGE_BYTES = 3 << 19
 """1.5 MiB of rows a message: large enough to cost little, small enough for any client's limits."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Piece:
+    """Rows as clients get them, with how many each message has; `last`: there are no more."""
+
+    messages: Sequence[tuple[bytes, int]]
+    last: bool
 
 
 class ReadingJob:
@@ -65,9 +76,10 @@ class ReadingJob:
 class ResultReader:
     """Reads the results of jobs, while they run and afterwards."""
 
-    def __init__(self, database: Database, feed: Feed) -> None:
+    def __init__(self, database: Database, feed: Feed, engine: Engine) -> None:
         self._database = database
         self._feed = feed
+        self._engine = engine
 
     async def read(
         self, job: Job, offset: int, *, committed_only: bool
@@ -80,26 +92,29 @@ class ResultReader:
         """
         place = ReadingJob(offset)
         yield job_service_pb2.ReadResultsResponse(
-            arrow_schema=_schema_message(job.result_schema), offset=offset, state=convert.state(job.state)
+            arrow_schema=job.result_schema, offset=offset, state=convert.state(job.state)
         )
         selection = Selection(job.owner, (job.session_id,), job_id=job.id)
-        news = True
+        news: bool | None = None
         async with contextlib.aclosing(self._feed.follow(selection, self._feed.head)) as batches:
             async for events in batches:
+                if news is None:  # from here on it is heard of
+                    news = committed_only or self._engine.may_have_rows(job.id)
                 news = news or any(map(_brings_rows, events))
                 if events or not news:  # what matters is where the job is once the reader has caught up
                     continue
                 news = False
-                state, committed = await self._look(job, place.next_index)
                 position = place.offset
-                for file, begin in place.advance(committed, gaps=state.final):
-                    pieces = read_results([file], begin, MESSAGE_BYTES)
-                    while (message := await self._next(job, pieces)) is not None:
-                        body, rows = message
+                state, left, piece = await self._told_why(job, self._look(job, place))
+                while True:
+                    for body, rows in piece.messages:
                         yield job_service_pb2.ReadResultsResponse(
                             arrow_batch=body, offset=position, rows=rows, state=convert.state(state)
                         )
                         position += rows
+                    if piece.last:
+                        break
+                    piece = await self._told_why(job, asyncio.to_thread(_next_piece, left))
                 if state.final and offset > place.rows:
                     raise ScorestreamError(
                         ErrorCode.OUT_OF_RANGE,
@@ -110,26 +125,37 @@ class ResultReader:
                 if state.final or committed_only:
                     return
 
-    async def _next(self, job: Job, pieces: Iterator[pa.RecordBatch]) -> tuple[bytes, int] | None:
+    async def _look(self, job: Job, place: ReadingJob) -> tuple[State, Iterator[pa.RecordBatch], _Piece]:
+        """Pass what is committed by now; return the job's state, the rows of it, and the first messages of them."""
+
+        def look(connection: sa.Connection) -> tuple[State, Iterator[pa.RecordBatch], _Piece]:
+            now = job_store.progress(connection, job.id, place.next_index)
+            _require_results(job, now)
+            files = place.advance(now.committed, gaps=now.state.final)
+            batches = (batch for file, begin in files for batch in read_results([file], begin, MESSAGE_BYTES))
+            # What a short job has is one small message: a step of another thread would cost more than to read it here.
+            return now.state, batches, _next_piece(batches)
+
+        return await self._database.read(look)
+
+    async def _told_why(self, job: Job, reading: Awaitable[T]) -> T:
+        """Return what is read; where it cannot be because the session ended meanwhile, and took the file along, say so."""
         try:
-            return await asyncio.to_thread(_next_message, pieces)
+            return await reading
         except ScorestreamError:
-            await self._look(job, 0)  # says so where the session ended meanwhile, and took the file along
+            _require_results(
+                job, await self._database.read(lambda connection: job_store.progress(connection, job.id, 0))
+            )
             raise
 
-    async def _look(self, job: Job, from_index: int) -> tuple[State, dict[int, PartitionFile]]:
-        def read(connection: sa.Connection) -> tuple[State, dict[int, PartitionFile]]:
-            session = session_store.get(connection, job.session_id, job.owner)
-            if session.state is SessionState.ENDED:
-                raise precondition(
-                    "SESSION_ENDED",
-                    f"The results of job {job.name!r} ended with their session {session.name!r}.",
-                    session=session.id,
-                )
-            now = job_store.get(connection, job.id, job.owner)
-            return now.state, job_store.committed(connection, job.id, from_index)
 
-        return await self._database.read(read)
+def _require_results(job: Job, now: job_store.Progress) -> None:
+    if now.session_state is SessionState.ENDED:
+        raise precondition(
+            "SESSION_ENDED",
+            f"The results of job {job.name!r} ended with their session {now.session_name!r}.",
+            session=job.session_id,
+        )
 
 
 def _brings_rows(event: Event) -> bool:
@@ -137,10 +163,13 @@ def _brings_rows(event: Event) -> bool:
     return event.type is EventType.PARTITION_COMMITTED or (event.state is not None and event.state.final)
 
 
-def _schema_message(schema: bytes) -> bytes:
-    return bytes(pa.ipc.read_schema(pa.py_buffer(schema)).serialize())
-
-
-def _next_message(batches: Iterator[pa.RecordBatch]) -> tuple[bytes, int] | None:
-    batch = next(batches, None)
-    return None if batch is None else (batch.serialize().to_pybytes(), batch.num_rows)
+def _next_piece(batches: Iterator[pa.RecordBatch]) -> _Piece:
+    """Return the next rows, `MESSAGE_BYTES` of them or a little more."""
+    messages, size = [], 0
+    for batch in batches:
+        body = batch.serialize().to_pybytes()
+        messages.append((body, batch.num_rows))
+        size += len(body)
+        if size >= MESSAGE_BYTES:
+            return _Piece(messages, last=False)
+    return _Piece(messages, last=True)

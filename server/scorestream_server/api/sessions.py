@@ -17,12 +17,11 @@ from scorestream_server.domain.context import DEFAULT_CONTEXT, task_limit
 from scorestream_server.domain.errors import FieldFault, invalid
 from scorestream_server.domain.event import EventType
 from scorestream_server.domain.job import Job
-from scorestream_server.domain.session import Session, SessionState
+from scorestream_server.domain.session import Session, SessionState, require_active
 from scorestream_server.engine import log_lines
 from scorestream_server.engine.engine import Engine
 from scorestream_server.engine.expiry import SessionExpiry
 from scorestream_server.engine.sessions import SessionEnder
-from scorestream_server.engine.submit import require_active
 from scorestream_server.feed import Feed, Selection
 from scorestream_server.store import jobs as job_store
 from scorestream_server.store import log as log_store

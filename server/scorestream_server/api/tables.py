@@ -18,12 +18,11 @@ from scorestream_server.config import Config
 from scorestream_server.domain.data_directory import DataDirectory
 from scorestream_server.domain.errors import ErrorCode, FieldFault, ScorestreamError, invalid
 from scorestream_server.domain.messages import HeadRead, LoadTable, ReadHead, TableLoaded
-from scorestream_server.domain.session import Session
+from scorestream_server.domain.session import Session, require_active
 from scorestream_server.domain.table import Table, TableData
 from scorestream_server.engine import log_lines
 from scorestream_server.engine.expiry import SessionExpiry
 from scorestream_server.engine.homes import Places
-from scorestream_server.engine.submit import require_active
 from scorestream_server.store import log as log_store
 from scorestream_server.store import sessions as session_store
 from scorestream_server.store import tables as table_store

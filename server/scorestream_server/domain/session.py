@@ -1,10 +1,12 @@
 """Sessions: a client's isolated workspace."""
 
 import enum
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from scorestream_server.domain.context import DEFAULT_CONTEXT
+from scorestream_server.domain.errors import precondition
 from scorestream_server.domain.queue import DEFAULT_QUEUE
 
 
@@ -64,3 +66,29 @@ class SessionStatistics:
     bytes_in: int
     bytes_out: int
     peak_memory: int
+
+
+def require_active(session: Session) -> None:
+    """Raise FAILED_PRECONDITION where a session takes nothing new."""
+    if session.state is SessionState.ACTIVE:
+        return
+    when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(session.end_time or session.last_active_time))
+    why = f" ({session.end_reason})" if session.end_reason else ""
+    raise precondition(
+        "SESSION_ENDED",
+        f"Session {session.name!r} ({session.id}) ended or began to end at {when}{why}; create a new one.",
+        session=session.id,
+    )
+
+
+def require_not_ended(session: Session, what: str) -> None:
+    """Raise FAILED_PRECONDITION where something of a session is asked for that ended with it."""
+    if session.state is SessionState.ENDED:
+        when = time.strftime(
+            "%Y-%m-%d %H:%M:%S UTC", time.gmtime(session.end_time or session.last_active_time)
+        )
+        raise precondition(
+            "SESSION_ENDED",
+            f"{what} ended with its session {session.name!r} ({session.id}) at {when}.",
+            session=session.id,
+        )

@@ -45,6 +45,8 @@ class ActiveJob:
 
     Attributes:
         job: as the store has it, or will once what is on its way there is written.
+        stored: as the store has it; a step behind it at most.
+        begun: as it was when it began to run, while that is not written.
         opening: what a worker has to know before its first partition of the job.
         pending: heap of the indexes of partitions to hand out, lowest first.
         lost: how often a partition was there when its worker died, by index.
@@ -78,9 +80,12 @@ class ActiveJob:
     failure: Failure | None = None
     lanes: set[int] = field(default_factory=set)
     finished: asyncio.Event = field(default_factory=asyncio.Event)
+    begun: Job | None = None
     own_workers: bool = field(init=False)
+    stored: Job = field(init=False)
 
     def __post_init__(self) -> None:
+        self.stored = self.job
         self.own_workers = self.job.spec.context == DEFAULT_CONTEXT
 
     @property
@@ -98,6 +103,16 @@ class ActiveJob:
         limits = {"timeout": spec.timeout or math.inf, "task_timeout": spec.task_timeout or math.inf}
         name = min(limits, key=lambda name: limits[name])
         return job.start_time + limits[name], name
+
+    def take_begun(self) -> Job | None:
+        """Return what `begun` is, for whoever writes it."""
+        begun, self.begun = self.begun, None
+        return begun
+
+    @property
+    def may_have_rows(self) -> bool:
+        """Whether any partition is committed, or may be before anybody hears of it."""
+        return bool(self.committed) or self.ending is not None
 
     @property
     def wants_lane(self) -> bool:

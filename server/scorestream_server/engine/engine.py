@@ -9,7 +9,7 @@ import contextlib
 import logging
 import math
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,23 +19,23 @@ import sqlalchemy as sa
 from scorestream_server.domain.context import DEFAULT_CONTEXT
 from scorestream_server.domain.data_directory import DataDirectory
 from scorestream_server.domain.device import WorkerUse
-from scorestream_server.domain.disk import StorageError, disk_error
+from scorestream_server.domain.disk import StorageError
 from scorestream_server.domain.errors import ErrorCode, ScorestreamError
-from scorestream_server.domain.job import Failure, Job, State
-from scorestream_server.domain.log import LogBlock
-from scorestream_server.domain.messages import CancelTask, CloseJob, PartitionDone, RunPartition
+from scorestream_server.domain.job import Job, State
+from scorestream_server.domain.messages import PartitionDone, RunPartition
 from scorestream_server.domain.table import Partition
 from scorestream_server.engine import log_lines
 from scorestream_server.engine.active import ActiveJob
+from scorestream_server.engine.ends import JobEnds, commit_error, failure_of, succeeded, time_is_up
 from scorestream_server.engine.homes import Homes
 from scorestream_server.engine.output import OutputWriter
 from scorestream_server.engine.queues import QueueCounts
 from scorestream_server.engine.quota import JobQuota
+from scorestream_server.engine.states import write_begun
 from scorestream_server.engine.waits import WorkerWaits
 from scorestream_server.scheduler import Assignment, Shares, WorkerLoad, has_room, schedule
 from scorestream_server.store import jobs as job_store
 from scorestream_server.store import log as log_store
-from scorestream_server.store import tables as table_store
 from scorestream_server.store.database import Database
 from scorestream_server.tables.results import attempt_path, commit_partition
 from scorestream_server.workers.contexts import ContextPools
@@ -44,12 +44,10 @@ from scorestream_server.workers.pool import MAX_ATTEMPTS, WorkerLost, WorkerPool
 logger = logging.getLogger(__name__)
 
 STATE_PATIENCE_SECONDS = 0.02
-"""How long the news that a job runs may wait for company: a short job is told of in one transaction less."""
+"""How long the news that a job runs may wait for something to be written with: a short job's first partition is."""
 
 CLOSE_SECONDS = 0.05
 """How long a step that was cancelled may take before it is cancelled again."""
-STORE_RETRY_SECONDS = 0.5
-"""Pause before the end of a job is written again to a disk that did not take it."""
 
 
 class Engine:
@@ -70,15 +68,15 @@ class Engine:
         self.contexts = contexts
         """The workers of contexts; sessions join and leave them."""
         self.homes = Homes(database, directory)
-        self._output = OutputWriter(pool, directory, self.homes)
+        output = OutputWriter(pool, directory, self.homes)
         self._jobs: dict[str, ActiveJob] = {}
         self._timed: dict[str, ActiveJob] = {}
         self._shares = Shares()
         self._wake = asyncio.Event()
         self._background: set[asyncio.Task[None]] = set()
         self._loop: asyncio.Task[None] | None = None
-        self._draining = False
-        self._waits = WorkerWaits(contexts, database, self._jobs, self.wake, self._fail, self._spawn)
+        self._ends = JobEnds(database, pool, output, self.wake, self._spawn, self._let_go)
+        self._waits = WorkerWaits(contexts, database, self._jobs, self.wake, self._ends.fail, self._spawn)
 
     @property
     def jobs(self) -> Mapping[str, ActiveJob]:
@@ -110,7 +108,7 @@ class Engine:
 
     async def drain(self) -> None:
         """Hand out nothing more, begin no output, and return when all that was begun is in the store."""
-        self._draining = True
+        self._ends.drain()
         if self._loop is not None:
             self._loop.cancel()
         while self._background:
@@ -130,6 +128,7 @@ class Engine:
 
     def add(self, active: ActiveJob, refusal: ScorestreamError | None = None) -> None:
         """Take up a job that the store has; with a `refusal`, only to fail it for that."""
+        active.stored = active.job
         self._jobs[active.job.id] = active
         self._quota.add(active.job)
         if active.job.spec.timeout or active.job.spec.queue_timeout or active.job.spec.task_timeout:
@@ -138,10 +137,20 @@ class Engine:
             active.ending = State.CANCELLED
         elif refusal is not None:
             active.ending = State.FAILED
-            active.failure = _failure(refusal)
-        self._finish_if_done(active)
+            active.failure = failure_of(refusal)
+        self._ends.finish_if_done(active)
         self._waits.join(active)
         self.wake()
+
+    def stored(self, job_id: str) -> Job | None:
+        """Return a job as the store has it, or had it a moment ago; None where it is final, or is not there."""
+        active = self._jobs.get(job_id)
+        return None if active is None else active.stored
+
+    def may_have_rows(self, job_id: str) -> bool:
+        """Return whether rows of a job may be committed that no event from here on tells of."""
+        active = self._jobs.get(job_id)
+        return active is None or active.may_have_rows
 
     def why_waiting(self, job: Job) -> str:
         """Return why a job waits that could have a lane; empty: it does not, or for a lane alone."""
@@ -152,11 +161,18 @@ class Engine:
         active = self._jobs.get(job_id)
         if active is None or active.ending is not None:
             return
-        active.job = replace(active.job, state=State.CANCELLING)
-        self._end(active, State.CANCELLED, None)
+        begun, now = active.take_begun(), time.time()
+        job = active.job = replace(active.job, state=State.CANCELLING)
+        self._ends.end(active, State.CANCELLED, None)
         why = "cancelled by a client"
-        lines = log_lines.noted(active.job, f"To be {why}.", time.time())
-        await self._write_state(active.job, active.session_name, why, lines)
+
+        def change(connection: sa.Connection) -> None:
+            write_begun(connection, begun, active.session_name)
+            if job_store.change_state(connection, job, active.session_name, now, why):
+                log_store.write(connection, log_lines.noted(job, f"To be {why}.", now))
+
+        await self._database.write(change)
+        active.stored = job
 
     # -- the loop ---------------------------------------------------------------------------------------
 
@@ -186,7 +202,7 @@ class Engine:
         for active in list(self._timed.values()):
             deadline, limit = active.deadline()
             if deadline <= now:
-                self._end(active, State.TIMED_OUT, _time_is_up(active.job, limit))
+                self._ends.end(active, State.TIMED_OUT, time_is_up(active.job, limit))
 
     def _decide(self) -> list[Assignment]:
         held = self._held()
@@ -222,7 +238,7 @@ class Engine:
             try:
                 self._pool.send(worker_id, active.opening)
             except ScorestreamError as error:
-                self._end(active, State.FAILED, error)
+                self._ends.fail(active, error)
                 return
             active.opened.add(worker_id)
         task_id = self._pool.next_task_id()
@@ -230,12 +246,8 @@ class Engine:
         if active.job.state is State.PENDING:
             active.job = replace(active.job, state=State.RUNNING, start_time=time.time())
             self.queues.begun(active.job)
-            lines = log_lines.started(active.job)
-            self._spawn(
-                self._write_state(
-                    active.job, active.session_name, lines=lines, patience=STATE_PATIENCE_SECONDS
-                )
-            )
+            active.begun = active.job
+            self._spawn(self._write_begun(active))
         self._spawn(self._run_partition(active, partition, worker_id, task_id))
 
     async def _run_partition(
@@ -256,12 +268,12 @@ class Engine:
         except ScorestreamError as error:
             self._land(active, partition)
             if error.code is not ErrorCode.CANCELLED:
-                self._end(active, State.FAILED, error)
+                self._ends.fail(active, error)
         else:
             # The lane is free from here on: let it have its next partition while this one is committed.
             self._land(active, partition)
             await self._commit(active, partition, done, worker_id, final, temporary)
-        self._finish_if_done(active)
+        self._ends.finish_if_done(active)
 
     def _land(self, active: ActiveJob, partition: Partition) -> None:
         del active.in_flight[partition.index]
@@ -279,16 +291,17 @@ class Engine:
         file = replace(done.file, path=str(final))
         device = next((w.device for w in self._pool.workers() if w.worker_id == worker_id), "")
         notes = active.count(partition.index, file, device, done)
-        job, now = active.job, time.time()
+        job, now, begun = active.job, time.time(), active.take_begun()
         # Where nothing is to be published, the last partition and the final state are one transaction.
         last = job.partitions_done == job.partitions_total and active.ending is None
-        ended = _succeeded(job, now) if last and not job.spec.out_table and not job.spec.destination else None
+        ended = succeeded(job, now) if last and not job.spec.out_table and not job.spec.destination else None
         progress = log_lines.progressed(job, job.rows_done - partition.rows, now)
         missing = active.missing() if last else 0
 
         def commit(connection: sa.Connection) -> bool:
             # The file first: a crash between the two leaves a file that the next attempt overwrites.
             commit_partition(replace(done.file, path=str(temporary)), final)
+            write_begun(connection, begun, active.session_name)
             for note in notes:
                 job_store.warn(connection, job, active.session_name, note, now)
                 log_store.write(connection, log_lines.warned(job, note, now))
@@ -306,12 +319,14 @@ class Engine:
             is_final = await self._database.write(commit)
         except (OSError, sa.exc.SQLAlchemyError, StorageError) as error:
             active.take_back(partition.index)
-            self._end(active, State.FAILED, _commit_error(error))
+            active.begun = begun
+            self._ends.fail(active, commit_error(error))
             await asyncio.to_thread(_unlink, temporary, final)
         else:
+            active.stored = job
             if ended is not None and is_final:
                 active.job = ended
-                self._retire(active)
+                self._ends.retire(active)
         finally:
             active.committing -= 1
 
@@ -326,134 +341,34 @@ class Engine:
             )
             known = None if lost.stalled else lost.error
             error = known or ScorestreamError(ErrorCode.INTERNAL, "WORKER_LOST", message)
-            self._end(active, State.FAILED, error)
+            self._ends.fail(active, error)
             return
         message = f"partition {partition.index} ({rows}) is run again: {lost}"
-        job, now = active.job, time.time()
+        job, now, begun = active.job, time.time(), active.take_begun()
 
         def retry(connection: sa.Connection) -> None:
             index = partition.index
+            write_begun(connection, begun, active.session_name)
             job_store.retry_partition(connection, job, active.session_name, index, attempts, message, now)
             log_store.write(connection, log_lines.warned(job, f"{message[0].upper()}{message[1:]}.", now))
 
         try:
             await self._database.write(retry)
         except StorageError as error:
-            self._end(active, State.FAILED, error)
+            active.begun = begun
+            self._ends.fail(active, error)
 
-    # -- the end of a job -------------------------------------------------------------------------------
-
-    def _fail(self, active: ActiveJob, error: ScorestreamError) -> None:
-        self._end(active, State.FAILED, error)
-
-    def _end(self, active: ActiveJob, state: State, error: ScorestreamError | None) -> None:
-        """Hand out nothing more of a job, and stop what is in flight at its next batch."""
-        if active.ending is not None:
-            return
-        active.ending = state
-        active.failure = _failure(error) if error else None
-        for flight in active.in_flight.values():
-            self._pool.send(flight.worker_id, CancelTask(flight.task_id))
-        if active.publishing is not None:
-            active.publishing.cancel()
-        self._finish_if_done(active)
-        self.wake()
-
-    def _finish_if_done(self, active: ActiveJob) -> None:
-        """Go on to the end of a job when nothing of it is pending, in flight or on its way to the store."""
-        busy = active.in_flight or active.committing or active.publishing is not None
-        missing = len(active.committed) < len(active.partitions)
-        if busy or active.finished.is_set() or (active.ending is None and (missing or self._draining)):
-            return
-        if active.ending is None:
-            active.publishing = self._spawn(self._publish(active))
-            active.publishing.add_done_callback(lambda task: self._unpublished(active, task))
-        else:
-            active.publishing = self._spawn(self._finish(active, active.ending))
-
-    async def _publish(self, active: ActiveJob) -> None:
-        try:
-            published = await self._output.publish(active)
-        except (ScorestreamError, OSError) as error:
-            active.publishing = None
-            if active.ending is None:
-                self._end(active, State.FAILED, _commit_error(error))
-            else:
-                self._finish_if_done(active)  # it was told to end, and did
-            return
-        active.job = replace(active.job, outputs=published.names)
-        active.table_made = published.table
-        active.failure = None  # a limit that was passed meanwhile was passed too late
-        await self._finish(active, _succeeded(active.job, time.time()).state)
-
-    def _unpublished(self, active: ActiveJob, task: asyncio.Task[None]) -> None:
-        """Go on to the end of a job whose publishing was cancelled, maybe before its first step."""
-        # No ending: the server stops, and the next one publishes.
-        if task.cancelled() and active.ending is not None and active.publishing is task:
-            active.publishing = None
-            self._finish_if_done(active)
-
-    async def _finish(self, active: ActiveJob, state: State) -> None:
-        active.ending = state  # from here on nothing can end it otherwise
-        now = time.time()
-        job = active.job = replace(active.job, state=state, end_time=now, failure=active.failure)
-        table = active.table_made
-        lines = log_lines.ended(job, active.missing())
-
-        def finish(connection: sa.Connection) -> None:
-            if table is not None:
-                table_store.put(connection, table, replace=job.spec.replace)
-            if job_store.change_state(connection, job, active.session_name, now, _farewell(job)):
-                log_store.write(connection, lines)
-
-        try:
-            await self._written(finish)
-        except ScorestreamError as error:  # the output table's name was taken meanwhile
-            active.table_made = None
-            active.failure = _failure(error)
-            await self._finish(active, State.FAILED)
-            return
-        await self._output.written_down(active)
-        self._retire(active)
-
-    async def _written(self, operation: Callable[[sa.Connection], None]) -> None:
-        """Write what must be written, as soon as the disk takes it."""
-        told = ""
-        while True:
-            try:
-                return await self._database.write(operation)
-            except StorageError as error:
-                if str(error) != told:
-                    logger.error("the end of a job cannot be written down; trying again: %s", error)  # noqa: TRY400
-                told = str(error)
-            await asyncio.sleep(STORE_RETRY_SECONDS)
-
-    def _retire(self, active: ActiveJob) -> None:
-        """Let go of a job that is final in the store."""
-        for worker_id in active.opened:
-            self._pool.send(worker_id, CloseJob(active.job.id))
+    def _let_go(self, active: ActiveJob) -> None:
         del self._jobs[active.job.id]
         self._quota.remove(active.job)
         self._timed.pop(active.job.id, None)
-        active.finished.set()
-        self.wake()
 
-    async def _write_state(
-        self,
-        job: Job,
-        session_name: str,
-        message: str = "",
-        lines: LogBlock | None = None,
-        *,
-        patience: float = 0.0,
-    ) -> None:
-        now = time.time()
-
-        def change(connection: sa.Connection) -> None:
-            if job_store.change_state(connection, job, session_name, now, message) and lines is not None:
-                log_store.write(connection, lines)
-
-        await self._database.write(change, patience=patience)
+    async def _write_begun(self, active: ActiveJob) -> None:
+        await asyncio.sleep(STATE_PATIENCE_SECONDS)
+        begun = active.take_begun()
+        if begun is not None:
+            await self._database.write(lambda connection: write_begun(connection, begun, active.session_name))
+            active.stored = begun
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
@@ -467,50 +382,8 @@ class Engine:
             logger.error("a step of the engine failed", exc_info=task.exception())
 
 
-def _failure(error: ScorestreamError) -> Failure:
-    return Failure(error.code.value, error.reason, error.message)
-
-
-def _time_is_up(job: Job, limit: str) -> ScorestreamError:
-    """Return why a job ended whose time was up, by which of its limits."""
-    what, allowed, by = {
-        "timeout": ("it ran for", job.spec.timeout, "its timeout allows"),
-        "task_timeout": (
-            "it ran for",
-            job.spec.task_timeout,
-            f"context {job.spec.context!r} lets the jobs of its sessions run (task_timeout)",
-        ),
-        "queue_timeout": ("it waited for a lane for", job.spec.queue_timeout, "its queue_timeout allows"),
-    }[limit]
-    reason = "QUEUE_TIMED_OUT" if limit == "queue_timeout" else "JOB_TIMED_OUT"
-    message = f"The job's time was up: {what} {allowed:,g} seconds, as long as {by}."
-    return ScorestreamError(ErrorCode.DEADLINE_EXCEEDED, reason, message)
-
-
-def _commit_error(error: Exception) -> ScorestreamError:
-    """Return why what was scored could not be kept."""
-    if isinstance(error, ScorestreamError):
-        return error
-    told = disk_error(error) if isinstance(error, OSError) else None
-    return told or ScorestreamError(
-        ErrorCode.INTERNAL, "STORE_FAILED", f"What was scored could not be committed: {error}"
-    )
-
-
 def _unlink(*paths: Path) -> None:
     """Remove what is of no use; what cannot be removed now is removed at the next start."""
     for path in paths:
         with contextlib.suppress(OSError):
             path.unlink(missing_ok=True)
-
-
-def _succeeded(job: Job, now: float) -> Job:
-    """Return a job whose rows are all committed as it is in the end."""
-    state = State.SUCCEEDED_WITH_WARNINGS if job.warnings else State.SUCCEEDED
-    return replace(job, state=state, end_time=now)
-
-
-def _farewell(job: Job) -> str:
-    if job.failure is not None:
-        return job.failure.message
-    return f"output: {', '.join(job.outputs)}" if job.outputs else ""

@@ -13,13 +13,13 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from scorestream_server.domain.data_directory import DataDirectory
-from scorestream_server.domain.errors import counted, invalid, precondition
+from scorestream_server.domain.errors import counted, invalid
 from scorestream_server.domain.faults import Faults
 from scorestream_server.domain.job import Job, JobSpec, Priority, State
 from scorestream_server.domain.messages import OpenJob
 from scorestream_server.domain.model import Model
 from scorestream_server.domain.option import job_defaults
-from scorestream_server.domain.session import Session, SessionState
+from scorestream_server.domain.session import Session, require_active
 from scorestream_server.domain.table import Destination, Table
 from scorestream_server.domain.variable import Variable
 from scorestream_server.engine import log_lines, recovery
@@ -85,32 +85,6 @@ class Resumption:
     owner: str
     request_id: str
     time: float
-
-
-def require_active(session: Session) -> None:
-    """Raise FAILED_PRECONDITION where a session takes nothing new."""
-    if session.state is SessionState.ACTIVE:
-        return
-    when = time.strftime("%Y-%m-%d %H:%M:%S UTC", time.gmtime(session.end_time or session.last_active_time))
-    why = f" ({session.end_reason})" if session.end_reason else ""
-    raise precondition(
-        "SESSION_ENDED",
-        f"Session {session.name!r} ({session.id}) ended or began to end at {when}{why}; create a new one.",
-        session=session.id,
-    )
-
-
-def require_not_ended(session: Session, what: str) -> None:
-    """Raise FAILED_PRECONDITION where something of a session is asked for that ended with it."""
-    if session.state is SessionState.ENDED:
-        when = time.strftime(
-            "%Y-%m-%d %H:%M:%S UTC", time.gmtime(session.end_time or session.last_active_time)
-        )
-        raise precondition(
-            "SESSION_ENDED",
-            f"{what} ended with its session {session.name!r} ({session.id}) at {when}.",
-            session=session.id,
-        )
 
 
 class Submitter:

@@ -5,13 +5,13 @@ transaction (a group commit), so that hundreds of small facts a second cost a fe
 """
 
 import asyncio
-import math
+import contextlib
 import queue
 import sqlite3
 import threading
-import time
+from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -73,7 +73,7 @@ def version_of(connection: sa.Connection) -> str | None:
 def storage_error(error: Exception, url: sa.URL) -> StorageError | None:
     """Return what to tell of a statement that failed because of the disk below a store; None for other reasons."""
     # The low byte: without what makes it an extended one.
-    code = getattr(getattr(error, "orig", None), "sqlite_errorcode", 0) & 0xFF
+    code = getattr(getattr(error, "orig", error), "sqlite_errorcode", 0) & 0xFF
     named, metadata = f"the store {url.database!r}", {"path": str(url.database)}
     if code == sqlite3.SQLITE_FULL:
         return full_disk(named, metadata)
@@ -82,15 +82,23 @@ def storage_error(error: Exception, url: sa.URL) -> StorageError | None:
     return None
 
 
-class _Write:
-    """One operation that waits for the writer, and the future of whoever waits for it."""
+class _Task:
+    """An operation that waits for a thread, and the future of whoever waits for it."""
 
-    def __init__(self, operation: Operation[Any], future: asyncio.Future[Any], due: float) -> None:
+    def __init__(self, operation: Operation[Any], future: asyncio.Future[Any]) -> None:
         self.operation = operation
         self.future = future
-        self.due = due
         self.result: object = None
         self.error: Exception | None = None
+
+    def settle(self) -> None:
+        """Tell whoever waits for it what came of it; on the event loop."""
+        if self.future.done():  # its caller was cancelled
+            return
+        if self.error is not None:
+            self.future.set_exception(self.error)
+        else:
+            self.future.set_result(self.result)
 
 
 class Database:
@@ -111,106 +119,119 @@ class Database:
         self._engine = open_engine(url)
         self._on_events = on_events
         self._on_lines = on_lines
-        self._queue: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
-        self._readers = ThreadPoolExecutor(READERS, "store-reader")
-        self._writer = threading.Thread(target=self._write_loop, name="store-writer", daemon=True)
+        self._writes: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
+        self._reads: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
+        self._done: deque[Callable[[], None]] = deque()
+        self._told = False
         self._loop = asyncio.get_running_loop()
-        self._writer.start()
+        writer = self._engine.connect().execution_options(writes=True)
+        threads = [(self._write_loop, "store-writer", writer)]
+        threads += [(self._read_loop, "store-reader", self._engine.connect()) for _ in range(READERS)]
+        self._threads = [
+            threading.Thread(target=loop, name=name, args=[connection], daemon=True)
+            for loop, name, connection in threads
+        ]
+        for thread in self._threads:
+            thread.start()
 
     async def read(self, operation: Operation[T]) -> T:
         """Run an operation that only reads."""
-        return await self._loop.run_in_executor(self._readers, self._read, operation)
+        task = _Task(operation, self._loop.create_future())
+        self._reads.put(task)
+        return await task.future  # type: ignore[no-any-return]  # the future carries what the operation returns
 
-    async def write(self, operation: Operation[T], *, patience: float = 0.0) -> T:
+    async def write(self, operation: Operation[T]) -> T:
         """Run an operation that writes; when this returns, its effect is on the disk.
 
         An operation that raises leaves nothing behind, and does not disturb its neighbours in the batch.
-
-        Args:
-            operation: what to do.
-            patience: seconds for which it may wait for others to share a transaction with.
         """
-        write = _Write(operation, self._loop.create_future(), time.monotonic() + patience)
-        self._queue.put(write)
-        return await write.future  # type: ignore[no-any-return]  # the future carries what the operation returns
+        task = _Task(operation, self._loop.create_future())
+        self._writes.put(task)
+        return await task.future  # type: ignore[no-any-return]  # as above
 
     async def close(self) -> None:
         """Finish what is queued and close."""
-        self._queue.put(None)
-        await self._loop.run_in_executor(None, self._writer.join)
-        self._readers.shutdown()
+        self._writes.put(None)
+        for _ in range(READERS):
+            self._reads.put(None)
+        for thread in self._threads:
+            await asyncio.to_thread(thread.join)
         self._engine.dispose()
 
-    def _read(self, operation: Operation[T]) -> T:
+    def _hand_over(self, step: Callable[[], None]) -> None:
+        """Have the event loop take a step; called on the store's threads."""
+        self._done.append(step)
+        # Waking the loop costs as much as a statement: who finds it told already has what it brings taken along.
+        if not self._told:
+            self._told = True
+            self._loop.call_soon_threadsafe(self._take_over)
+
+    def _take_over(self) -> None:
+        self._told = False
+        while self._done:
+            self._done.popleft()()
+
+    def _read_loop(self, connection: sa.Connection) -> None:
+        with connection:
+            while (task := self._reads.get()) is not None:
+                if not task.future.cancelled():
+                    self._read(connection, task)
+                    self._hand_over(task.settle)
+
+    def _read(self, connection: sa.Connection, task: _Task) -> None:
         try:
-            with self._engine.begin() as connection:
-                return operation(connection)
-        except sa.exc.DBAPIError as error:
-            told = storage_error(error, self._engine.url)
-            if told is None:
-                raise
-            raise told from error
+            with connection.begin():
+                task.result = task.operation(connection)
+        except Exception as error:  # noqa: BLE001  # it is the caller's, who is on another thread
+            task.error = storage_error(error, self._engine.url) or error
 
-    def _write_loop(self) -> None:
-        open_ = True
-        while open_:
-            writes: list[_Write] = []
-            due = math.inf
-            try:
-                # Whoever is most impatient decides how long the transaction is kept open for company.
-                while len(writes) < BATCH:
-                    write = self._queue.get(
-                        timeout=None if due == math.inf else max(0.0, due - time.monotonic())
-                    )
-                    if write is None:
-                        open_ = False
-                        break
-                    writes.append(write)
-                    due = min(due, write.due)
-            except queue.Empty:
-                pass
-            if writes:
-                self._loop.call_soon_threadsafe(self._settle, writes, *self._commit(writes))
+    def _write_loop(self, connection: sa.Connection) -> None:
+        with connection:
+            while (task := self._writes.get()) is not None:
+                tasks = [task]
+                with contextlib.suppress(queue.Empty):
+                    while task is not None and len(tasks) < BATCH:
+                        task = self._writes.get_nowait()
+                        if task is not None:
+                            tasks.append(task)
+                self._hand_over(partial(self._settle, tasks, *self._commit(connection, tasks)))
+                if task is None:
+                    return
 
-    def _commit(self, writes: Sequence[_Write]) -> tuple[list[Event], list[LogBlock]]:
+    def _commit(
+        self, connection: sa.Connection, tasks: Sequence[_Task]
+    ) -> tuple[list[Event], list[LogBlock]]:
         events: list[Event] = []
         lines: list[LogBlock] = []
         try:
-            with self._engine.execution_options(writes=True).begin() as connection:
-                for write in writes:
+            with connection.begin():
+                run = connection.connection.cursor().execute
+                for task in tasks:
                     mine: list[Event] = []
                     my_lines: list[LogBlock] = []
                     connection.info.update(events=mine, lines=my_lines)
                     try:
-                        connection.exec_driver_sql("SAVEPOINT operation")
-                        write.result = write.operation(connection)
-                    except sa.exc.DBAPIError as error:
+                        run("SAVEPOINT operation")
+                        task.result = task.operation(connection)
+                    except Exception as error:  # it is the caller's, who is on another thread
                         if storage_error(error, self._engine.url) is not None:
                             raise  # SQLite may have given up the whole transaction
-                        write.error = error
-                        connection.exec_driver_sql("ROLLBACK TO operation")
-                    except Exception as error:  # noqa: BLE001  # it is the caller's, who is on another thread
-                        write.error = error
-                        connection.exec_driver_sql("ROLLBACK TO operation")
+                        task.error = error
+                        run("ROLLBACK TO operation")
                     else:
                         events += mine
                         lines += my_lines
-                    connection.exec_driver_sql("RELEASE operation")
+                    run("RELEASE operation")
         except Exception as error:  # noqa: BLE001  # a failed commit fails everybody in it, on their own threads
-            for write in writes:
-                write.error = write.error or storage_error(error, self._engine.url) or error
+            for task in tasks:
+                task.error = task.error or storage_error(error, self._engine.url) or error
             return [], []
         return events, lines
 
-    def _settle(self, writes: Sequence[_Write], events: Sequence[Event], lines: Sequence[LogBlock]) -> None:
+    def _settle(self, tasks: Sequence[_Task], events: Sequence[Event], lines: Sequence[LogBlock]) -> None:
         if events:
             self._on_events(events)
         if lines:
             self._on_lines(lines)
-        for write in writes:
-            if write.future.done():  # its caller was cancelled
-                continue
-            if write.error is not None:
-                write.future.set_exception(write.error)
-            else:
-                write.future.set_result(write.result)
+        for task in tasks:
+            task.settle()

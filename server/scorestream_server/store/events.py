@@ -9,11 +9,11 @@ import sqlalchemy as sa
 from scorestream_server.domain.event import Event, EventType
 from scorestream_server.domain.job import Job, State
 from scorestream_server.domain.session import Session
+from scorestream_server.store.prepared import Prepared
 from scorestream_server.store.schema import EVENTS, begins_with
 
-# Statements are built once: building one costs SQLAlchemy several times what SQLite needs to run it.
-_INSERT = sa.insert(EVENTS)
 _COLUMNS = tuple(column.name for column in EVENTS.columns if column.name != "number")
+_INSERT = Prepared(sa.insert(EVENTS), _COLUMNS)
 
 
 def record(connection: sa.Connection, event: Event) -> Event:
@@ -21,9 +21,7 @@ def record(connection: sa.Connection, event: Event) -> Event:
     values = {name: getattr(event, name) for name in _COLUMNS}
     values["type"] = event.type.value
     values["state"] = event.state.value if event.state else ""
-    number = connection.execute(_INSERT, values).inserted_primary_key
-    assert number is not None  # noqa: S101  # an insert of one row has a key; this is for the type checker
-    numbered = dataclasses.replace(event, number=int(number[0]))
+    numbered = dataclasses.replace(event, number=_INSERT.insert(connection, values))
     connection.info["events"].append(numbered)
     return numbered
 

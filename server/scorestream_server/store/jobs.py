@@ -7,14 +7,16 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from scorestream_server.domain.errors import not_found
+from scorestream_server.domain.errors import ScorestreamError, not_found
 from scorestream_server.domain.event import EventType
 from scorestream_server.domain.job import FINAL_STATES, NEXT_STATES, Failure, Job, JobSpec, State
+from scorestream_server.domain.session import SessionState
 from scorestream_server.domain.table import Partition, PartitionFile
 from scorestream_server.store import events, requests, sessions
+from scorestream_server.store.prepared import Prepared, one_of
 from scorestream_server.store.schema import JOBS, PARTITIONS, SESSIONS, begins_with, owned_by
 
-_NOT_FINAL = JOBS.c.state.not_in([state.value for state in FINAL_STATES])
+_NOT_FINAL = ~one_of(JOBS.c.state, FINAL_STATES)
 _JSON = {"spec", "failure", "outputs", "warnings"}
 _CHANGING = (
     *("state", "rows_done", "rows_scored", "partitions_done", "start_time", "end_time"),
@@ -23,19 +25,28 @@ _CHANGING = (
 )
 _FIELDS = tuple(field.name for field in dataclasses.fields(Job))
 
-_INSERT = sa.insert(JOBS)
-_INSERT_PARTITIONS = sa.insert(PARTITIONS)
-_GET = sa.select(JOBS).where(JOBS.c.id == sa.bindparam("job_id"), owned_by(JOBS.c.owner), ~JOBS.c.deleted)
-_UPDATE = (
+_INSERT = Prepared(sa.insert(JOBS), _FIELDS)
+_INSERT_PARTITION = Prepared(sa.insert(PARTITIONS), PARTITIONS.c.keys())
+_GET = Prepared(
+    sa.select(JOBS).where(JOBS.c.id == sa.bindparam("job_id"), owned_by(JOBS.c.owner), ~JOBS.c.deleted)
+)
+_CHANGE = (
     sa.update(JOBS)
     .where(JOBS.c.id == sa.bindparam("job_id"))
     .values({name: sa.bindparam(name) for name in _CHANGING})
 )
-_MISSING = sa.select(PARTITIONS.c.idx).where(
-    PARTITIONS.c.job_id == sa.bindparam("job_id_"), PARTITIONS.c.file.is_(None)
+_UPDATE = Prepared(_CHANGE)
+_CHANGE_STATE = {
+    state: Prepared(_CHANGE.where(one_of(JOBS.c.state, before)))
+    for state in State
+    if (before := [earlier for earlier, following in NEXT_STATES.items() if state in following])
+}
+_MISSING = Prepared(
+    sa.select(PARTITIONS.c.idx)
+    .where(PARTITIONS.c.job_id == sa.bindparam("job_id_"), PARTITIONS.c.file.is_(None))
+    .limit(1)
 )
-_CHANGE_STATE = _UPDATE.where(JOBS.c.state.in_(sa.bindparam("before", expanding=True)))
-_COMMIT = (
+_COMMIT = Prepared(
     sa.update(PARTITIONS)
     .where(
         PARTITIONS.c.job_id == sa.bindparam("job_id_"),
@@ -44,7 +55,7 @@ _COMMIT = (
     )
     .values(file=sa.bindparam("file"))
 )
-_COMMITTED = (
+_COMMITTED = Prepared(
     sa.select(PARTITIONS.c.idx, PARTITIONS.c.file)
     .where(
         PARTITIONS.c.job_id == sa.bindparam("job_id_"),
@@ -53,6 +64,37 @@ _COMMITTED = (
     )
     .order_by(PARTITIONS.c.idx)
 )
+_PROGRESS = Prepared(
+    sa.select(
+        JOBS.c.state,
+        SESSIONS.c.state.label("session_state"),
+        SESSIONS.c.name.label("session_name"),
+        PARTITIONS.c.idx,
+        PARTITIONS.c.file,
+    )
+    .select_from(JOBS)
+    .join(SESSIONS, SESSIONS.c.id == JOBS.c.session_id)
+    .outerjoin(
+        PARTITIONS,
+        sa.and_(
+            PARTITIONS.c.job_id == JOBS.c.id,
+            PARTITIONS.c.idx >= sa.bindparam("from_index"),
+            PARTITIONS.c.file.is_not(None),
+        ),
+    )
+    .where(JOBS.c.id == sa.bindparam("job_id"), ~JOBS.c.deleted)
+    .order_by(PARTITIONS.c.idx)
+)
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Progress:
+    """How far a job is, in which session, and committed partitions of it by their index."""
+
+    state: State
+    session_state: SessionState
+    session_name: str
+    committed: dict[int, PartitionFile]
 
 
 def find_request(connection: sa.Connection, owner: str, request_id: str) -> Job | None:
@@ -80,21 +122,17 @@ def create(
         connection, events.of_job(EventType.JOB_CREATED, job, session_name, job.create_time, message=message)
     )
     made = dataclasses.replace(job, first_event=event.number)
-    connection.execute(_INSERT, _values(made, _FIELDS))
-    if partitions:
-        rows = [
-            {
-                "job_id": job.id,
-                "idx": partition.index,
-                "rows": partition.rows,
-                "attempts": 0,
-                "file": msgspec.json.encode(committed[partition.index])
-                if partition.index in committed
-                else None,
-            }
-            for partition in partitions
-        ]
-        connection.execute(_INSERT_PARTITIONS, rows)
+    _INSERT.insert(connection, _values(made, _FIELDS))
+    for partition in partitions:
+        file = committed.get(partition.index)
+        row = {
+            "job_id": job.id,
+            "idx": partition.index,
+            "rows": partition.rows,
+            "attempts": 0,
+            "file": None if file is None else msgspec.json.encode(file),
+        }
+        _INSERT_PARTITION.insert(connection, row)
     return made
 
 
@@ -104,14 +142,18 @@ def get(connection: sa.Connection, job_id: str, owner: str | None) -> Job:
     Raises:
         ScorestreamError: NOT_FOUND, where there is none or it is somebody else's.
     """
-    row = connection.execute(_GET, {"job_id": job_id, "owner_": owner}).one_or_none()
+    row = _GET.row(connection, {"job_id": job_id, "owner_": owner})
     if row is None:
-        raise not_found(
-            "JOB_NOT_FOUND",
-            f"There is no job {job_id!r}. `scorestream job list` shows those that there are.",
-            job=job_id,
-        )
+        raise _not_found(job_id)
     return from_row(row)
+
+
+def _not_found(job_id: str) -> ScorestreamError:
+    return not_found(
+        "JOB_NOT_FOUND",
+        f"There is no job {job_id!r}. `scorestream job list` shows those that there are.",
+        job=job_id,
+    )
 
 
 def page(
@@ -164,13 +206,30 @@ def open_ids(
 
 def committed(connection: sa.Connection, job_id: str, from_index: int = 0) -> dict[int, PartitionFile]:
     """Return the committed partitions of a job from an index on, by their index."""
-    rows = connection.execute(_COMMITTED, {"job_id_": job_id, "from_index": from_index})
+    rows = _COMMITTED.rows(connection, {"job_id_": job_id, "from_index": from_index})
     return {row.idx: msgspec.json.decode(row.file, type=PartitionFile) for row in rows}
+
+
+def progress(connection: sa.Connection, job_id: str, from_index: int) -> Progress:
+    """Return how far a job is, with the committed partitions from an index on.
+
+    Raises:
+        ScorestreamError: NOT_FOUND.
+    """
+    rows = _PROGRESS.rows(connection, {"job_id": job_id, "from_index": from_index})
+    if not rows:
+        raise _not_found(job_id)
+    return Progress(
+        State(rows[0].state),
+        SessionState(rows[0].session_state),
+        rows[0].session_name,
+        {row.idx: msgspec.json.decode(row.file, type=PartitionFile) for row in rows if row.file is not None},
+    )
 
 
 def all_committed(connection: sa.Connection, job_id: str) -> bool:
     """Return whether no partition of a job is missing."""
-    return connection.execute(_MISSING, {"job_id_": job_id}).first() is None
+    return _MISSING.row(connection, {"job_id_": job_id}) is None
 
 
 def attempts(connection: sa.Connection, job_id: str) -> dict[int, int]:
@@ -214,8 +273,7 @@ def commit_partition(
         Whether the job is final now.
     """
     values = {"job_id_": job.id, "index": index, "file": msgspec.json.encode(file)}
-    done = connection.execute(_COMMIT, values)
-    if done.rowcount == 0:
+    if _COMMIT.change(connection, values) == 0:
         return False
     event = events.of_job(EventType.PARTITION_COMMITTED, job, session_name, time, device=device, lane=lane)
     events.record(connection, event)
@@ -267,9 +325,8 @@ def change_state(
     Returns:
         False, and changes nothing, where the store's state may not be followed by this one.
     """
-    before = [state.value for state, next_states in NEXT_STATES.items() if job.state in next_states]
-    values = {"job_id": job.id, "before": before, **_values(job, _CHANGING)}
-    if connection.execute(_CHANGE_STATE, values).rowcount == 0:
+    values = {"job_id": job.id, **_values(job, _CHANGING)}
+    if _CHANGE_STATE[job.state].change(connection, values) == 0:
         return False
     if job.state.final:
         sessions.touch(connection, job.session_id, time)
@@ -281,7 +338,7 @@ def change_state(
 
 def update(connection: sa.Connection, job: Job) -> None:
     """Write what changes of a job while it runs."""
-    connection.execute(_UPDATE, {"job_id": job.id, **_values(job, _CHANGING)})
+    _UPDATE.change(connection, {"job_id": job.id, **_values(job, _CHANGING)})
 
 
 def from_row(row: Any) -> Job:

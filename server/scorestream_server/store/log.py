@@ -7,6 +7,7 @@ import msgspec
 import sqlalchemy as sa
 
 from scorestream_server.domain.log import MOST_LINES, LineType, LogBlock, LogLine, LogSelection
+from scorestream_server.store.prepared import Prepared
 from scorestream_server.store.schema import LOG
 
 _BITS = {kind: 1 << place for place, kind in enumerate(LineType)}
@@ -18,12 +19,16 @@ _NEXT_LINE = (
     .scalar_subquery()
 )
 # One statement inserts and numbers: this is on the way of every job.
-_INSERT = (
+_GIVEN = ("session_id", "job_id", "lines", "types", "ends", "data")
+_INSERT = Prepared(
     sa.insert(LOG)
     .values(first_line=sa.func.coalesce(_NEXT_LINE, 0))
-    .returning(LOG.c.number, LOG.c.first_line)
+    .returning(LOG.c.number, LOG.c.first_line),
+    _GIVEN,
 )
-_INSERT_RESET = sa.insert(LOG).values(first_line=0).returning(LOG.c.number, LOG.c.first_line)
+_INSERT_RESET = Prepared(
+    sa.insert(LOG).values(first_line=0).returning(LOG.c.number, LOG.c.first_line), _GIVEN
+)
 
 
 def write(connection: sa.Connection, block: LogBlock, *, reset: bool = False) -> LogBlock:
@@ -44,9 +49,7 @@ def write(connection: sa.Connection, block: LogBlock, *, reset: bool = False) ->
         "ends": block.ends,
         "data": msgspec.json.encode(lines),
     }
-    if reset:
-        del values["session_id_"]
-    row = connection.execute(_INSERT_RESET if reset else _INSERT, values).one()
+    row = (_INSERT_RESET if reset else _INSERT).row(connection, values)
     written = LogBlock(
         block.session_id, block.job_id, lines, ends=block.ends, number=row.number, first_line=row.first_line
     )

@@ -10,6 +10,7 @@ from scorestream_server.domain.errors import ErrorCode, ScorestreamError, not_fo
 from scorestream_server.domain.job import FINAL_STATES
 from scorestream_server.domain.model import Model, ModelSchema
 from scorestream_server.store import jobs, requests
+from scorestream_server.store.prepared import Prepared
 from scorestream_server.store.schema import JOBS, MODELS, begins_with
 
 _NEWEST = (
@@ -18,7 +19,8 @@ _NEWEST = (
     .order_by(MODELS.c.version.desc())
     .limit(1)
 )
-_VERSION = _NEWEST.where(MODELS.c.version == sa.bindparam("version_"))
+_GET_NEWEST = Prepared(_NEWEST)
+_GET_VERSION = Prepared(_NEWEST.where(MODELS.c.version == sa.bindparam("version_")))
 
 
 def find_request(connection: sa.Connection, owner: str, request_id: str) -> Model | None:
@@ -105,9 +107,8 @@ def get(connection: sa.Connection, model_id: str, version: int) -> Model:
     Raises:
         ScorestreamError: NOT_FOUND.
     """
-    wanted_one = _VERSION if version else _NEWEST
-    values = {"model_id_": model_id} | ({"version_": version} if version else {})
-    row = connection.execute(wanted_one, values).one_or_none()
+    wanted_one = _GET_VERSION if version else _GET_NEWEST
+    row = wanted_one.row(connection, {"model_id_": model_id, "version_": version})
     if row is None:
         wanted = f"{model_id!r}, version {version}" if version else repr(model_id)
         raise not_found(

@@ -6,16 +6,17 @@ import sqlalchemy as sa
 
 from scorestream_server.domain.option import Setting, effective
 from scorestream_server.domain.session import Session
+from scorestream_server.store.prepared import Prepared
 from scorestream_server.store.schema import OPTIONS
 
-_OF_SESSION = sa.select(OPTIONS.c.name, OPTIONS.c.value).where(
-    OPTIONS.c.session_id == sa.bindparam("session_id_")
+_OF_SESSION = Prepared(
+    sa.select(OPTIONS.c.name, OPTIONS.c.value).where(OPTIONS.c.session_id == sa.bindparam("session_id_"))
 )
 
 
 def of_session(connection: sa.Connection, session_id: str) -> dict[str, str]:
     """Return the options that a session itself sets, by name."""
-    return {row.name: row.value for row in connection.execute(_OF_SESSION, {"session_id_": session_id})}
+    return {row.name: row.value for row in _OF_SESSION.rows(connection, {"session_id_": session_id})}
 
 
 def settings(connection: sa.Connection, session: Session) -> dict[str, Setting]:

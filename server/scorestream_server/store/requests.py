@@ -6,12 +6,15 @@ They are kept for `KEPT_SECONDS`; who tries again for longer than that is told s
 import sqlalchemy as sa
 
 from scorestream_server.domain.errors import invalid
+from scorestream_server.store.prepared import Prepared
 from scorestream_server.store.schema import REQUESTS
 
-_FIND = sa.select(REQUESTS).where(
-    REQUESTS.c.owner == sa.bindparam("owner_"), REQUESTS.c.request_id == sa.bindparam("request_id_")
+_FIND = Prepared(
+    sa.select(REQUESTS).where(
+        REQUESTS.c.owner == sa.bindparam("owner_"), REQUESTS.c.request_id == sa.bindparam("request_id_")
+    )
 )
-_INSERT = sa.insert(REQUESTS)
+_INSERT = Prepared(sa.insert(REQUESTS), REQUESTS.c.keys())
 KEPT_SECONDS = 24 * 3600.0
 
 
@@ -21,7 +24,7 @@ def find(connection: sa.Connection, owner: str, request_id: str, kind: str) -> s
     Raises:
         ScorestreamError: INVALID_ARGUMENT, where it created something of another kind.
     """
-    row = connection.execute(_FIND, {"owner_": owner, "request_id_": request_id}).one_or_none()
+    row = _FIND.row(connection, {"owner_": owner, "request_id_": request_id})
     if row is None:
         return None
     if row.kind != kind:
@@ -43,7 +46,7 @@ def record(
         "resource_id": resource_id,
         "time": time,
     }
-    connection.execute(_INSERT, values)
+    _INSERT.insert(connection, values)
 
 
 def forget_old(connection: sa.Connection, now: float) -> int:

@@ -14,16 +14,17 @@ from scorestream_server.domain.job import FINAL_STATES, State
 from scorestream_server.domain.limits import exhausted
 from scorestream_server.domain.session import Session, SessionState, SessionStatistics
 from scorestream_server.store import events, requests
+from scorestream_server.store.prepared import Prepared, one_of
 from scorestream_server.store.schema import IS_OPEN, JOBS, SESSIONS, begins_with, owned_by
 
 _RUNNING_JOBS = (
     sa.select(sa.func.count())
     .select_from(JOBS)
-    .where(JOBS.c.session_id == SESSIONS.c.id, JOBS.c.state.not_in([state.value for state in FINAL_STATES]))
+    .where(JOBS.c.session_id == SESSIONS.c.id, ~one_of(JOBS.c.state, FINAL_STATES))
     .scalar_subquery()
 )
 _COLUMNS = sa.select(SESSIONS, _RUNNING_JOBS.label("running_jobs"))
-_GET = _COLUMNS.where(SESSIONS.c.id == sa.bindparam("session_id"), owned_by(SESSIONS.c.owner))
+_GET = Prepared(_COLUMNS.where(SESSIONS.c.id == sa.bindparam("session_id"), owned_by(SESSIONS.c.owner)))
 _INSERT = sa.insert(SESSIONS)
 _COUNT_OPEN = sa.select(sa.func.count()).where(SESSIONS.c.owner == sa.bindparam("owner_"), IS_OPEN)
 _TOUCH = (
@@ -31,7 +32,8 @@ _TOUCH = (
     .where(SESSIONS.c.id == sa.bindparam("session_id"))
     .values(last_active_time=sa.bindparam("time"))
 )
-_TOUCH_ACTIVE = _TOUCH.where(SESSIONS.c.state == SessionState.ACTIVE.value)
+_TOUCH_ANY = Prepared(_TOUCH)
+_TOUCH_ACTIVE = Prepared(_TOUCH.where(SESSIONS.c.state == SessionState.ACTIVE.value))
 
 
 def create(connection: sa.Connection, session: Session, request_id: str, most: float = math.inf) -> Session:
@@ -65,7 +67,7 @@ def get(connection: sa.Connection, session_id: str, owner: str | None) -> Sessio
     Raises:
         ScorestreamError: NOT_FOUND, where there is none or it is somebody else's.
     """
-    row = connection.execute(_GET, {"session_id": session_id, "owner_": owner}).one_or_none()
+    row = _GET.row(connection, {"session_id": session_id, "owner_": owner})
     if row is None:
         raise not_found(
             "SESSION_NOT_FOUND",
@@ -162,12 +164,12 @@ def statistics(connection: sa.Connection, session_id: str) -> SessionStatistics:
 
 def touch(connection: sa.Connection, session_id: str, time: float) -> None:
     """Note that a session is in use."""
-    connection.execute(_TOUCH, {"session_id": session_id, "time": time})
+    _TOUCH_ANY.change(connection, {"session_id": session_id, "time": time})
 
 
 def touch_active(connection: sa.Connection, session_id: str, time: float) -> bool:
     """Note that a session is in use, and return whether it takes new work."""
-    return connection.execute(_TOUCH_ACTIVE, {"session_id": session_id, "time": time}).rowcount > 0
+    return _TOUCH_ACTIVE.change(connection, {"session_id": session_id, "time": time}) > 0
 
 
 def touch_all(connection: sa.Connection, session_ids: Sequence[str], time: float) -> None:

@@ -9,12 +9,15 @@ import sqlalchemy as sa
 from scorestream_server.domain.errors import ErrorCode, ScorestreamError, not_found
 from scorestream_server.domain.table import Table, TableData
 from scorestream_server.store import requests
+from scorestream_server.store.prepared import Prepared
 from scorestream_server.store.schema import TABLES
 
-_BY_NAME = sa.select(TABLES).where(
-    TABLES.c.session_id == sa.bindparam("session_id_"),
-    TABLES.c.table_id == sa.bindparam("table_id_"),
-    ~TABLES.c.dropped,
+_BY_NAME = Prepared(
+    sa.select(TABLES).where(
+        TABLES.c.session_id == sa.bindparam("session_id_"),
+        TABLES.c.table_id == sa.bindparam("table_id_"),
+        ~TABLES.c.dropped,
+    )
 )
 
 
@@ -87,7 +90,7 @@ def get(connection: sa.Connection, session_id: str, table_id: str) -> Table:
     Raises:
         ScorestreamError: NOT_FOUND, naming the tables that there are.
     """
-    row = connection.execute(_BY_NAME, {"session_id_": session_id, "table_id_": table_id}).one_or_none()
+    row = _BY_NAME.row(connection, {"session_id_": session_id, "table_id_": table_id})
     if row is None:
         query = sa.select(TABLES).where(TABLES.c.session_id == session_id, ~TABLES.c.dropped)
         names = connection.execute(query.order_by(TABLES.c.table_id).limit(10)).all()

@@ -8,14 +8,16 @@ import sqlalchemy as sa
 
 from scorestream_server.domain.errors import ErrorCode, ScorestreamError, not_found
 from scorestream_server.domain.variable import MOST_VARIABLES, Variable
+from scorestream_server.store.prepared import Prepared
 from scorestream_server.store.schema import VARIABLES
 
-_OF_SESSION = (
+_ALL = (
     sa.select(VARIABLES)
     .where(VARIABLES.c.session_id == sa.bindparam("session_id_"))
     .order_by(VARIABLES.c.name)
 )
-_ONE = _OF_SESSION.where(VARIABLES.c.name == sa.bindparam("name_"))
+_OF_SESSION = Prepared(_ALL)
+_ONE = _ALL.where(VARIABLES.c.name == sa.bindparam("name_"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +30,7 @@ class StoredVariable:
 
 def page(connection: sa.Connection, session_id: str) -> list[StoredVariable]:
     """Return all variables of a session, by name."""
-    return [_stored(row) for row in connection.execute(_OF_SESSION, {"session_id_": session_id})]
+    return [_stored(row) for row in _OF_SESSION.rows(connection, {"session_id_": session_id})]
 
 
 def of_session(connection: sa.Connection, session_id: str) -> tuple[Variable, ...]:
