@@ -242,7 +242,7 @@ class Engine:
         self, active: ActiveJob, partition: Partition, worker_id: int, task_id: int
     ) -> None:
         final = self._directory.partition(active.job.session_id, active.job.id, partition.index)
-        temporary = attempt_path(final, task_id)
+        temporary = attempt_path(final, task_id, active.attempts)
         task = RunPartition(task_id, active.job.id, partition, str(temporary))
         try:
             done = await self._pool.run(worker_id, task)
@@ -435,6 +435,9 @@ class Engine:
         del self._jobs[active.job.id]
         self._quota.remove(active.job)
         self._timed.pop(active.job.id, None)
+        if active.attempts is not None:
+            with contextlib.suppress(OSError):  # else the next start does
+                active.attempts.rmdir()
         active.finished.set()
         self.wake()
 
