@@ -58,8 +58,9 @@ for path in paths:
     told["write " + path] = tried(lambda: open(path, "r+b").close())
     told["make " + path] = tried(lambda: os.mkdir(path + "/made"))
 if pid:
-    for name in ("environ", "mem", "fd"):
-        told[name] = tried(lambda: os.listdir(f"/proc/{pid}/fd") if name == "fd" else open(f"/proc/{pid}/{name}", "rb").read(1))
+    for name in ("environ", "mem"):
+        told[name] = tried(lambda: open(f"/proc/{pid}/{name}", "rb").read(1))
+    told["fd"] = tried(lambda: [os.readlink(f"/proc/{pid}/fd/{one}") for one in os.listdir(f"/proc/{pid}/fd")])
     told["trace"] = tried(lambda: attached(pid))
 print(json.dumps(told))
 """
@@ -327,6 +328,21 @@ def test_c4_such_a_worker_gets_at_what_its_jobs_need_and_at_nothing_else(
         told = reached(place, private + unused + results + uploads, pid, as_worker=False)
         assert {what for what, outcome in told.items() if outcome == "done"} == set()
         assert {told["environ"], told["mem"], told["fd"], told["trace"]} == {"PermissionError"}
+
+
+def test_c4_other_processes_of_the_user_cannot_trace_one_that_has_not_closed_itself_yet(place: Place) -> None:
+    """The group alone keeps them off, from the first instruction on."""
+    waits = "import os, sys; print(os.getpid(), flush=True); sys.stdin.read()"
+    command = [*place.python, "-c", AS_WORKER, USER, str(place.data / "kernels"), waits]
+    with subprocess.Popen(
+        command, env=variables(), stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        pid = int(process.stdout.readline())
+        assert status(pid)["NoNewPrivs"] == "0"
+        told = reached(place, [], pid, as_worker=False)
+        process.communicate("")
+    assert told == dict.fromkeys(("environ", "mem", "fd", "trace"), "PermissionError")
 
 
 def test_c4_a_file_that_the_user_may_not_read_fails_the_job_and_names_the_user(
