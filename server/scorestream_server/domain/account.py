@@ -35,7 +35,7 @@ class Rights:
         gid: its effective group, by which such workers get at their sessions' files.
         group: the name of that.
         missing: names of capabilities.
-        members: users other than its own who are in that group, and so would get at those files, too.
+        members: users other than its own and root who are in that group, and so would get at those files, too.
     """
 
     uid: int
@@ -61,7 +61,7 @@ def own_rights(status: Path = Path("/proc/self/status")) -> Rights:
     except KeyError:  # in a container, a group need not have a name
         name, listed = str(gid), set()
     others = {user.pw_name for user in pwd.getpwall() if user.pw_uid != uid and user.pw_gid == gid}
-    return Rights(uid, gid, name, missing, tuple(sorted((others | listed) - {own_name()})))
+    return Rights(uid, gid, name, missing, tuple(sorted((others | listed) - {own_name(), "root"})))
 
 
 def own_name() -> str:

@@ -1,6 +1,7 @@
 """How a worker process is started."""
 
 import asyncio
+import errno
 import os
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -59,6 +60,8 @@ async def launch(spec: WorkerSpec, descriptor: int) -> asyncio.subprocess.Proces
     try:
         return await _start(spec, descriptor, found.variables, FLAGS, ("--secluded",), found.how())
     except PermissionError as error:
+        if error.errno != errno.EACCES:
+            raise
         told = f"user {spec.run_as!r} may not run {sys.executable}: install the server where everybody may read it"
         raise PermissionError(error.errno, told) from None
 
