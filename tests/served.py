@@ -17,10 +17,16 @@ import scorestream
 
 @contextlib.contextmanager
 def started(
-    data_dir: Path, *flags: str, environment: Mapping[str, str] | None = None
+    data_dir: Path,
+    *flags: str,
+    environment: Mapping[str, str] | None = None,
+    python: Sequence[str] = (sys.executable,),
 ) -> Iterator[tuple[str, psutil.Process]]:
-    """Run a server with these flags, and these variables beside ours, as an operator would; gives its address."""
-    command = [sys.executable, "-m", "scorestream_server", "--port", "0", "--data-dir", str(data_dir), *flags]
+    """Run a server with these flags, and these variables beside ours, as an operator would; gives its address.
+
+    `python` is the command that runs Python.
+    """
+    command = [*python, "-m", "scorestream_server", "--port", "0", "--data-dir", str(data_dir), *flags]
     variables = {**os.environ, **(environment or {})}
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True, env=variables
@@ -35,11 +41,14 @@ def started(
 
 @contextlib.contextmanager
 def served(
-    data_dir: Path, *flags: str, environment: Mapping[str, str] | None = None
+    data_dir: Path,
+    *flags: str,
+    environment: Mapping[str, str] | None = None,
+    python: Sequence[str] = (sys.executable,),
 ) -> Iterator[tuple[scorestream.Client, psutil.Process]]:
     """Run a server as `started` does, and connect to it."""
     with (
-        started(data_dir, *flags, environment=environment) as (address, process),
+        started(data_dir, *flags, environment=environment, python=python) as (address, process),
         scorestream.connect(address) as client,
     ):
         yield client, process

@@ -19,7 +19,7 @@ class ContextSettings(TypedDict, total=False):
         queue_name: queue of its sessions' jobs; it wins over a session's own.
         job_name_prefix: what the titles of its worker processes begin with; mended where it breaks the rule.
         home_directory: folder below a data root of the server in which its sessions' homes are made.
-        run_server_as: system user of its workers; only the server's own is taken.
+        run_server_as: system user of its workers; another than the server's own where the server may switch users.
         allow_xcmd: ``false`` only.
         unsafe_job_characters: kept, and not needed: values are never spliced into code.
         options: options of its sessions, by name.

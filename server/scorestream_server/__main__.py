@@ -34,6 +34,7 @@ from scorestream_server.tables.paths import DataRoots
 from scorestream_server.tables.without_pandas import without_pandas
 from scorestream_server.workers.local import LocalPool
 from scorestream_server.workers.memory import machine_memory, usual_memory
+from scorestream_server.workers.run_as import keep_to_itself
 
 logger = logging.getLogger(__name__)
 
@@ -274,12 +275,15 @@ def main() -> None:
         level=logging.INFO, stream=sys.stderr, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
     logging.getLogger("alembic").setLevel(logging.WARNING)
+    # Workers of other users are forked and become another program at once. gRPC's handlers would stop its threads for that.
+    os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
     config = parse()
     if config.private:
         # By this way, because command lines and files are where others may look.
         config = dataclasses.replace(config, private_token=sys.stdin.readline().strip())
         if not config.private_token:
             sys.exit("scorestream serve: a private server is given its token on standard input")
+    keep_to_itself()
     # Everything here is about clients' customers. Published outputs alone are for others too.
     umask = os.umask(0o077)
     try:
@@ -304,6 +308,7 @@ async def _serve(config: Config, ownership: Ownership, output_umask: int) -> Non
         stall_seconds=config.stall_seconds,
         inherited=(ownership.descriptor,),
         output_umask=output_umask,
+        kernels=DataDirectory(config.data_dir).kernels,
     )
     pool.start()
     app = await asyncio.to_thread(importlib.import_module, "scorestream_server.app")

@@ -4,6 +4,7 @@ import os
 import pwd
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scorestream_server.contexts.rules import ATTRIBUTES, ServerFacts, settings_of
+from scorestream_server.domain.account import Account, Rights, own_rights, why_not
 from scorestream_server.domain.context import (
     DEFAULT_INACTIVE_TIMEOUT,
     ContextSettings,
@@ -21,7 +23,9 @@ from scorestream_server.domain.context import (
 from scorestream_server.domain.errors import ErrorCode, FieldFault, ScorestreamError
 from scorestream_server.tables.paths import DataRoots
 
-FACTS = ServerFacts({"cpu", "cuda:0"}, {"default", "batch"}, DataRoots([]), 3600.0)
+RIGHTS = Rights(os.geteuid(), 4321, "scorestream", (), ())
+"""Of a server that may switch users."""
+FACTS = ServerFacts({"cpu", "cuda:0"}, {"default", "batch"}, DataRoots([]), 3600.0, RIGHTS)
 OWN_NAME = pwd.getpwuid(os.geteuid()).pw_name
 
 
@@ -132,7 +136,7 @@ def test_a_home_is_a_folder_below_a_data_root(tmp_path: Path) -> None:
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "root/out").symlink_to(tmp_path / "elsewhere")
     (tmp_path / "root/file").touch()
-    facts = ServerFacts({"cpu"}, {"default"}, DataRoots([tmp_path / "root"]), 0.0)
+    facts = ServerFacts({"cpu"}, {"default"}, DataRoots([tmp_path / "root"]), 0.0, RIGHTS)
     kept = settings_of({"home_directory": "homes"}, facts, "context").home_directory
     assert kept == str((tmp_path / "root/homes").resolve())
     for wrong, reason in (
@@ -147,13 +151,58 @@ def test_a_home_is_a_folder_below_a_data_root(tmp_path: Path) -> None:
         assert caught.value.faults[0].field == "context.home_directory"
 
 
-@pytest.mark.parametrize("euid", [0, 12345])
-def test_workers_run_as_the_servers_own_user_alone(euid: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody else may look into the data directory, not even where the server is root; the reason says what to do."""
+SERVER = Rights(1001, 4321, "scorestream", (), ())
+BATCH = Account("batch", 2002, (2002, 100), "/home/batch")
+
+
+@pytest.mark.parametrize(
+    ("account", "rights", "told"),
+    [
+        (BATCH, SERVER, ""),
+        (BATCH, replace(SERVER, uid=0), ""),
+        (replace(BATCH, uid=0), SERVER, "only where the server does"),
+        (replace(BATCH, uid=0), replace(SERVER, uid=0), ""),
+        (BATCH, replace(SERVER, missing=("CAP_KILL", "CAP_SETUID")), "it lacks CAP_KILL, CAP_SETUID"),
+        (replace(BATCH, uid=1001), replace(SERVER, missing=("CAP_KILL",), members=("eve",)), ""),
+        (BATCH, replace(SERVER, uid=0, gid=0, group="root"), "that is root's"),
+        (BATCH, replace(SERVER, members=("carol", "dave")), "carol, dave are in it"),
+        (replace(BATCH, groups=(2002, 4321)), SERVER, "batch is in it"),
+    ],
+)
+def test_c4_workers_run_as_another_user_only_where_nobody_else_gets_in(
+    account: Account, rights: Rights, told: str
+) -> None:
+    """The server may switch users, and its group is its own alone; never as root, unless the server is root."""
+    assert bool(why_not(account, rights)) == bool(told)
+    assert told in why_not(account, rights)
+
+
+@pytest.mark.parametrize(
+    ("line", "missing"),
+    [
+        ("CapEff:\t000001ffffffffff", ()),
+        ("CapEff:\t00000000000000e0", ()),
+        ("CapEff:\t00000000000000c0", ("CAP_KILL",)),
+        ("CapEff:\t0000000000000000", ("CAP_KILL", "CAP_SETGID", "CAP_SETUID")),
+        ("CapPrm:\t000001ffffffffff", ("CAP_KILL", "CAP_SETGID", "CAP_SETUID")),
+    ],
+)
+def test_c4_what_the_server_may_do_is_what_its_process_has_now(
+    line: str, missing: tuple[str, ...], tmp_path: Path
+) -> None:
+    """Its effective capabilities count, whoever it is; where the kernel does not tell, it has none."""
+    (tmp_path / "status").write_text(f"Name:\tserver\n{line}\nCapBnd:\t000001ffffffffff\n")
+    assert own_rights(tmp_path / "status").missing == missing
+    assert own_rights(tmp_path / "gone").missing == ("CAP_KILL", "CAP_SETGID", "CAP_SETUID")
+
+
+def test_c4_a_user_is_refused_with_all_else_that_is_wrong() -> None:
     other = next(user.pw_name for user in pwd.getpwall() if user.pw_uid not in {0, os.geteuid()})
-    monkeypatch.setattr(os, "geteuid", lambda: euid)
-    with pytest.raises(ScorestreamError, match=f"Run another server as '{other}'"):
-        said(run_server_as=other)
+    facts = replace(FACTS, rights=replace(RIGHTS, missing=("CAP_SETUID",)))
+    with pytest.raises(ScorestreamError, match=f"run another server as '{other}'") as caught:
+        settings_of({"run_server_as": other, "task_timeout": -1}, facts, "context")
+    assert [fault.field for fault in caught.value.faults] == ["context.run_server_as", "context.task_timeout"]
+    assert settings_of({"run_server_as": OWN_NAME}, facts, "context").run_server_as == OWN_NAME
 
 
 _VALUES = st.recursive(

@@ -1,6 +1,8 @@
 """Results of partitions, and outputs: complete and right under their final names, or not there."""
 
 import json
+import os
+import re
 import uuid
 import zlib
 from collections.abc import Callable, Iterator
@@ -102,6 +104,21 @@ def test_a_partition_has_a_temporary_name_until_it_is_committed(work: Path) -> N
     assert not verify_partition(made)
     final.write_bytes(data[:-1] + b"!")
     assert not verify_partition(done)
+
+
+@pytest.mark.parametrize("make", [os.symlink, os.link])
+def test_what_is_no_file_of_its_own_is_never_committed(
+    work: Path, make: Callable[[Path, Path], None]
+) -> None:
+    """A worker that a file has taken over cannot have the server read another one for it."""
+    final, secret = work / "000001.arrow", work / "secret.arrow"
+    made = write_partition(attempt_path(final, 1, work), TABLE.to_batches(), TABLE.schema)
+    secret.write_bytes(Path(made.path).read_bytes())
+    Path(made.path).unlink()
+    make(secret, Path(made.path))
+    with pytest.raises(OSError, match=re.escape("something else than a file for '000001.arrow'")):
+        commit_partition(made, final)
+    assert names(work) == ["secret.arrow"]
 
 
 def test_a_failed_partition_leaves_nothing_and_can_be_tried_again(work: Path) -> None:

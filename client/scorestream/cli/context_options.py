@@ -21,7 +21,7 @@ _ATTRIBUTES: dict[str, tuple[_Kind, str]] = {
     "queue_name": (str, "Queue of its sessions' jobs; wins over a session's own."),
     "job_name_prefix": (str, "What the titles of its workers begin with, such as nightly-."),
     "home_directory": (str, "Folder below a data root for its sessions' homes."),
-    "run_server_as": (str, "System user of its workers; only the server's own."),
+    "run_server_as": (str, "System user of its workers, where the server may switch users."),
     "allow_xcmd": (str, "Only false: the server runs no shell commands."),
     "unsafe_job_characters": (str, "Kept, and not needed: values are never spliced into code."),
     "reuse_server_processes": (bool, "Its sessions share workers that are kept."),

@@ -115,8 +115,9 @@ class Context(_message.Message):
     home_directory: _builtins.str
     """Folder below one of the server's data roots in which its sessions' homes are made; empty: in the data directory."""
     run_server_as: _builtins.str
-    """System user that its workers run as: only the server's own, or empty for that one. Workers read and write the data
-    directory, into which no other user may look; whoever needs another user runs another server.
+    """System user that its workers run as; empty: the server's own. Another one is taken where the server may switch users.
+    Partitions of its sessions' jobs run as that user, and so read files below data roots with that user's rights; all else
+    is done as the server's own user.
     """
     allow_xcmd: _builtins.str
     """Only `false` or empty: this server runs no shell commands. Answers say `false`."""

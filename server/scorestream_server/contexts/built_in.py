@@ -2,6 +2,7 @@
 
 from scorestream_server.config import Config
 from scorestream_server.contexts.rules import ServerFacts
+from scorestream_server.domain.account import own_rights
 from scorestream_server.domain.context import (
     DEFAULT_CONTEXT,
     Context,
@@ -35,4 +36,4 @@ def facts_of(
 ) -> ServerFacts:
     """Return what contexts have to fit on a server with these workers' devices and these queues."""
     names = {DEFAULT_QUEUE, *(queue.name for queue in queues)}
-    return ServerFacts({CPU, *devices}, names, roots, max_task_timeout)
+    return ServerFacts({CPU, *devices}, names, roots, max_task_timeout, own_rights())

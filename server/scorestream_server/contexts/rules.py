@@ -7,12 +7,12 @@ import dataclasses
 import difflib
 import math
 import os
-import pwd
 import re
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from scorestream_server.domain.account import Rights, find_account, why_not
 from scorestream_server.domain.context import (
     DEFAULT_INACTIVE_TIMEOUT,
     ContextSettings,
@@ -34,7 +34,6 @@ LONGEST_VALUE = 256
 LONGEST_OPTION = 4096
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}")
 _KEY = re.compile(r"[A-Za-z0-9_./-]{1,63}")
-_USER = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}")
 
 FIXED_IN_USE = ("device", "reuse_server_processes", "run_server_as", "home_directory")
 """What the workers and homes of open sessions are made of."""
@@ -48,12 +47,14 @@ class ServerFacts:
         devices: that it has, ``cpu`` and ``cuda:N``.
         queues: names of all there are.
         max_task_timeout: seconds that it lets any job run; 0 for ever.
+        rights: as whom it runs, and may have workers run.
     """
 
     devices: Collection[str]
     queues: Collection[str]
     roots: DataRoots
     max_task_timeout: float
+    rights: Rights
 
 
 def is_name(name: str) -> bool:
@@ -218,30 +219,15 @@ def _options(field: str, value: object, server: ServerFacts) -> dict[str, str]:
 
 
 def _run_server_as(field: str, value: object, server: ServerFacts) -> str:
-    del server
     name = _text(field, value, LONGEST_VALUE)
     if not name:
         return ""
-    try:
-        user = pwd.getpwnam(name) if _USER.fullmatch(name) else None
-    except KeyError:
-        user = None
-    if user is None:
+    account = find_account(name)
+    if account is None:
         raise _bad(field, f"there is no user {_shown(name)} on the server's machine")
-    if user.pw_uid != os.geteuid():
-        raise _bad(
-            field,
-            f"workers cannot run as {name!r}: they read and write the data directory, into which nobody but the server's "
-            f"own user, {_own_name()!r}, may look. Run another server as {name!r}, with a data directory of its own",
-        )
+    if told := why_not(account, server.rights):
+        raise _bad(field, told)
     return name
-
-
-def _own_name() -> str:
-    try:
-        return pwd.getpwuid(os.geteuid()).pw_name
-    except KeyError:  # in a container, a user need not have a name
-        return str(os.geteuid())
 
 
 def _allow_xcmd(field: str, value: object, server: ServerFacts) -> str:

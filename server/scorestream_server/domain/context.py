@@ -54,7 +54,7 @@ class ContextSettings:
         queue_name: the queue of its sessions' jobs, which wins over the session's; empty: the session's.
         job_name_prefix: what the titles of its worker processes begin with, by the rule of `mended_prefix`.
         home_directory: folder below a data root in which its sessions' homes are made; empty: the data directory.
-        run_server_as: system user of its workers, only the server's own; empty: that one.
+        run_server_as: system user of its workers; empty: the server's own.
         unsafe_job_characters: kept for those who move from the Compute API, and without effect: values are bound to
             code and never spliced into it, so that no character has to be taken out of them.
         options: session options that it sets, by name.

@@ -17,9 +17,11 @@ class DataDirectory:
         server.lock                                     held by the server that owns the directory
         scorestream.db                                  the store
         publishing/<job>.json                           what an output is becoming, outside of here
+        kernels/<user>/                                 compiled kernels of workers that run as another user
         audit.log                                       who changed what
         models/<digest>                                 model files
         sessions/<session>/jobs/<job>/part-00000.arrow  committed partitions
+        sessions/<session>/jobs/<job>/attempts/         where workers that run as another user write them
         sessions/<session>/tables/<table uid>/          converted and uploaded tables
         sessions/<session>/home/                        files of the session's owner
         sessions/<session>/reads/                       rows on their way to a client
@@ -53,6 +55,11 @@ class DataDirectory:
         return self.root / "audit.log"
 
     @property
+    def kernels(self) -> Path:
+        """Folder of the folders for compiled kernels of workers that run as another user."""
+        return self.root / "kernels"
+
+    @property
     def models(self) -> Path:
         """Folder of the model files, by digest."""
         return self.root / "models"
@@ -69,6 +76,10 @@ class DataDirectory:
     def job(self, session_id: str, job_id: str) -> Path:
         """A job's committed partitions."""
         return self.session(session_id) / "jobs" / job_id
+
+    def attempts(self, session_id: str, job_id: str) -> Path:
+        """Where workers that run as another user write a job's partitions."""
+        return self.job(session_id, job_id) / "attempts"
 
     def journal(self, job_id: str) -> Path:
         """The note on the output that a job is writing."""

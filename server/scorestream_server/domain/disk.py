@@ -3,6 +3,7 @@
 import errno
 import os
 
+from scorestream_server.domain.account import own_name
 from scorestream_server.domain.errors import ErrorCode, ScorestreamError
 
 _FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -28,11 +29,24 @@ def disk_error(error: OSError, path: object = None) -> StorageError | None:
     if number in _FULL:
         return full_disk(named, metadata)
     if number in _FORBIDDEN:
-        message = f"The server's user may not write {named}. Change the directory's permissions."
+        message = f"User {own_name()!r}, as whom this runs, may not write {named}. Change the directory's permissions."
         return StorageError(ErrorCode.PERMISSION_DENIED, "DIRECTORY_NOT_WRITABLE", message, metadata=metadata)
     if number in _FAILED:
         return failed_disk(named, os.strerror(number), metadata)
     return None
+
+
+def unreadable(what: str, path: str) -> ScorestreamError:
+    """Return the error for a file that this process's user may not read.
+
+    Args:
+        what: the file, as the beginning of a sentence.
+        path: of it.
+    """
+    told = f"{what} may not be read by user {own_name()!r}, as whom the process runs that reads it. Change the file's permissions."
+    return ScorestreamError(
+        ErrorCode.PERMISSION_DENIED, "FILE_NOT_READABLE", told, metadata={"path": path, "user": own_name()}
+    )
 
 
 def full_disk(named: str, metadata: dict[str, str]) -> StorageError:

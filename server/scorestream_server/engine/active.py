@@ -5,6 +5,7 @@ import heapq
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from scorestream_server.domain.context import DEFAULT_CONTEXT
 from scorestream_server.domain.job import Failure, Job, State
@@ -57,6 +58,7 @@ class ActiveJob:
         ending: the final state that it is going to, once nothing is in flight; None while it goes on.
         lanes: lanes that have worked on it.
         finished: set when the job is final.
+        attempts: where its partitions are written by workers that run as another user; None: where they stay.
         own_workers: it runs on the server's own workers, as do all of the default context.
     """
 
@@ -81,6 +83,7 @@ class ActiveJob:
     lanes: set[int] = field(default_factory=set)
     finished: asyncio.Event = field(default_factory=asyncio.Event)
     begun: Job | None = None
+    attempts: Path | None = None
     own_workers: bool = field(init=False)
     stored: Job = field(init=False)
 

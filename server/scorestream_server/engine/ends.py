@@ -5,6 +5,7 @@ output is published or its final state written, and the engine lets go of it.
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Coroutine
@@ -159,6 +160,9 @@ class JobEnds:
         for worker_id in active.opened:
             self._pool.send(worker_id, CloseJob(active.job.id))
         self._gone(active)
+        if active.attempts is not None:
+            with contextlib.suppress(OSError):  # else the next start does
+                active.attempts.rmdir()
         active.finished.set()
         self._wake()
 

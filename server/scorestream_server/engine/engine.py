@@ -254,7 +254,7 @@ class Engine:
         self, active: ActiveJob, partition: Partition, worker_id: int, task_id: int
     ) -> None:
         final = self._directory.partition(active.job.session_id, active.job.id, partition.index)
-        temporary = attempt_path(final, task_id)
+        temporary = attempt_path(final, task_id, active.attempts)
         task = RunPartition(task_id, active.job.id, partition, str(temporary))
         try:
             done = await self._pool.run(worker_id, task)

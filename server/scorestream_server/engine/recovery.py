@@ -3,6 +3,7 @@
 import asyncio
 import hashlib
 import os
+import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -118,7 +119,7 @@ def require_resumable(job: Job) -> None:
 def taken_over(
     committed: Mapping[int, PartitionFile], place: Callable[[int], Path]
 ) -> dict[int, PartitionFile]:
-    """Give the whole ones of a job's committed partitions to another job, as links to the same bytes.
+    """Give the whole ones of a job's committed partitions to another job, as links to the same bytes or as copies.
 
     Args:
         committed: the partitions by index.
@@ -127,7 +128,10 @@ def taken_over(
     taken = {}
     for index, file in committed.items():
         if verify_partition(file):
-            os.link(file.path, place(index))
+            try:
+                os.link(file.path, place(index))
+            except PermissionError:  # the kernel's answer where a worker of another user wrote it
+                shutil.copyfile(file.path, place(index))
             taken[index] = replace(file, path=str(place(index)))
     return taken
 

@@ -13,7 +13,7 @@ import pyarrow as pa
 import sqlalchemy as sa
 
 from scorestream_server.domain.data_directory import DataDirectory
-from scorestream_server.domain.errors import counted, invalid
+from scorestream_server.domain.errors import ScorestreamError, counted, invalid
 from scorestream_server.domain.faults import Faults
 from scorestream_server.domain.job import Job, JobSpec, Priority, State
 from scorestream_server.domain.messages import OpenJob
@@ -24,6 +24,7 @@ from scorestream_server.domain.table import Destination, Table
 from scorestream_server.domain.variable import Variable
 from scorestream_server.engine import log_lines, recovery
 from scorestream_server.engine.active import ActiveJob, partition_rows
+from scorestream_server.engine.admission import Admission
 from scorestream_server.engine.engine import Engine
 from scorestream_server.engine.homes import Places
 from scorestream_server.engine.quota import JobQuota
@@ -102,6 +103,7 @@ class Submitter:
         self._database = database
         self._engine = engine
         self._directory = directory
+        self._admission = Admission(database, engine.contexts, directory)
         self._roots = roots
         self._quota = quota
         self._usage = usage
@@ -162,7 +164,12 @@ class Submitter:
             log_store.write(connection, log_lines.noted(job, text, time.time()))
 
         await self._database.write(take_up)
-        self._engine.add(active, recovery.changed_error(what) if what else None)
+        refusal = recovery.changed_error(what) if what else None
+        try:
+            await self._admission.admit(active)
+        except ScorestreamError as error:
+            refusal = refusal or error
+        self._engine.add(active, refusal)
 
     async def _record(self, active: ActiveJob, request_id: str) -> Job:
         """Write a new job and hand it to the engine; where the same request came before, return its job."""
@@ -184,6 +191,7 @@ class Submitter:
             )
 
         try:
+            await self._admission.admit(active)
             made = await self._database.write(create)
         finally:
             if made is None or made.id != wanted.id:

@@ -36,7 +36,8 @@ class Ownership:
         _refuse_network(directory.root, current_mounts() if mounts is None else mounts)
         directory.root.mkdir(parents=True, exist_ok=True)
         self._path = directory.lock
-        self.descriptor = os.open(directory.lock, os.O_RDWR | os.O_CREAT, 0o600)
+        # Not to be written by: workers inherit it, those too that run as another user.
+        self.descriptor = os.open(directory.lock, os.O_RDONLY | os.O_CREAT, 0o600)
         try:
             _lock(self.descriptor, directory)
             self.tell("")
@@ -48,8 +49,9 @@ class Ownership:
         """Write down who the owner is: this process, and the address that it serves on."""
         text = json.dumps({"pid": os.getpid(), "address": address}).encode()
         try:
-            os.pwrite(self.descriptor, text, 0)
-            os.ftruncate(self.descriptor, len(text))
+            with self._path.open("r+b", buffering=0) as file:
+                file.write(text)
+                file.truncate()
         except OSError as error:
             raise OSError(error.errno, error.strerror, str(self._path)) from None
 

@@ -26,6 +26,7 @@ import numpy as np
 import pyarrow as pa
 from pyarrow import types as pat
 
+from scorestream_server.domain.disk import unreadable
 from scorestream_server.domain.errors import FieldFault, NoMemoryError, invalid
 
 MAX_BATCH_ROWS = 131_072
@@ -146,6 +147,8 @@ def validated(batch: pa.RecordBatch, where: str) -> pa.RecordBatch:
 
 def corrupt(where: str, error: object) -> Exception:
     """Return the error for data that are not what their format says, or that there is no memory for."""
+    if isinstance(error, PermissionError):
+        return unreadable(where, where)
     # Arrow's are among `READ_ERRORS`, and a thread needs memory for its stack.
     if isinstance(error, MemoryError) or "Failed to launch worker thread" in str(error):
         return error if isinstance(error, NoMemoryError) else NoMemoryError(where, error)

@@ -10,6 +10,7 @@ import stat
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
+from scorestream_server.domain.disk import unreadable
 from scorestream_server.domain.errors import ErrorCode, FieldFault, ScorestreamError, invalid, not_found
 from scorestream_server.domain.home import HOME_SCHEME, home_path
 from scorestream_server.domain.table import Destination, FileFormat, OutputFormat
@@ -46,16 +47,6 @@ def file_format(path: Path) -> FileFormat | None:
         if name.endswith(ending):
             return form
     return None
-
-
-def unreadable(text: str) -> ScorestreamError:
-    """Return the error for a file that the server's user may not read."""
-    return ScorestreamError(
-        ErrorCode.PERMISSION_DENIED,
-        "FILE_NOT_READABLE",
-        f"The server's user may not read {text!r}. Change the file's permissions.",
-        metadata={"path": text},
-    )
 
 
 class DataRoots:
@@ -95,7 +86,7 @@ class DataRoots:
             try:
                 found = real.exists()
             except PermissionError:
-                raise unreadable(text) from None
+                raise unreadable(f"The file {text!r}", text) from None
             except OSError:  # a name that no file system can hold
                 found = False
             if found:
@@ -284,7 +275,7 @@ def _check_files(files: Iterable[Path]) -> None:
         elif not stat.S_ISREG(path.stat().st_mode):
             faults.append(FieldFault(path.name, "it is not a regular file"))
         elif not os.access(path, os.R_OK):
-            raise unreadable(path.name)
+            raise unreadable(f"The file {path.name!r}", path.name)
         else:
             by_format.setdefault(form, path)
     if faults:

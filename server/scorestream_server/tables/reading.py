@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
+from scorestream_server.domain.disk import unreadable
 from scorestream_server.domain.errors import ErrorCode, NoMemoryError, ScorestreamError, counted, precondition
 from scorestream_server.domain.table import (
     FileFormat,
@@ -357,6 +358,10 @@ def _check_unchanged(files: Iterable[SourceFile]) -> None:
         try:
             found = os.stat(file.path)  # noqa: PTH116  the path is a plain string on the wire
             same = (found.st_size, found.st_mtime_ns) == (file.size, file.mtime_ns)
+        except (
+            PermissionError
+        ):  # as with a worker that runs as another user than the one that loaded the table
+            raise unreadable(f"The file {file.path!r}", file.path) from None
         except OSError:
             same = False
         if not same:

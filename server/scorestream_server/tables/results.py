@@ -1,5 +1,6 @@
 """The results of a job: one Arrow file a partition, written by a worker, committed and read by the server."""
 
+import stat
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -15,9 +16,9 @@ from scorestream_server.tables.files import ArrowFile
 _CHUNK = 4 << 20
 
 
-def attempt_path(final: Path, attempt: int) -> Path:
-    """Return the temporary name of one attempt at a partition: ``<name>.<attempt>.tmp``."""
-    return final.with_name(f"{final.name}.{attempt}.tmp")
+def attempt_path(final: Path, attempt: int, folder: Path | None = None) -> Path:
+    """Return the temporary name of one attempt at a partition: ``<name>.<attempt>.tmp``, beside it or in a folder."""
+    return (folder or final.parent) / f"{final.name}.{attempt}.tmp"
 
 
 def write_partition(path: Path, batches: Iterable[pa.RecordBatch], schema: pa.Schema) -> PartitionFile:
@@ -52,8 +53,16 @@ def count_missing(column: pa.Array) -> int:
 
 
 def commit_partition(file: PartitionFile, final: Path) -> PartitionFile:
-    """Give an accepted attempt its final name (server side); return it under that name."""
+    """Give an accepted attempt its final name (server side); return it under that name.
+
+    Raises:
+        OSError: it is something else than a file of its own, as which the server would read others' files.
+    """
     Path(file.path).replace(final)
+    made = final.lstat()
+    if not stat.S_ISREG(made.st_mode) or made.st_nlink != 1:
+        final.unlink()
+        raise OSError(f"the worker left something else than a file for {final.name!r}")
     return replace(file, path=str(final))
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from scorestream_server.domain.disk import unreadable
 from scorestream_server.domain.errors import FieldFault, invalid, not_found, precondition
 from scorestream_server.domain.table import FileFormat, Fragment, SourceFile, TableData
 from scorestream_server.tables.columns import (
@@ -30,7 +31,7 @@ from scorestream_server.tables.ipc_messages import (
     batch_claim,
     file_claims,
 )
-from scorestream_server.tables.paths import file_format, unreadable
+from scorestream_server.tables.paths import file_format
 
 MAX_COMPRESSED_BATCH = 1 << 30
 """A compressed record batch may take at most so many bytes once decoded: it must be decoded in one piece."""
@@ -209,7 +210,7 @@ def _look_at(path: Path) -> SourceFile:
     except FileNotFoundError:
         raise not_found("FILE_NOT_FOUND", f"The file {path.name!r} is gone.", path=str(path)) from None
     except PermissionError:
-        raise unreadable(path.name) from None
+        raise unreadable(f"The file {path.name!r}", path.name) from None
 
 
 class _ArrowSource:

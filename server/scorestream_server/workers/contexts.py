@@ -177,6 +177,11 @@ class ContextPools:
         pool = self._pool_of.get(session_id)
         return _why_waiting(pool, self._most) if pool is not None and session_id in pool.waiting else ""
 
+    def run_as(self, context: str) -> str:
+        """Return the user that a context's workers run as; empty: the server's."""
+        pool = self._pools.get(context)
+        return pool.settings.run_server_as if pool is not None else ""
+
     def report(self, context: str) -> tuple[int, str]:
         """Return how many sessions of a context wait, and why the last start failed where none has come up since."""
         pool = self._pools.get(context)
@@ -363,7 +368,8 @@ def _devices(settings: ContextSettings, own: Sequence[WorkerSpec]) -> list[str]:
 def _made_by(spec: WorkerSpec, settings: ContextSettings) -> bool:
     """Return whether a worker is such as the settings ask for."""
     kind = spec.device.partition(":")[0]
-    return settings.device in {"auto", kind, spec.device} and spec.title == _title(settings)
+    made_of = (spec.title, spec.run_as) == (_title(settings), settings.run_server_as)
+    return made_of and settings.device in {"auto", kind, spec.device}
 
 
 def _spec_for(settings: ContextSettings, own: Sequence[WorkerSpec], used: Counter[str]) -> WorkerSpec | None:
@@ -382,4 +388,4 @@ def _spec_for(settings: ContextSettings, own: Sequence[WorkerSpec], used: Counte
     if like is None:
         lanes = lanes_of_worker(device, available_cores(), len(own))
         like = replace(own[0], device=device, lanes=lanes)
-    return replace(like, warm=True, title=_title(settings))
+    return replace(like, warm=True, title=_title(settings), run_as=settings.run_server_as)

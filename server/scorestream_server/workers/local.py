@@ -8,6 +8,7 @@ import contextlib
 import itertools
 import logging
 from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
 from typing import Any
 
 from scorestream_server.config import DEFAULT_GPU_MEMORY, DEFAULT_STALL_SECONDS
@@ -17,6 +18,7 @@ from scorestream_server.domain.messages import Command, Result, Task
 from scorestream_server.workers import memory
 from scorestream_server.workers.launch import Launch, WorkerSpec, launch
 from scorestream_server.workers.pool import MAX_ATTEMPTS, WorkerInfo, WorkerLost
+from scorestream_server.workers.run_as import why_no_start
 from scorestream_server.workers.vigil import Patience
 from scorestream_server.workers.worker import Worker
 
@@ -40,6 +42,7 @@ class LocalPool:
         stall_seconds: float = DEFAULT_STALL_SECONDS,
         inherited: Sequence[int] = (),
         output_umask: int = 0o022,
+        kernels: Path = Path(),
         launch: Launch = launch,
     ) -> None:
         """Prepare a pool; `on_change`, which may be set, is called when a worker comes or goes.
@@ -52,10 +55,12 @@ class LocalPool:
             stall_seconds: how long a task may take without a step.
             inherited: file descriptors that each worker holds open as long as it lives.
             output_umask: of published outputs; all other files have the umask of this process.
+            kernels: where workers that run as another user than the server's keep compiled kernels.
             launch: starts processes.
         """
         self.specs = tuple(
-            WorkerSpec(device, lanes, gpu_memory, task_memory, inherited, output_umask) for device in devices
+            WorkerSpec(device, lanes, gpu_memory, task_memory, inherited, output_umask, kernels=kernels)
+            for device in devices
         )
         """Of the server's own workers."""
         self._launch = launch
@@ -246,6 +251,8 @@ class LocalPool:
         if late is not None:
             late.cancel()
         self.on_change()
+        if spec.run_as and not was_ready and not worker.last_words:
+            why += why_no_start(spec.run_as)
         return was_ready, why
 
     def _forget(self, worker_id: int) -> None:

@@ -55,12 +55,15 @@ from scorestream_server.domain.messages import (
 from scorestream_server.tables.without_pandas import without_pandas
 from scorestream_server.workers.channel import MessageTooLargeError, WorkerEnd
 from scorestream_server.workers.memory import die_first, limit_memory, resident_memory
+from scorestream_server.workers.run_as import seclude
 
 logger = logging.getLogger(__name__)
 
 NICENESS = 10
 LOST_DEVICE = 70
 """What this process exits with when its device is of no use to it any more."""
+EXPOSED = 73
+"""What it exits with when it cannot be closed to other processes of its user."""
 WORN = 72
 """What it exits with when a task had taken more memory than there was."""
 LAST_WORDS_SECONDS = 5.0
@@ -335,6 +338,7 @@ def main() -> None:
     parser.add_argument("--memory", type=int, required=True, help="bytes that tasks may take")
     parser.add_argument("--warm", action="store_true", help="load what only some jobs need, too")
     parser.add_argument("--title", default="", help="what the system's tools show as this process's name")
+    parser.add_argument("--secluded", action="store_true", help="it runs as another user than the server")
     arguments = parser.parse_args()
     faulthandler.enable()
     logging.basicConfig(level=logging.WARNING, format="worker %(process)d %(levelname)s %(message)s")
@@ -344,8 +348,14 @@ def main() -> None:
         setproctitle(arguments.title)
     os.nice(NICENESS)
     die_first()
-    os.environ["NUMBA_CACHE_DIR"] = str(kernel_folder())
+    kernels = kernel_folder()
     end = WorkerEnd(socket.socket(fileno=arguments.socket))
+    if arguments.secluded:  # not before die_first: the kernel then keeps a process from its own badness
+        try:
+            seclude(kernels.parent)
+        except OSError as error:
+            _leave(end, Leaving(f"cannot run as user {os.environ['USER']!r}: {error}"), EXPOSED)
+    os.environ["NUMBA_CACHE_DIR"] = str(kernels)
     try:
         Worker(
             end,
