@@ -123,6 +123,7 @@ class Database:
         self._reads: queue.SimpleQueue[_Task | None] = queue.SimpleQueue()
         self._done: deque[Callable[[], None]] = deque()
         self._told = False
+        self._closed = False
         self._loop = asyncio.get_running_loop()
         writer = self._engine.connect().execution_options(writes=True)
         threads = [(self._write_loop, "store-writer", writer)]
@@ -136,27 +137,31 @@ class Database:
 
     async def read(self, operation: Operation[T]) -> T:
         """Run an operation that only reads."""
-        task = _Task(operation, self._loop.create_future())
-        self._reads.put(task)
-        return await task.future  # type: ignore[no-any-return]  # the future carries what the operation returns
+        return await self._done_by(self._reads, operation)
 
     async def write(self, operation: Operation[T]) -> T:
         """Run an operation that writes; when this returns, its effect is on the disk.
 
         An operation that raises leaves nothing behind, and does not disturb its neighbours in the batch.
         """
-        task = _Task(operation, self._loop.create_future())
-        self._writes.put(task)
-        return await task.future  # type: ignore[no-any-return]  # as above
+        return await self._done_by(self._writes, operation)
 
     async def close(self) -> None:
         """Finish what is queued and close."""
+        self._closed = True
         self._writes.put(None)
         for _ in range(READERS):
             self._reads.put(None)
         for thread in self._threads:
             await asyncio.to_thread(thread.join)
         self._engine.dispose()
+
+    async def _done_by(self, tasks: "queue.SimpleQueue[_Task | None]", operation: Operation[T]) -> T:
+        if self._closed:
+            raise RuntimeError("the store is closed")
+        task = _Task(operation, self._loop.create_future())
+        tasks.put(task)
+        return await task.future  # type: ignore[no-any-return]  # the future carries what the operation returns
 
     def _hand_over(self, step: Callable[[], None]) -> None:
         """Have the event loop take a step; called on the store's threads."""

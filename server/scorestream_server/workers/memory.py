@@ -5,6 +5,7 @@ that would be too much, so that the task fails and nothing else.
 """
 
 import contextlib
+import functools
 import os
 import re
 import resource
@@ -61,8 +62,14 @@ def machine_memory(groups: Path = Path("/proc/self/cgroup"), mounted: Path = Pat
 
 def resident_memory() -> int:
     """Return how many bytes of memory this process has resident."""
-    pages = Path("/proc/self/statm").read_text().split()[1]
+    pages = os.pread(_memory_file(), 128, 0).split()[1]
     return int(pages) * os.sysconf("SC_PAGE_SIZE")
+
+
+@functools.cache
+def _memory_file() -> int:
+    """Return the file that says so, open for good: to open it was a tenth of what a worker takes for a short job."""
+    return os.open("/proc/self/statm", os.O_RDONLY)
 
 
 def limit_memory(size: int) -> None:
