@@ -12,7 +12,14 @@ from scorestream_server.domain.job import Priority
 from scorestream_server.domain.model import ModelKind, ModelSchema
 from scorestream_server.domain.rows import RowCursor, RowPart, RowQuery
 from scorestream_server.domain.summary import JobSummary
-from scorestream_server.domain.table import Destination, Partition, PartitionFile, Published, TableData
+from scorestream_server.domain.table import (
+    Destination,
+    LoadOptions,
+    Partition,
+    PartitionFile,
+    Published,
+    TableData,
+)
 from scorestream_server.domain.variable import Variable
 
 
@@ -72,6 +79,7 @@ class LoadTable(ToWorker, frozen=True, tag=True):
     task_id: int
     paths: Sequence[str]
     cache_dir: str
+    options: LoadOptions = LoadOptions()
 
 
 class Publish(ToWorker, frozen=True, tag=True):

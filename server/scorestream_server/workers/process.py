@@ -199,7 +199,7 @@ class Worker:
                 return ModelInspected(task.task_id, inspect_model(Path(task.path)))
             case LoadTable():
                 paths = [Path(path) for path in task.paths]
-                table = load_table(paths, Path(task.cache_dir), cancelled=cancelled)
+                table = load_table(paths, Path(task.cache_dir), task.options, cancelled=cancelled)
                 return TableLoaded(task.task_id, table)
             case ReadHead():
                 return HeadRead(task.task_id, self._jobs.head(task.table, task.limit))
