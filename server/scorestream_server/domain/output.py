@@ -19,3 +19,6 @@ class OutputOptions:
     compression: str = ""
     row_group_rows: int = 0
     partition_by: tuple[str, ...] = ()
+
+
+AS_USUAL = OutputOptions()

@@ -33,6 +33,7 @@ from scorestream_server.engine.queues import QueueCounts
 from scorestream_server.engine.quota import JobQuota
 from scorestream_server.engine.waits import WorkerWaits
 from scorestream_server.scheduler import Assignment, Shares, WorkerLoad, has_room, schedule
+from scorestream_server.store import appends as append_store
 from scorestream_server.store import jobs as job_store
 from scorestream_server.store import log as log_store
 from scorestream_server.store import tables as table_store
@@ -401,7 +402,9 @@ class Engine:
         lines = log_lines.ended(job, active.missing())
 
         def finish(connection: sa.Connection) -> None:
-            if table is not None:
+            if table is not None and job.spec.append:
+                append_store.append(connection, table)
+            elif table is not None:
                 table_store.put(connection, table, replace=job.spec.replace)
             if job_store.change_state(connection, job, active.session_name, now, _farewell(job)):
                 log_store.write(connection, lines)

@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from scorestream_server.domain.errors import FieldFault, ScorestreamError, invalid, precondition
 from scorestream_server.domain.output import OutputOptions
-from scorestream_server.tables.dataset_output import write_bytes
+from scorestream_server.tables.dataset_output import write_text
 from scorestream_server.tables.files import sync
 from scorestream_server.tables.manifest import (
     MANIFEST,
@@ -58,9 +58,7 @@ def check_append(directory: Path, schema: pa.Schema, options: OutputOptions) -> 
 
 def column_faults(there: pa.Schema, new: pa.Schema) -> list[FieldFault]:
     """Return how the columns of new rows differ from those of the rows that they are to join, in any order."""
-    old, added = (
-        tuple(Column(one.name, str(one.type)) for one in schema) for schema in (there, new)
-    )
+    old, added = (tuple(Column(one.name, str(one.type)) for one in schema) for schema in (there, new))
     return _differences(old, added)
 
 
@@ -130,7 +128,7 @@ def join(staged: Path, final: Path) -> None:
     while True:
         before = manifest_bytes(final)
         merged.unlink(missing_ok=True)
-        write_bytes(merged, _merged(final, new, before).encoded())
+        write_text(merged, _merged(final, new, before).text())
         shutil.copymode(staged / MANIFEST, merged)
         if manifest_bytes(final) == before:
             break
@@ -163,14 +161,16 @@ def _merged(final: Path, new: Manifest, text: bytes | None = None) -> Manifest:
     """Return the manifest of a data set with new rows, or refuse where they do not fit any more."""
     old = decoded(manifest_bytes(final) if text is None else text)
     if old is None:
-        raise _not_appendable(final, "its _manifest.json was removed, or is not one of scorestream's any more")
+        raise _not_appendable(
+            final, "its _manifest.json was removed, or is not one of scorestream's any more"
+        )
     faults = _differences(old.schema, new.schema)
     if old.partition_by != new.partition_by:
         faults.append(FieldFault("partition_by", "the data set is partitioned otherwise now"))
     if faults:
         raise append_fault(f"the data set {final.name!r}", faults)
     merged = old.plus(new)
-    merged.encoded()
+    merged.text()
     return merged
 
 

@@ -1,8 +1,7 @@
 """A data set: a directory of Parquet files with a manifest, made under a name that nobody looks at."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -60,16 +59,16 @@ def write_dataset(
         raise
     files = sorted(parts.files, key=lambda file: file.name)
     manifest = Manifest.of(schema, options.partition_by, files, job, time)
-    write_bytes(directory / MANIFEST, manifest.encoded())
-    write_bytes(directory / "_SUCCESS", b"")
+    write_text(directory / MANIFEST, manifest.text())
+    write_text(directory / "_SUCCESS", "")
     for folder, _, _ in os.walk(directory, topdown=False):
         sync(Path(folder))
     return manifest
 
 
-def write_bytes(path: Path, content: bytes) -> None:
+def write_text(path: Path, content: str) -> None:
     """Write a new small file, and have it on the disk."""
-    with path.open("xb") as file:
+    with path.open("x", encoding="utf-8") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())

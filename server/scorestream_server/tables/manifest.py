@@ -113,14 +113,14 @@ class Manifest:
             batches=(*self.batches, *added.batches),
         )
 
-    def encoded(self) -> bytes:
+    def text(self) -> str:
         """Return it as it is written down.
 
         Raises:
             ScorestreamError: DATA_SET_TOO_LARGE.
         """
-        text = msgspec.json.format(msgspec.json.encode(self), indent=2) + b"\n"
-        if len(text) > LARGEST:
+        text = msgspec.json.format(msgspec.json.encode(self), indent=2).decode() + "\n"
+        if len(text.encode()) > LARGEST:
             raise ScorestreamError(
                 ErrorCode.RESOURCE_EXHAUSTED,
                 "DATA_SET_TOO_LARGE",

@@ -5,7 +5,8 @@ would be taken for a part of one, is ``%`` and two digits; other letters stay as
 puts UTF-8 together again.
 """
 
-import datetime
+import datetime as dt
+import itertools
 import re
 import tempfile
 from collections import Counter
@@ -48,7 +49,7 @@ def directory_name(column: str, value: Any) -> str:
         text = NULL
     elif isinstance(value, bool):
         text = "true" if value else "false"
-    elif isinstance(value, datetime.date):
+    elif isinstance(value, dt.date):
         text = value.isoformat()
     else:
         text = _escaped(str(value))
@@ -155,7 +156,7 @@ def _cut(
         order = np.argsort(places, kind="stable")
         ordered, places = batch.take(pa.array(order)), places[order]
         starts = [0, *(np.flatnonzero(np.diff(places)) + 1).tolist(), len(places)]
-        for start, end in zip(starts, starts[1:], strict=False):
+        for start, end in itertools.pairwise(starts):
             yield int(places[start]), ordered.slice(start, end - start)
 
 

@@ -22,7 +22,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from scorestream_server.domain.errors import ErrorCode, ScorestreamError, precondition
-from scorestream_server.domain.output import OutputOptions
+from scorestream_server.domain.output import AS_USUAL, OutputOptions
 from scorestream_server.domain.table import Destination, OutputFormat, PartitionFile, Published
 from scorestream_server.tables.appending import arrived, check_append, join, next_prefix, ordered_as
 from scorestream_server.tables.dataset_output import write_dataset
@@ -109,7 +109,7 @@ def publish(
     replace: bool = False,
     append: bool = False,
     batch: str = "",
-    options: OutputOptions = OutputOptions(),
+    options: OutputOptions = AS_USUAL,
     umask: int = DEFAULT_UMASK,
     cancelled: Callable[[], bool] = lambda: False,
     report: Callable[[int], None] = lambda _: None,

@@ -51,7 +51,10 @@ def write_file(
         if compression is None:
             with pacsv.CSVWriter(sink, schema) as writer:
                 return _write_all(writer, batches)
-        with pa.CompressedOutputStream(sink, compression) as packed, pacsv.CSVWriter(packed, schema) as writer:
+        with (
+            pa.CompressedOutputStream(sink, compression) as packed,
+            pacsv.CSVWriter(packed, schema) as writer,
+        ):
             return _write_all(writer, batches)
 
 

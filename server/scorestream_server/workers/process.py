@@ -215,6 +215,9 @@ class Worker:
                     task.destination,
                     journal,
                     replace=task.replace,
+                    append=task.append,
+                    batch=task.batch,
+                    options=task.options,
                     umask=self._umask,
                     cancelled=cancelled,
                 )
