@@ -150,7 +150,8 @@ def take_out(staged: Path, final: Path) -> None:
         return
     for file in new.files if new else ():
         target = final / file.name
-        if not _through_link(target.parent, final):
+        # One that never moved may have found its name taken by somebody else's.
+        if not os.path.lexists(staged / file.name) and not _through_link(target.parent, final):
             target.unlink(missing_ok=True)
             for folder in _between(target.parent, final):
                 with contextlib.suppress(OSError):  # it has other files, or is gone
