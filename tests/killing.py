@@ -4,7 +4,7 @@ import itertools
 import os
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,10 +36,10 @@ def publish_and_die(
     schema: bytes,
     destination: Destination,
     journal: Path,
-    replace: bool,
+    how: Mapping[str, Any],
 ) -> None:
     """Publish an output; the process of this is killed at a step, or ends well where there are fewer."""
     import pyarrow as pa  # noqa: PLC0415 - the process that this one is forked from has it, and keeps no threads
 
     kill_at(step, folders)
-    publish(files, pa.ipc.read_schema(pa.py_buffer(schema)), destination, journal, replace=replace)
+    publish(files, pa.ipc.read_schema(pa.py_buffer(schema)), destination, journal, **how)

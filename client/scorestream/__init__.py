@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from scorestream.model import Model
     from scorestream.options import Options
     from scorestream.outcomes import LogLine, LogLineType, ResultLink, ResultType
+    from scorestream.outputs import OutputOptions
     from scorestream.records import (
         Device,
         DeviceProcess,
@@ -100,6 +101,7 @@ __all__ = [
     "Options",
     "Origin",
     "OutOfRangeError",
+    "OutputOptions",
     "PermissionDeniedError",
     "Priority",
     "QueueInfo",
@@ -147,6 +149,7 @@ HOMES = {
     "Option": "settings",
     "Options": "options",
     "Origin": "settings",
+    "OutputOptions": "outputs",
     "Session": "session",
     "Table": "table",
     "Variables": "variables",

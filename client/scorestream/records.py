@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from scorestream.outputs import AS_USUAL, OutputOptions
 from scorestream.statistics import JobStatistics
 
 
@@ -203,6 +204,7 @@ class JobInfo:
         queue: where it waits.
         task_timeout: seconds that its session's context lets it run; 0 for ever.
         variables: the values that it keeps of those that its filter and score code use, by name.
+        row_number: the column with the rows' numbers; `append` and `output` as in `Session.score`.
     """
 
     id: str
@@ -238,6 +240,9 @@ class JobInfo:
     queue: str = "default"
     task_timeout: float = 0.0
     variables: Mapping[str, Any] = field(default_factory=dict)
+    output: OutputOptions = AS_USUAL
+    append: bool = False
+    row_number: str = ""
 
     @property
     def percent(self) -> float:

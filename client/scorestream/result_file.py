@@ -20,8 +20,11 @@ FORMATS = {
     ".feather": "arrow",
     ".ipc": "arrow",
     ".csv": "csv",
+    ".csv.gz": "csv",
+    ".csv.zst": "csv",
     "": "directory",
 }
+TEXT_COMPRESSION = {".gz": "gzip", ".zst": "zstd"}
 PART_ROWS = 4 << 20
 # Readers of Parquet directories pass over names that begin with an underscore.
 MANIFEST = "_manifest.json"
@@ -88,6 +91,7 @@ class ResultFile:
         self._scratch = self._path.parent / f".{path.name}.{uuid.uuid4().hex[:8]}.tmp"
         self._part_rows: list[int] = []
         self._writer: Any = None
+        self._sink: Any = None
 
     def __enter__(self) -> Self:
         try:
@@ -105,6 +109,8 @@ class ResultFile:
     ) -> None:
         try:
             self._writer.close()
+            if self._sink is not None:
+                self._sink.close()
             if kind is None:
                 self._publish()
         finally:
@@ -125,7 +131,10 @@ class ResultFile:
         if self._format == "arrow":
             return pa.ipc.new_file(str(self._scratch), self._schema)
         if self._format == "csv":
-            return pa_csv.CSVWriter(str(self._scratch), self._schema)
+            self._sink = pa.output_stream(
+                self._scratch, compression=TEXT_COMPRESSION.get(self._path.suffix.lower())
+            )
+            return pa_csv.CSVWriter(self._sink, self._schema)
         return pq.ParquetWriter(self._part(len(self._part_rows) - 1), self._schema)
 
     def _part(self, number: int) -> Path:
@@ -173,7 +182,8 @@ class ResultFile:
 
 def _format_of(path: Path) -> str:
     """Return the format that a path's ending says: ``parquet``, ``arrow``, ``csv`` or ``directory``."""
-    found = FORMATS.get(path.suffix.lower())
+    ending = "".join(path.suffixes[-2:]).lower()
+    found = FORMATS.get(ending if ending in FORMATS else path.suffix.lower())
     if found is None:
         raise InvalidArgumentError(
             f"{path} has an ending that says no format; use .parquet, .arrow, .csv, or none for a directory.",

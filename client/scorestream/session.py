@@ -9,11 +9,11 @@ from typing import Any, Self
 
 from scorestream.errors import InvalidArgumentError
 from scorestream.file_records import LibraryInfo
+from scorestream.job_request import job_spec
+from scorestream.outputs import OutputOptions
 from scorestream.records import Priority, SessionInfo, SessionState, StatusRow
-from scorestream.settings import variable_to_wire
 from scorestream.statistics import SessionStatistics, session_statistics
 from scorestream.v1 import (
-    job_pb2,
     job_service_pb2,
     session_pb2,
     session_service_pb2,
@@ -22,7 +22,6 @@ from scorestream.v1 import (
 from scorestream.wire import (
     duration,
     job_info,
-    model_name,
     session_info,
     session_name,
     status_row,
@@ -225,6 +224,9 @@ class Session(SessionPapers):
         out_path: str | Path = "",
         keep: Sequence[str] = (),
         replace: bool = False,
+        append: bool = False,
+        output: OutputOptions | None = None,
+        row_number: str = "",
         name: str = "",
         priority: Priority | str | None = None,
         partition_rows: int | None = None,
@@ -245,12 +247,15 @@ class Session(SessionPapers):
                 session under a made-up name.
             where: SQL predicate; only rows for which it is true are scored. ``:name`` is a variable.
             out: name of a table of this session to make of the result.
-            out_path: path on the server to write the result to, all of it or nothing: ``.parquet``,
-                ``.arrow``, ``.csv``, or without an ending a directory with a Parquet data set. With a
+            out_path: path on the server to write the result to, all of it or nothing: ``.parquet``, ``.arrow``, ``.csv``,
+                ``.csv.gz``, ``.csv.zst``, or without an ending a directory with a Parquet data set. With a
                 private server, your own file; ``home:PATH`` and ``fileref:NAME`` as in `load_table`. At most one of
                 `out` and `out_path`.
             keep: input columns that the result carries before the scores.
             replace: whether an output that exists is replaced.
+            append: whether the rows are added, once, to the table or data set that is there; not with `replace`.
+            output: how files are written: compression, row groups, partitioned by columns.
+            row_number: name of one more column of the result, with the number of each row in the table, from 0.
             name: the job's name; empty: the server makes one up.
             priority: ``low``, ``normal`` or ``high``.
             partition_rows: input rows between two commits, at most, so that rows can be read in steps of this size;
@@ -267,24 +272,23 @@ class Session(SessionPapers):
             InvalidArgumentError: columns are missing or of the wrong type, `where` is wrong, or a variable is
                 not set; all faults are named.
         """
-        if out and out_path:
-            raise InvalidArgumentError("Give out or out_path, not both.", reason="TWO_OUTPUTS")
-        spec = job_pb2.JobSpec(
-            model=model_name(model.id if isinstance(model, Model) else model),
+        spec = job_spec(
+            model=model.id if isinstance(model, Model) else model,
             table=self._table_name(table),
             where=where,
+            out=out,
+            out_path=self._connection.server_path(out_path) if out_path else "",
             keep=keep,
             replace=replace,
-            priority=job_pb2.PRIORITY_UNSPECIFIED if priority is None else _priority(priority),
+            priority=priority,
             partition_rows=partition_rows,
-            timeout=None if timeout is None else duration(timeout, "timeout"),
-            queue_timeout=None if queue_timeout is None else duration(queue_timeout, "queue_timeout"),
-            variables={name: variable_to_wire(name, value) for name, value in (variables or {}).items()},
+            timeout=timeout,
+            queue_timeout=queue_timeout,
+            variables=variables,
+            output=output,
+            append=append,
+            row_number=row_number,
         )
-        if out:
-            spec.out_table = out
-        if out_path:
-            spec.out_path = self._connection.server_path(out_path)
         request = job_service_pb2.CreateJobRequest(
             session=session_name(self.id),
             display_name=name,
@@ -383,13 +387,3 @@ def _paths(source: Any) -> list[str] | None:
     if isinstance(source, list | tuple) and source and all(isinstance(path, str | Path) for path in source):
         return [str(path) for path in source]
     return None
-
-
-def _priority(priority: Priority | str) -> job_pb2.Priority.ValueType:
-    """Return a priority class on the wire."""
-    try:
-        return job_pb2.Priority.Value(f"PRIORITY_{Priority(priority.upper())}")
-    except ValueError:
-        raise InvalidArgumentError(
-            f"{priority!r} is no priority; use low, normal or high.", reason="BAD_PRIORITY"
-        ) from None

@@ -13,6 +13,7 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_status import rpc_status
 
 from scorestream.errors import ERROR_OF_CODE, Fault, InvalidArgumentError, ScorestreamError, UnknownError
+from scorestream.output_wire import output_fields
 from scorestream.records import (
     Device,
     DeviceProcess,
@@ -246,6 +247,7 @@ def job_info(message: job_pb2.Job) -> JobInfo:
         queue=message.queue,
         task_timeout=message.task_timeout.ToTimedelta().total_seconds(),
         variables=variables_from_wire(spec.variables),
+        **output_fields(spec),
     )
 
 

@@ -5,7 +5,7 @@ import pytest
 
 import scorestream
 from faults.bad_disk import NAME, SYNC
-from faults.bad_place import Place, check_failed, check_resumed, check_whole
+from faults.bad_place import ROWS, Place, check_failed, check_resumed, check_whole
 from scorestream import EventType
 from served import workers_of
 
@@ -96,4 +96,22 @@ def test_a_job_that_is_cancelled_has_its_output_or_nothing(place: Place, dies: b
         job.wait(60)
         check_whole(pq.read_table(place.out / "scores.parquet"))
     assert place.left() == set()
+    place.goes_on()
+
+
+@pytest.mark.parametrize("passing", [0, 1], ids=["before they are listed", "behind that"])
+def test_d8_rows_whose_batch_may_not_last_are_not_called_appended(place: Place, passing: int) -> None:
+    """The data set cannot be synced: the job fails, and who resumes it ends with each row once, whatever had come."""
+    path = place.out / "scores"
+    place.session.score("old", "rows", out_path=path, append=True).wait(60)
+    place.disk.fail(SYNC, str(path), passing=passing)
+    job = place.submit(out_path=path, append=True, keep=[])
+    check_failed(job, "DISK_FAILED", "INTERNAL")
+    assert place.left() == set()
+    assert ("a power cut may undo that" in str(job.failure)) == bool(passing)
+    assert pq.read_table(path).num_rows == (2 * ROWS if passing else ROWS)
+    place.disk.heal()
+    job.resume().wait(60)
+    scores = pq.read_table(path)["score"].to_pylist()
+    assert sorted(scores) == sorted([0.0] * ROWS + [number / 2 for number in range(ROWS)])
     place.goes_on()

@@ -60,7 +60,7 @@ def test_an_output_survives_a_kill_at_any_step(
             publish(old, OLD.schema, destination, notes / "old.json", replace=False)
         before = OLD if replaced else None
         schema = NEW.schema.serialize().to_pybytes()
-        arguments = (step, [out, notes], new, schema, destination, journal, replaced)
+        arguments = (step, [out, notes], new, schema, destination, journal, {"replace": replaced})
         process = processes.Process(target=publish_and_die, args=arguments)
         process.start()
         process.join()

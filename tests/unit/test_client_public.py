@@ -49,6 +49,7 @@ PUBLIC = [
     "Options",
     "Origin",
     "OutOfRangeError",
+    "OutputOptions",
     "PermissionDeniedError",
     "Priority",
     "QueueInfo",

@@ -17,6 +17,7 @@ import pytest
 
 from scorestream_server.domain.errors import ScorestreamError
 from scorestream_server.domain.table import Destination, PartitionFile, Published
+from scorestream_server.tables import dataset_output
 from scorestream_server.tables import publish as publish_module
 from scorestream_server.tables.paths import DataRoots
 from scorestream_server.tables.publish import check_output
@@ -183,7 +184,7 @@ def test_no_rows_still_make_an_output_with_its_columns(out: Path, name: str) -> 
 def test_a_data_set_says_what_is_in_it(
     files: list[PartitionFile], out: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(publish_module, "PART_ROWS", 4000)
+    monkeypatch.setattr(dataset_output, "PART_ROWS", 4000)
     made = publish(files, TABLE.schema, destination(out / "o"))
     assert [Path(path).name for path in made.paths] == [f"part-{at:05d}.parquet" for at in range(3)]
     manifest = json.loads((out / "o/_manifest.json").read_text())

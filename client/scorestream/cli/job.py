@@ -8,6 +8,13 @@ import typer
 
 from scorestream.cli.facts import spent
 from scorestream.cli.following import follow_from_outside
+from scorestream.cli.outputs import (
+    CompressionOption,
+    PartitionOption,
+    RowGroupOption,
+    RowNumberOption,
+    output_options,
+)
 from scorestream.cli.shell import (
     DEFAULT_SERVER,
     WATCH_PATIENCE,
@@ -49,6 +56,13 @@ def submit_job(
     out: Annotated[str, typer.Option(help="Table of the session to make of the result.")] = "",
     out_path: Annotated[str, typer.Option(help="Path on the server to write the result to.")] = "",
     replace: Annotated[bool, typer.Option("--replace", help="Replace the output if it is there.")] = False,
+    append: Annotated[
+        bool, typer.Option("--append", help="Add the rows, once, to the table or data set that is there.")
+    ] = False,
+    compression: CompressionOption = "",
+    row_group_rows: RowGroupOption = 0,
+    partition_by: PartitionOption = "",
+    row_number: RowNumberOption = "",
     name: Annotated[str, typer.Option(help="Name of the job.")] = "",
     priority: Annotated[str | None, typer.Option(help="low, normal or high.", show_default=_OPTION)] = None,
     timeout: Annotated[
@@ -79,6 +93,9 @@ def submit_job(
     """Start a job and print its id; it goes on by itself.
 
     Example: scorestream job submit ScoringJob_Seg1 dummy_scorer customers --where "segment_id = 1" --out scored
+
+    A data set that grows: scorestream job submit ScoringJob_Seg1 dummy_scorer customers --out-path scores/ \
+        --keep segment_id --partition-by segment_id --compression zstd --append
     """
     with open_client(server) as client:
         job = client.get_session(session).score(
@@ -89,6 +106,9 @@ def submit_job(
             out=out,
             out_path=out_path,
             replace=replace,
+            append=append,
+            output=output_options(compression, row_group_rows, partition_by),
+            row_number=row_number,
             name=name,
             priority=priority,
             timeout=timeout,

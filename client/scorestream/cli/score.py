@@ -11,6 +11,13 @@ import typer
 
 from scorestream.cli import INTERRUPTED
 from scorestream.cli.following import follow, follower
+from scorestream.cli.outputs import (
+    CompressionOption,
+    PartitionOption,
+    RowGroupOption,
+    RowNumberOption,
+    output_options,
+)
 from scorestream.cli.shell import (
     Output,
     columns_of,
@@ -26,6 +33,7 @@ from scorestream.cli.shell import (
 if TYPE_CHECKING:
     from scorestream.client import Client
     from scorestream.job import Job
+    from scorestream.outputs import OutputOptions
     from scorestream.session import Session
 
 SCORING = "Scoring"
@@ -43,6 +51,9 @@ class Wanted:
     where: str
     keep: list[str]
     replace: bool
+    append: bool
+    options: "OutputOptions | None"
+    row_number: str
     report: Output
 
 
@@ -63,7 +74,7 @@ def score(
         typer.Option(
             "-o",
             "--output",
-            help="File to write: .parquet, .arrow, .csv; without an ending, a Parquet directory.",
+            help="File to write: .parquet, .arrow, .csv, .csv.gz, .csv.zst; without an ending, a Parquet directory.",
         ),
     ],
     where: Annotated[str, typer.Option(help="SQL predicate: only these rows are scored.")] = "",
@@ -71,6 +82,13 @@ def score(
     server: Annotated[str, typer.Option(help="Use this server, host:port, instead of starting one.")] = "",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda, for the server that is started.")] = "",
     replace: Annotated[bool, typer.Option("--replace", help="Replace the output if it is there.")] = False,
+    append: Annotated[
+        bool, typer.Option("--append", help="Add the rows to the Parquet directory that is there.")
+    ] = False,
+    compression: CompressionOption = "",
+    row_group_rows: RowGroupOption = 0,
+    partition_by: PartitionOption = "",
+    row_number: RowNumberOption = "",
     as_json: Annotated[
         bool, typer.Option("--json", help="Print events and the result as JSON lines.")
     ] = False,
@@ -78,6 +96,8 @@ def score(
     """Score files with a model and write the result to a file, all of it or nothing.
 
     Example: scorestream score model.ubj customers.parquet -o scores.parquet --keep customer_id
+
+    Partitioned: scorestream score model.ubj customers.parquet -o scores/ --keep segment --partition-by segment
 
     Exit codes: 0 done, 1 the job failed, 2 wrong usage, 130 interrupted.
     """
@@ -88,9 +108,16 @@ def score(
         raise wrong_usage(f"There is no model file {model}; a registered name needs --server.")
     if server and device:
         raise wrong_usage("--device is for a server that is started here; it does not go with --server.")
-    from scorestream.result_file import check_output  # noqa: PLC0415 - keeps --help quick
+    options = output_options(compression, row_group_rows, partition_by)
+    if server and (options or append):
+        raise wrong_usage(
+            "With --server the rows come here and are written as usual; --append, --compression, --row-group-rows and "
+            "--partition-by are for what a server writes: job submit --out-path."
+        )
+    if not append:  # what can be added to is for the server to say
+        from scorestream.result_file import check_output  # noqa: PLC0415 - keeps --help quick
 
-    check_output(output, replace=replace)
+        check_output(output, replace=replace)
     wanted = Wanted(
         model=model,
         model_file=file,
@@ -99,6 +126,9 @@ def score(
         where=where,
         keep=columns_of(keep),
         replace=replace,
+        append=append,
+        options=options,
+        row_number=row_number,
         report=Output.JSON if as_json else Output.TEXT,
     )
     if server:
@@ -127,6 +157,9 @@ def _score_here(wanted: Wanted, device: str) -> None:
                 keep=wanted.keep,
                 out_path=wanted.output,
                 replace=wanted.replace,
+                append=wanted.append,
+                output=wanted.options,
+                row_number=wanted.row_number,
                 name="score",
             )
         done = _interruptible(job, lambda: follow(job, wanted.report, SCORING), _untouched(wanted))
@@ -148,7 +181,14 @@ def _score_there(wanted: Wanted, server: str) -> None:
                 model = _model(client, wanted)
                 begin("Sending the input")
                 table = session.load_table(open_files(wanted.inputs), name="input")
-                job = session.score(model, table, where=wanted.where, keep=wanted.keep, name="score")
+                job = session.score(
+                    model,
+                    table,
+                    where=wanted.where,
+                    keep=wanted.keep,
+                    row_number=wanted.row_number,
+                    name="score",
+                )
             except BaseException:
                 session.terminate(cancel=True)
                 raise

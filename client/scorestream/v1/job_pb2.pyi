@@ -10,6 +10,7 @@ from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from scorestream.v1 import output_pb2 as _output_pb2
 from scorestream.v1 import variable_pb2 as _variable_pb2
 import builtins as _builtins
 import sys
@@ -374,6 +375,9 @@ class JobSpec(_message.Message):
     TIMEOUT_FIELD_NUMBER: _builtins.int
     QUEUE_TIMEOUT_FIELD_NUMBER: _builtins.int
     VARIABLES_FIELD_NUMBER: _builtins.int
+    OUTPUT_OPTIONS_FIELD_NUMBER: _builtins.int
+    APPEND_FIELD_NUMBER: _builtins.int
+    ROW_NUMBER_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Model to score with: `models/{model}` for its newest version at the time of creation, or
     `models/{model}/versions/{version}`. The job keeps the version that it resolved to. Required.
@@ -385,8 +389,8 @@ class JobSpec(_message.Message):
     out_table: _builtins.str
     """Name of a table of the session that is made of the result."""
     out_path: _builtins.str
-    """Path on the server, under one of its data roots. The ending says the format: `.parquet`, `.arrow`,
-    `.csv`, or none for a directory with a partitioned Parquet data set. `home:PATH` is one in the session's home,
+    """Path on the server, under one of its data roots. The ending says the format: `.parquet`, `.arrow`, `.csv`,
+    `.csv.gz`, `.csv.zst`, or none for a directory with a Parquet data set. `home:PATH` is one in the session's home,
     `fileref:NAME` what that fileref stands for.
     """
     replace: _builtins.bool
@@ -397,6 +401,15 @@ class JobSpec(_message.Message):
     """Input rows of a partition, at most, so that rows are committed and can be read in steps of this size; 0: the
     server decides by the model's cost. Small partitions show rows sooner and cost throughput. Unset: the session's
     option `partition_rows`.
+    """
+    append: _builtins.bool
+    """Whether the rows are added behind those of the table or data set that is there, which must have the same columns;
+    where there is none, they make one. A job's rows are added once, also where it is run again or resumed. Not together
+    with `replace`.
+    """
+    row_number: _builtins.str
+    """Name of a column of the result, before all others, with the number of the row in the table, from 0 and before
+    `where`. No column of the table or of the model may have this name. Empty: none.
     """
     @_builtins.property
     def keep(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -420,6 +433,10 @@ class JobSpec(_message.Message):
         server sets all that are used, with the values that the job keeps.
         """
 
+    @_builtins.property
+    def output_options(self) -> _output_pb2.OutputOptions:
+        """How files are written; only with `out_path`."""
+
     def __init__(
         self,
         *,
@@ -435,10 +452,13 @@ class JobSpec(_message.Message):
         timeout: _duration_pb2.Duration | None = ...,
         queue_timeout: _duration_pb2.Duration | None = ...,
         variables: _abc.Mapping[_builtins.str, _variable_pb2.VariableValue] | None = ...,
+        output_options: _output_pb2.OutputOptions | None = ...,
+        append: _builtins.bool = ...,
+        row_number: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_partition_rows", b"_partition_rows", "out_path", b"out_path", "out_table", b"out_table", "output", b"output", "partition_rows", b"partition_rows", "queue_timeout", b"queue_timeout", "timeout", b"timeout"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_partition_rows", b"_partition_rows", "out_path", b"out_path", "out_table", b"out_table", "output", b"output", "output_options", b"output_options", "partition_rows", b"partition_rows", "queue_timeout", b"queue_timeout", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_partition_rows", b"_partition_rows", "keep", b"keep", "model", b"model", "out_path", b"out_path", "out_table", b"out_table", "output", b"output", "partition_rows", b"partition_rows", "priority", b"priority", "queue_timeout", b"queue_timeout", "replace", b"replace", "table", b"table", "timeout", b"timeout", "variables", b"variables", "where", b"where"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_partition_rows", b"_partition_rows", "append", b"append", "keep", b"keep", "model", b"model", "out_path", b"out_path", "out_table", b"out_table", "output", b"output", "output_options", b"output_options", "partition_rows", b"partition_rows", "priority", b"priority", "queue_timeout", b"queue_timeout", "replace", b"replace", "row_number", b"row_number", "table", b"table", "timeout", b"timeout", "variables", b"variables", "where", b"where"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__partition_rows: _TypeAlias = _typing.Literal["partition_rows"]  # noqa: Y015
     _WhichOneofArgType__partition_rows: _TypeAlias = _typing.Literal["_partition_rows", b"_partition_rows"]  # noqa: Y015

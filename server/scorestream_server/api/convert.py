@@ -14,6 +14,7 @@ from scorestream.v1 import (
     token_pb2,
     variable_pb2,
 )
+from scorestream_server.api.convert_output import output_to_wire
 from scorestream_server.domain.device import Device
 from scorestream_server.domain.event import Event
 from scorestream_server.domain.job import Job, Priority, State
@@ -102,11 +103,6 @@ def job(value: Job) -> job_pb2.Job:
     """Return a job for the wire."""
     spec = value.spec
     failure = value.failure
-    output: dict[str, str] = {}
-    if spec.out_table:
-        output["out_table"] = spec.out_table
-    if spec.destination:
-        output["out_path"] = spec.destination.named(spec.destination.path)
     return job_pb2.Job(
         name=job_name(value.id),
         display_name=value.name,
@@ -123,7 +119,7 @@ def job(value: Job) -> job_pb2.Job:
             timeout=duration(spec.timeout),
             queue_timeout=duration(spec.queue_timeout),
             variables={variable.name: variable_value(variable) for variable in spec.variables},
-            **output,
+            **output_to_wire(spec),
         ),
         state=state(value.state),
         rows_done=value.rows_done,

@@ -11,6 +11,11 @@ import sqlalchemy as sa
 from scorestream.v1 import job_pb2, job_service_pb2, job_service_pb2_grpc
 from scorestream_server.api import convert, names, paging
 from scorestream_server.api.auth import Context, owner_of, reach_of, require_owner
+from scorestream_server.api.convert_output import (
+    append_from_wire,
+    options_from_wire,
+    row_number_from_wire,
+)
 from scorestream_server.api.convert_settings import variables_from_wire
 from scorestream_server.api.results import ResultReader
 from scorestream_server.domain.errors import ErrorCode, FieldFault, ScorestreamError, invalid, precondition
@@ -237,6 +242,12 @@ def _submission(request: job_service_pb2.CreateJobRequest, owner: str) -> Submis
         )
     with faults.of("spec.variables"):
         variables = variables_from_wire("spec.variables", spec.variables)
+    with faults.of("spec.output_options"):
+        output = options_from_wire(spec)
+    with faults.of("spec.append"):
+        append = append_from_wire(spec)
+    with faults.of("spec.row_number"):
+        row_number = row_number_from_wire(spec)
     with faults.of("display_name"):
         names.check_display_name("display_name", name)
     with faults.of("request_id"):
@@ -264,6 +275,9 @@ def _submission(request: job_service_pb2.CreateJobRequest, owner: str) -> Submis
         status_notification=request.status_notification,
         reset_log_line_numbers=request.reset_log_line_numbers,
         variables=variables,
+        output=output,
+        append=append,
+        row_number=row_number,
     )
 
 

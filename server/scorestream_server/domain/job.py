@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from scorestream_server.domain.context import DEFAULT_CONTEXT
+from scorestream_server.domain.output import AS_USUAL, OutputOptions
 from scorestream_server.domain.queue import DEFAULT_QUEUE
 from scorestream_server.domain.table import Destination
 from scorestream_server.domain.variable import Variable
@@ -96,6 +97,10 @@ class JobSpec:
         status_notification: whether the log says how far it is.
         reset_log_line_numbers: whether its first line in the session's log got the number 0.
         variables: values of those that `where` and the score code use, as they were when the job was created.
+        output: how files are written.
+        append: whether the rows join the table or data set that is there.
+        batch: under which the data set lists them: this job, or the first one that it goes on for.
+        row_number: column of the result with each row's number in the table; empty for none.
     """
 
     model_id: str
@@ -118,6 +123,10 @@ class JobSpec:
     status_notification: bool = False
     reset_log_line_numbers: bool = False
     variables: Sequence[Variable] = ()
+    output: OutputOptions = AS_USUAL
+    append: bool = False
+    batch: str = ""
+    row_number: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,9 +10,17 @@ import msgspec
 
 from scorestream_server.domain.job import Priority
 from scorestream_server.domain.model import ModelKind, ModelSchema
+from scorestream_server.domain.output import AS_USUAL, OutputOptions
 from scorestream_server.domain.rows import RowCursor, RowPart, RowQuery
 from scorestream_server.domain.summary import JobSummary
-from scorestream_server.domain.table import Destination, Partition, PartitionFile, Published, TableData
+from scorestream_server.domain.table import (
+    Destination,
+    LoadOptions,
+    Partition,
+    PartitionFile,
+    Published,
+    TableData,
+)
 from scorestream_server.domain.variable import Variable
 
 
@@ -29,6 +37,7 @@ class OpenJob(ToWorker, frozen=True, tag=True):
         result_schema: columns of the result, as an Arrow schema in IPC form.
         priority: for devices that can prefer one lane's work to another's.
         variables: what ``:name`` stands for in `where` and in score code.
+        row_number: column of the result with each row's number in the table; empty for none.
     """
 
     job_id: str
@@ -42,6 +51,7 @@ class OpenJob(ToWorker, frozen=True, tag=True):
     result_schema: bytes
     priority: Priority
     variables: Sequence[Variable] = ()
+    row_number: str = ""
 
 
 class RunPartition(ToWorker, frozen=True, tag=True):
@@ -72,10 +82,15 @@ class LoadTable(ToWorker, frozen=True, tag=True):
     task_id: int
     paths: Sequence[str]
     cache_dir: str
+    options: LoadOptions = LoadOptions()
 
 
 class Publish(ToWorker, frozen=True, tag=True):
-    """Write committed partitions to their destination, atomically; `journal` is the file for notes on that."""
+    """Write committed partitions to their destination, atomically; `journal` is the file for notes on that.
+
+    Attributes:
+        batch: the job under which a data set lists them.
+    """
 
     task_id: int
     files: Sequence[PartitionFile]
@@ -83,6 +98,9 @@ class Publish(ToWorker, frozen=True, tag=True):
     destination: Destination
     journal: str
     replace: bool
+    append: bool = False
+    batch: str = ""
+    options: OutputOptions = AS_USUAL
 
 
 class ReadHead(ToWorker, frozen=True, tag=True):

@@ -15,6 +15,32 @@ class FileFormat(enum.StrEnum):
     CSV = "csv"
 
 
+class BackingStore(enum.StrEnum):
+    """Where a table's bytes are to be mapped from, as the server, a library or a load asks for it."""
+
+    INHERIT = "inherit"
+    """As the level above says: a load asks its library, a library the server."""
+    IN_PLACE_PREFERRED = "in_place_preferred"
+    """The sources themselves, wherever they can be; what must be converted goes to the cache."""
+    DISK_CACHE = "disk_cache"
+    """A copy of the table's own, in the server's cache."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadOptions:
+    """How a table is to be loaded.
+
+    Attributes:
+        disk_cache: whether it is converted into the cache even where it could be read in place.
+        columns: those that it gets, in this order; empty: all.
+        where: SQL predicate; only rows for which it is true become rows of the table. Such a table is converted.
+    """
+
+    disk_cache: bool = False
+    columns: tuple[str, ...] = ()
+    where: str = ""
+
+
 class OutputFormat(enum.StrEnum):
     """What an output is written as; the destination's ending says it."""
 

@@ -22,6 +22,7 @@ from scorestream_server.engine import log_lines
 from scorestream_server.engine.active import ActiveJob
 from scorestream_server.engine.output import OutputWriter
 from scorestream_server.engine.states import write_begun
+from scorestream_server.store import appends as append_store
 from scorestream_server.store import jobs as job_store
 from scorestream_server.store import log as log_store
 from scorestream_server.store import tables as table_store
@@ -128,7 +129,9 @@ class JobEnds:
 
         def finish(connection: sa.Connection) -> None:
             write_begun(connection, begun, active.session_name)
-            if table is not None:
+            if table is not None and job.spec.append:
+                append_store.append(connection, table)
+            elif table is not None:
                 table_store.put(connection, table, replace=job.spec.replace)
             if job_store.change_state(connection, job, active.session_name, now, _farewell(job)):
                 log_store.write(connection, lines)

@@ -6,6 +6,7 @@ import time
 import uuid
 from dataclasses import dataclass
 from pathlib import Path
+from weakref import WeakValueDictionary
 
 from scorestream_server.domain.data_directory import DataDirectory
 from scorestream_server.domain.errors import ScorestreamError
@@ -26,12 +27,13 @@ class JobOutput:
 
 
 class OutputWriter:
-    """Has workers write outputs."""
+    """Has workers write outputs, one after the other where they go to the same place."""
 
     def __init__(self, pool: WorkerPool, directory: DataDirectory, homes: Homes) -> None:
         self._pool = pool
         self._directory = directory
         self._homes = homes
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def publish(self, active: ActiveJob) -> JobOutput:
         """Write the output of a job whose partitions are all committed.
@@ -41,7 +43,9 @@ class OutputWriter:
         """
         spec = active.job.spec
         if spec.destination is not None:
-            paths = (await self._files(active, spec.destination)).paths
+            lock = self._locks.setdefault(spec.destination.path, asyncio.Lock())
+            async with lock:
+                paths = (await self._files(active, spec.destination)).paths
             return JobOutput(tuple(map(spec.destination.named, paths)))
         if spec.out_table:
             return JobOutput((spec.out_table,), await self._table(active))
@@ -67,6 +71,9 @@ class OutputWriter:
             destination,
             str(journal),
             active.job.spec.replace,
+            active.job.spec.append,
+            active.job.spec.batch,
+            active.job.spec.output,
         )
         try:
             return (await run_anywhere(self._pool, task, OutputPublished, to_the_end=True)).output

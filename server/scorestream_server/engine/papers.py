@@ -115,7 +115,7 @@ class Papers:
         return Summarise(
             self._pool.next_task_id(),
             tuple(committed.values()),
-            tuple(result.names[len(spec.keep) :]),
+            tuple(result.names[len(spec.keep) + bool(spec.row_number) :]),
             table.data if features else None,
             spec.partition_rows,
             tuple(committed),

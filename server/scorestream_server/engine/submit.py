@@ -19,16 +19,17 @@ from scorestream_server.domain.job import Job, JobSpec, Priority, State
 from scorestream_server.domain.messages import OpenJob
 from scorestream_server.domain.model import Model
 from scorestream_server.domain.option import job_defaults
+from scorestream_server.domain.output import AS_USUAL, OutputOptions
 from scorestream_server.domain.session import Session, require_active
-from scorestream_server.domain.table import Destination, Table
+from scorestream_server.domain.table import Table
 from scorestream_server.domain.variable import Variable
 from scorestream_server.engine import log_lines, recovery
 from scorestream_server.engine.active import ActiveJob, partition_rows
 from scorestream_server.engine.admission import Admission
 from scorestream_server.engine.engine import Engine
-from scorestream_server.engine.homes import Places
 from scorestream_server.engine.quota import JobQuota
-from scorestream_server.scoring.check import check_job
+from scorestream_server.engine.target import check_name, check_target, checked_target
+from scorestream_server.scoring.check import check_job, with_row_number
 from scorestream_server.scoring.match import match_columns
 from scorestream_server.store import jobs as job_store
 from scorestream_server.store import log as log_store
@@ -41,7 +42,6 @@ from scorestream_server.store.database import Database
 from scorestream_server.store.usage import Usage
 from scorestream_server.tables.paths import DataRoots
 from scorestream_server.tables.plan import plan_partitions
-from scorestream_server.tables.publish import check_output
 
 MOST_PARTITIONS = 100_000
 Value = TypeVar("Value")
@@ -75,6 +75,9 @@ class Submission:
     status_notification: bool = False
     reset_log_line_numbers: bool = False
     variables: tuple[Variable, ...] = ()
+    output: OutputOptions = AS_USUAL
+    append: bool = False
+    row_number: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,7 +218,7 @@ class Submitter:
         model = model_store.get(connection, old.spec.model_id, old.spec.model_version)
         table = table_store.by_uid(connection, old.spec.table_uid)
         if old.spec.destination is not None:
-            check_output(old.spec.destination, replace=old.spec.replace)
+            check_target(old.spec.destination, old.spec, _schema(old.result_schema))
         job = dataclasses.replace(
             old,
             id=resumption.job_id,
@@ -268,10 +271,9 @@ class Submitter:
         with faults.of("spec.table"):
             table = table_store.get(connection, session.id, submission.table_id)
         with faults.of("spec.out_table"):
-            if submission.out_table and not submission.replace:
-                table_store.check_absent(connection, session.id, submission.out_table)
+            check_name(connection, submission)
         faults.raise_any()
-        columns = pa.ipc.read_schema(pa.py_buffer(table.data.schema))
+        columns = _schema(table.data.schema)
         path = self._model_path(model)
         result, variables = check_job(
             faults,
@@ -283,12 +285,11 @@ class Submitter:
             variable_store.of_session(connection, session.id),
             submission.variables,
         )
-        destination: Destination | None = None
-        with faults.of("spec.out_path"):
-            if submission.out_path:
-                places = Places.of(connection, self._directory, session, [submission.out_path])
-                destination = places.output(self._roots)
-                check_output(destination, replace=submission.replace)
+        with faults.of("spec.row_number"):
+            result = with_row_number(result, columns, submission.row_number)
+        destination = checked_target(
+            faults, connection, self._directory, self._roots, session, submission, result
+        )
         with faults.of("spec.partition_rows"):
             asked = _or(submission.partition_rows, defaults.partition_rows)
             size = _partition_rows(asked, table.data.rows, model.schema.cost)
@@ -313,6 +314,10 @@ class Submitter:
             task_timeout=session.task_timeout,
             status_notification=submission.status_notification,
             reset_log_line_numbers=submission.reset_log_line_numbers,
+            output=submission.output,
+            append=submission.append,
+            batch=submission.job_id,
+            row_number=submission.row_number,
         )
         job = Job(
             id=submission.job_id,
@@ -341,7 +346,7 @@ class Submitter:
         return active
 
     def _activate(self, job: Job, session_name: str, weight: int, model: Model, table: Table) -> ActiveJob:
-        columns = pa.ipc.read_schema(pa.py_buffer(table.data.schema))
+        columns = _schema(table.data.schema)
         inputs = match_columns(model.schema, columns)
         partitions = plan_partitions(table.data, job.spec.partition_rows)
         opening = OpenJob(
@@ -356,6 +361,7 @@ class Submitter:
             job.result_schema,
             job.spec.priority,
             job.spec.variables,
+            job.spec.row_number,
         )
         job = dataclasses.replace(job, partitions_total=len(partitions))
         active = ActiveJob(
@@ -370,6 +376,10 @@ class Submitter:
 
     def _model_path(self, model: Model) -> Path:
         return self._directory.models / model.file_name
+
+
+def _schema(encoded: bytes) -> pa.Schema:
+    return pa.ipc.read_schema(pa.py_buffer(encoded))
 
 
 def _or(own: Value | None, default: Value) -> Value:

@@ -63,6 +63,24 @@ def check_job(
     return pa.schema([*kept, *scores]), taken
 
 
+def with_row_number(result: pa.Schema, columns: pa.Schema, name: str) -> pa.Schema:
+    """Return the schema of a result with a column before all others for the rows' numbers, if one is asked for.
+
+    Raises:
+        ScorestreamError: ROW_NUMBER_NAME_TAKEN.
+    """
+    if not name:
+        return result
+    for there, whose in ((columns, "the table has"), (result, "the model makes")):
+        if name in there.names:
+            raise invalid(
+                "ROW_NUMBER_NAME_TAKEN",
+                f"The rows' numbers cannot be a column {name!r}: {whose} one of this name. Take another one.",
+                [FieldFault("row_number", f"{whose} a column of this name")],
+            )
+    return pa.schema([pa.field(name, pa.int64()), *result])
+
+
 def _check_used(names: Sequence[str], used: Collection[str]) -> None:
     """Refuse variables that were given for nothing: such a name is mistyped."""
     faults: list[FieldFault] = []

@@ -31,6 +31,8 @@ OUTPUT_ENDINGS = {
     ".feather": OutputFormat.ARROW,
     ".ipc": OutputFormat.ARROW,
     ".csv": OutputFormat.CSV,
+    ".csv.gz": OutputFormat.CSV,
+    ".csv.zst": OutputFormat.CSV,
     "": OutputFormat.DATASET,
 }
 _OUTPUT_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9 ._=+@-]{0,198}[A-Za-z0-9_=+@-])?")
@@ -160,13 +162,13 @@ class DataRoots:
                 "a letter or a digit; at most 200 characters.",
                 path=text,
             )
-        ending = "" if text.endswith("/") else Path(name).suffix.lower()
+        ending = "" if text.endswith("/") else _output_ending(name)
         form = OUTPUT_ENDINGS.get(ending)
         if form is None:
             raise invalid(
                 "UNSUPPORTED_OUTPUT",
-                f"The output {text!r} ends with {ending!r}. Use .parquet, .arrow, .feather, .ipc or .csv, or no "
-                "ending (or a final /) for a directory of Parquet files.",
+                f"The output {text!r} ends with {ending!r}. Use .parquet, .arrow, .feather, .ipc, .csv, .csv.gz "
+                "or .csv.zst, or no ending (or a final /) for a directory of Parquet files.",
                 path=text,
             )
         if text.startswith(HOME_SCHEME):
@@ -219,6 +221,12 @@ class DataRoots:
                 if len(files) > MAX_FILES:
                     return files
         return sorted(files)
+
+
+def _output_ending(name: str) -> str:
+    """Return an output's ending; only where that is known is it two."""
+    both = "".join(Path(name.lower()).suffixes[-2:])
+    return both if both in OUTPUT_ENDINGS else Path(name).suffix.lower()
 
 
 def _in_home(text: str, home: Path | None) -> Path:

@@ -1,5 +1,6 @@
 """Rows of a table, read by the lanes of a worker: projected, filtered, normalised, in row order."""
 
+import itertools
 import os
 import threading
 from collections import OrderedDict
@@ -7,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
@@ -87,6 +89,7 @@ class TableReader:
         where: Sequence[Condition] = (),
         *,
         scratch: Scratch | None,
+        row_number: str = "",
     ) -> Iterator[pa.RecordBatch]:
         """Yield a partition's rows that pass every condition.
 
@@ -96,6 +99,7 @@ class TableReader:
             columns: what to return, in this order; may be empty (then batches have rows and no columns).
             where: conditions; a row for which one is false or null is left out.
             scratch: for Parquet row groups that are too large for memory; None: nothing is kept for other partitions.
+            row_number: name of one more column behind them, int64, with the number of each row in the table.
 
         Yields:
             Batches of normalised columns, at most `MAX_BATCH_ROWS` rows each, none empty. Arrow columns
@@ -105,7 +109,8 @@ class TableReader:
             ScorestreamError: SOURCE_CHANGED (also after the last batch: then nothing of the partition may be
                 used), CORRUPT_DATA, UNKNOWN_COLUMN, UNSUPPORTED_TYPE, WHERE_NOT_APPLICABLE, DISK_FULL.
         """
-        return self._rows(table, partition.slices, columns, where, scratch)
+        number = (row_number, partition.first_row) if row_number else None
+        return self._rows(table, partition.slices, columns, where, scratch, number)
 
     def forget(self, job: str) -> None:
         """Let go of what is decoded for a job alone."""
@@ -153,8 +158,12 @@ class TableReader:
         columns: Sequence[str],
         where: Sequence[Condition],
         scratch: Scratch | None,
+        number: tuple[str, int] | None = None,
     ) -> Iterator[pa.RecordBatch]:
-        """Yield rows of slices; without a scratch folder nothing is kept for later slices."""
+        """Yield rows of slices; without a scratch folder nothing is kept for later slices.
+
+        Where there is a `number`, rows get one more column of this name, which counts from there on.
+        """
         schema = pa.ipc.read_schema(pa.py_buffer(table.schema))
         needed = list(dict.fromkeys([*columns, *(name for condition in where for name in condition.columns)]))
         if not needed:  # rows are counted by some column
@@ -165,8 +174,14 @@ class TableReader:
         used = [files[path] for path in {table.fragments[part.fragment].path for part in slices}]
         _check_unchanged(used)
 
+        numbered = [number[0]] if number else []
+        wanted = [*columns, *numbered]
+
         def batches() -> Iterator[pa.RecordBatch]:
-            for part in (one for one in slices if one.rows):
+            ends = itertools.accumulate((one.rows for one in slices), initial=number[1] if number else 0)
+            for part, at in zip(slices, ends, strict=False):
+                if not part.rows:
+                    continue
                 fragment = table.fragments[part.fragment]
                 file = files[fragment.path]
                 if fragment.format is FileFormat.ARROW:
@@ -177,11 +192,14 @@ class TableReader:
                     found = self._parquet_rows(file, fragment, part, target, scratch)
                 for raw in found:
                     for batch in normalised(validated(raw, f"The file {fragment.path!r}"), target):
-                        yield filtered(batch, where).select(list(columns))
+                        rows = pa.array(np.arange(at, at + batch.num_rows)) if numbered else None
+                        at += batch.num_rows  # noqa: PLW2901 - it counts on within the slice
+                        full = batch if rows is None else batch.append_column(numbered[0], rows)
+                        yield filtered(full, where).select(wanted)
 
         # Batches without columns cannot be put together.
         found = batches()
-        yield from joined(found) if columns else (batch for batch in found if batch.num_rows)
+        yield from joined(found) if wanted else (batch for batch in found if batch.num_rows)
         _check_unchanged(used)
 
     def _arrow(

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from scorestream_server.domain.disk import unreadable
 from scorestream_server.domain.errors import FieldFault, invalid, not_found, precondition
-from scorestream_server.domain.table import FileFormat, Fragment, SourceFile, TableData
+from scorestream_server.domain.table import FileFormat, Fragment, LoadOptions, SourceFile, TableData
 from scorestream_server.tables.columns import (
     READ_ERRORS,
     corrupt,
@@ -43,6 +43,7 @@ Cancelled = Callable[[], bool]
 def load_table(
     paths: Sequence[Path],
     cache_dir: Path,
+    options: LoadOptions = LoadOptions(),
     *,
     report: Report = lambda _: None,
     cancelled: Cancelled = lambda: False,
@@ -56,6 +57,7 @@ def load_table(
     Args:
         paths: from `DataRoots.inputs`; rows keep this order.
         cache_dir: an existing directory for a converted table.
+        options: how.
         report: called with the rows converted so far.
         cancelled: asked between blocks; True ends the load.
 

@@ -111,15 +111,19 @@ class OpenedJobs:
 
         def scored() -> Iterator[pa.RecordBatch]:
             nonlocal bytes_in, missing
-            for batch in self._reader.read(job.table, task.partition, wanted, where, scratch=scratch):
+            read = self._reader.read(
+                job.table, task.partition, wanted, where, scratch=scratch, row_number=job.row_number
+            )
+            for batch in read:
                 if cancelled():
                     raise ScorestreamError(ErrorCode.CANCELLED, "TASK_CANCELLED", "The task was cancelled.")
-                bytes_in += batch.nbytes
+                numbers = [batch.column(job.row_number)] if job.row_number else []
+                bytes_in += batch.nbytes - sum(column.nbytes for column in numbers)
                 inputs = [batch.column(name) for name in job.columns]
                 kept = [batch.column(name) for name in job.keep]
                 scores = scorer.score(inputs, lane)
                 missing += sum(map(count_missing, scores))
-                yield pa.RecordBatch.from_arrays([*kept, *scores], schema=schema)
+                yield pa.RecordBatch.from_arrays([*numbers, *kept, *scores], schema=schema)
 
         file = write_partition(path, scored(), schema)
         return dataclasses.replace(file, missing=missing), bytes_in

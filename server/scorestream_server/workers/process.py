@@ -202,7 +202,7 @@ class Worker:
                 return ModelInspected(task.task_id, inspect_model(Path(task.path)))
             case LoadTable():
                 paths = [Path(path) for path in task.paths]
-                table = load_table(paths, Path(task.cache_dir), cancelled=cancelled)
+                table = load_table(paths, Path(task.cache_dir), task.options, cancelled=cancelled)
                 return TableLoaded(task.task_id, table)
             case ReadHead():
                 return HeadRead(task.task_id, self._jobs.head(task.table, task.limit))
@@ -218,6 +218,9 @@ class Worker:
                     task.destination,
                     journal,
                     replace=task.replace,
+                    append=task.append,
+                    batch=task.batch,
+                    options=task.options,
                     umask=self._umask,
                     cancelled=cancelled,
                 )
