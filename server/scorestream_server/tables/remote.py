@@ -138,13 +138,10 @@ def _told(shown: str) -> Iterator[None]:
     except PermissionError:
         raise unreadable(shown) from None
     except (NotImplementedError, pa.ArrowInvalid) as error:
-        raise precondition(
-            "FILE_SYSTEM_UNAVAILABLE",
-            f"{shown!r} cannot be reached: the Arrow of this server has no such file system, or the settings of its data "
-            f"root are wrong ({_short(error)}). Ask the operator.",
-            path=shown,
-        ) from None
+        raise _unavailable(shown, error) from None
     except OSError as error:
+        if "Unable to load lib" in str(error):  # HDFS is reached through Java
+            raise _unavailable(shown, error) from None
         if any(word in str(error) for word in _DENIED):
             raise unreadable(shown) from None
         raise ScorestreamError(
@@ -155,5 +152,14 @@ def _told(shown: str) -> Iterator[None]:
         ) from None
 
 
+def _unavailable(shown: str, error: Exception) -> ScorestreamError:
+    return precondition(
+        "FILE_SYSTEM_UNAVAILABLE",
+        f"{shown!r} cannot be reached: this server has no such file system, or the settings of its data root are wrong "
+        f"({_short(error)}). Ask the operator.",
+        path=shown,
+    )
+
+
 def _short(error: Exception) -> str:
-    return " ".join(str(error).split())[:300].rstrip(".")
+    return " ".join(str(error).splitlines()[0].split())[:300].rstrip(".")
