@@ -146,15 +146,16 @@ def _typed(arrays: Sequence[pa.Array], target: pa.Schema) -> pa.RecordBatch:
 
 
 def _open(
-    file: Source, types: dict[str, pa.DataType] | None, names: Sequence[str] | None
+    file: Source, types: dict[str, pa.DataType] | None, names: Sequence[str], beginning: bytes | None = None
 ) -> pacsv.CSVStreamingReader:
+    """Open a file, or only its beginning."""
     return pacsv.open_csv(
-        file.content(),
+        file.content() if beginning is None else pa.BufferReader(beginning),
         read_options=pacsv.ReadOptions(block_size=BLOCK_BYTES),
         parse_options=pacsv.ParseOptions(delimiter=delimiter(file.file.path), newlines_in_values=True),
         convert_options=pacsv.ConvertOptions(
             column_types=types,
-            include_columns=None if names is None else list(names),
+            include_columns=list(names),
             strings_can_be_null=True,
             timestamp_parsers=[pacsv.ISO8601],
         ),
@@ -166,7 +167,8 @@ def _first_types(file: Source, names: Sequence[str]) -> dict[str, pa.DataType]:
     if _has_no_rows(file):
         return dict.fromkeys(names, pa.null())
     try:
-        with _open(file, None, names) as reader:
+        # The parser reads far ahead of the block that it guesses by.
+        with file.content() as content, _open(file, None, names, content.read(2 * BLOCK_BYTES)) as reader:
             found = {field.name: field.type for field in reader.schema}
     except MemoryError:
         raise
