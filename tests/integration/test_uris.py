@@ -222,7 +222,7 @@ def _only_known_keys(store: Store, after: int) -> None:
         data=str(after).encode(),
         headers={"Content-Type": "text/plain"},
     )
-    urllib.request.urlopen(request).close()
+    urllib.request.urlopen(request).close()  # noqa: S310  the store of these tests
 
 
 def test_an_output_to_a_uri_is_refused(client: scorestream.Client, session: scorestream.Session) -> None:

@@ -1,10 +1,14 @@
 """What a load asks for (columns, rows, the cache), and the columns that directories give."""
 
+import json
 import math
+import os
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 import pyarrow.csv as pacsv
 import pyarrow.dataset as ds
@@ -42,9 +46,7 @@ def write(path: Path, rows: pa.Table) -> Path:
     elif path.suffix == ".csv":
         pacsv.write_csv(rows, path)
     elif path.suffix == ".jsonl":
-        from json import dumps  # noqa: PLC0415
-
-        path.write_text("".join(dumps(row) + "\n" for row in rows.to_pylist()))
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows.to_pylist()))
     else:
         options = pa.ipc.IpcWriteOptions(compression="lz4" if "lz4" in path.name else None)
         with pa.ipc.new_file(str(path), rows.schema, options=options) as writer:
@@ -196,8 +198,6 @@ def test_files_whose_directories_exclude_them_are_not_opened(tmp_path: Path, for
         if "year=2023" in file.path:
             stat = Path(file.path).stat()
             Path(file.path).write_bytes(b"x" * file.size)
-            import os  # noqa: PLC0415
-
             os.utime(file.path, ns=(stat.st_atime_ns, stat.st_mtime_ns))
     assert rows_of(table, ("x",), "year = 2024").num_rows == 6
     with pytest.raises(ScorestreamError, match="year=2023"):
@@ -269,8 +269,6 @@ NAMES = st.sampled_from(["a", "b", "ab", "_a", ".b", "*", "a*", "?", "[ab]", "**
 )
 def test_patterns_at_uris_mean_what_they_mean_on_this_machine(pattern: list[str], parts: list[str]) -> None:
     """`stands_for`, which looks at names, agrees with the walk, which looks at files."""
-    import tempfile  # noqa: PLC0415
-
     if pattern.count("**") > 1:
         return
     with tempfile.TemporaryDirectory() as folder:
@@ -332,8 +330,6 @@ def test_patterns_are_looked_for_under_the_data_roots_alone(tmp_path: Path) -> N
 
 def test_tables_of_before_have_no_constants(tmp_path: Path) -> None:
     """What older servers stored is read."""
-    import msgspec  # noqa: PLC0415
-
     old = (
         b'{"fragments":[{"path":"/x.arrow","format":"arrow","part":0,"rows":5,"bytes":9}],"files":[{"path":"/x.arrow",'
         b'"size":1,"mtime_ns":2}],"sources":[],"schema":"","rows":5,"format":"arrow","in_place":true,"notes":[]}'
@@ -343,3 +339,29 @@ def test_tables_of_before_have_no_constants(tmp_path: Path) -> None:
     table = load(DataRoots([tmp_path]).inputs(["s"]), tmp_path / "cache")
     assert msgspec.json.decode(msgspec.json.encode(table), type=TableData) == table
     assert table.format is FileFormat.PARQUET
+
+
+@pytest.mark.parametrize("form", ["parquet", "csv", "jsonl", "arrow"])
+def test_many_files_are_loaded_step_by_step_and_can_be_cancelled_at_each(tmp_path: Path, form: str) -> None:
+    count = 300
+    for number in range(count):
+        write(tmp_path / f"s/k={number % 7}/{number:03}.{form}", pa.table({"v": [number]}))
+    inputs = DataRoots([tmp_path]).inputs(["s"])
+    steps = last = 0
+
+    def cancelled() -> bool:
+        nonlocal steps
+        steps += 1
+        return steps == last
+
+    (tmp_path / "cache").mkdir()
+    table = load_table(inputs, tmp_path / "cache", cancelled=cancelled)
+    assert sorted(rows_of(table).column("v").to_pylist()) == list(range(count))
+    assert steps >= count
+    kept = list((tmp_path / "cache").iterdir())
+    for at in (1, steps // 2, steps):
+        steps, last = 0, at
+        with pytest.raises(ScorestreamError) as caught:
+            load_table(inputs, tmp_path / "cache", cancelled=cancelled)
+        assert caught.value.reason == "CANCELLED"
+        assert list((tmp_path / "cache").iterdir()) == kept
