@@ -133,8 +133,7 @@ class InProcessPool:
                 output = publish(task.files, schema, task.destination, journal, replace=task.replace)
                 return OutputPublished(task.task_id, output)
             case LoadTable():
-                paths = [Path(path) for path in task.paths]
-                return TableLoaded(task.task_id, load_table(paths, Path(task.cache_dir)))
+                return TableLoaded(task.task_id, load_table(task.files, Path(task.cache_dir)))
             case InspectModel() | ReadHead() | ReadRows() | Summarise():
                 raise AssertionError
 

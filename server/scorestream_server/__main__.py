@@ -31,6 +31,7 @@ from scorestream_server.domain.device import CPU
 from scorestream_server.domain.limits import MOST_SECONDS, NAMES, parse_limits
 from scorestream_server.store.owner import Ownership, owned
 from scorestream_server.tables.paths import DataRoots
+from scorestream_server.tables.uris import is_uri, local_path, parse_root
 from scorestream_server.tables.without_pandas import without_pandas
 from scorestream_server.workers.local import LocalPool
 from scorestream_server.workers.memory import machine_memory, usual_memory
@@ -68,12 +69,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--data-root",
-        type=Path,
+        type=_data_root,
         action="append",
         default=[],
         metavar="DIR",
-        help="folder below which clients may name files to read and write; may be given several times "
-        "(default: none, so that clients can only upload)",
+        help="folder below which clients may name files to read and write, or URI below which they may name files to read "
+        "(s3://BUCKET/PREFIX, gs://, hdfs://; S3 with ?region=NAME, ?scheme=http&endpoint_override=HOST:PORT); may be given "
+        "several times (default: none, so that clients can only upload)",
     )
     parser.add_argument(
         "--device",
@@ -156,6 +158,18 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _data_root(text: str) -> Path | str:
+    """Return a data root: a folder, or a URI as it is written."""
+    text = local_path(text)
+    if not is_uri(text):
+        return Path(text).resolve()
+    try:
+        parse_root(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
+    return text
+
+
 def parse(arguments: list[str] | None = None) -> Config:
     """Return the configuration that the command line asks for."""
     parser = _parser()
@@ -183,10 +197,10 @@ def parse(arguments: list[str] | None = None) -> Config:
         worker_memory = _worker_memory(flags.worker_memory, len(devices))
     except ValueError as error:
         parser.error(f"--worker-memory: {error}")
-    missing = [str(root) for root in flags.data_root if not root.is_dir()]
+    missing = [str(root) for root in flags.data_root if isinstance(root, Path) and not root.is_dir()]
     if missing:
         parser.error(f"--data-root {', '.join(missing)}: no such folder")
-    data_roots = None if flags.private else tuple(root.resolve() for root in flags.data_root)
+    data_roots = None if flags.private else tuple(flags.data_root)
     try:
         file = _configuration(flags, devices, data_roots)
     except UnfitError as error:
@@ -215,7 +229,7 @@ def parse(arguments: list[str] | None = None) -> Config:
 
 
 def _configuration(
-    flags: argparse.Namespace, devices: tuple[str, ...], data_roots: tuple[Path, ...] | None
+    flags: argparse.Namespace, devices: tuple[str, ...], data_roots: tuple[Path | str, ...] | None
 ) -> ConfigurationFile:
     """Return what the configuration file says; nothing where there is none."""
     if flags.config is None:

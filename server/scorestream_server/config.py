@@ -30,8 +30,8 @@ class Config:
 
     Attributes:
         data_dir: everything that the server owns: database, models, caches, results.
-        data_roots: folders below which clients' paths may lie, for reading and writing; None lets every
-            path through that the server's own user may use (a private server of one user).
+        data_roots: folders below which clients' paths may lie, for reading and writing, and URIs, as text, for reading;
+            None lets every path through that the server's own user may use (a private server of one user).
         host: address to listen on.
         port: TCP port; 0 takes a free one.
         devices: the device of each worker by name, ``cpu`` or ``cuda:N``.
@@ -54,7 +54,7 @@ class Config:
     """
 
     data_dir: Path
-    data_roots: tuple[Path, ...] | None
+    data_roots: tuple[Path | str, ...] | None
     host: str = "127.0.0.1"
     port: int = DEFAULT_PORT
     devices: tuple[str, ...] = ("cpu",)

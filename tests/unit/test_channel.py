@@ -29,6 +29,7 @@ from scorestream_server.domain.table import (
     FileFormat,
     Fragment,
     FragmentSlice,
+    InputFile,
     Partition,
     PartitionFile,
     SourceFile,
@@ -58,7 +59,7 @@ COMMANDS = (
         "job", TABLE, "/m", ModelKind.TREELITE, "digest", "a = 'ü'", ("a",), ("b",), b"\x00", Priority.HIGH
     ),
     RunPartition(1, "job", Partition(0, 0, 10, (FragmentSlice(0, 0, 10),)), "/out"),
-    LoadTable(2, ("/a", "/b"), "/cache"),
+    LoadTable(2, (InputFile("/a"), InputFile("s3://b/c", "c", (("year", "2024"),), "region=x")), "/cache"),
     CancelTask(2),
 )
 SCHEMA = ModelSchema(

@@ -12,7 +12,8 @@ from scorestream_server.domain.model import ModelKind
 from scorestream_server.scoring.engines import engines
 from scorestream_server.scoring.kinds import KINDS
 from scorestream_server.scoring.load import detect_kind
-from scorestream_server.tables.paths import DataRoots, file_format
+from scorestream_server.tables.formats import file_format
+from scorestream_server.tables.paths import DataRoots
 
 CPU = Device("cpu", "a processor", 0.0, memory_total=1 << 30, lanes=2)
 FOUND = engines([Device("cuda:0", "a card", 0.0), CPU], Limits(model_bytes=1 << 20))

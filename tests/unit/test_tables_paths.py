@@ -104,8 +104,11 @@ def test_a_directory_gives_its_data_files_sorted_without_hidden_ones(tree: Path,
         path.write_text("v\n1\n")
     (tree / "a/to_b.csv").symlink_to(tree / "b/only_b.csv")
     found = roots.inputs([str(tree / "a")])
-    assert [path.name for path in found] == ["a.csv.gz", "b.TSV", "y.csv", "x.csv", "only_b.csv"]
-    assert roots.inputs(["x.csv", "sub/y.csv"]) == (tree / "a/x.csv", tree / "a/sub/y.csv")
+    assert [Path(file.path).name for file in found] == ["a.csv.gz", "b.TSV", "y.csv", "x.csv", "only_b.csv"]
+    assert [Path(file.path) for file in roots.inputs(["x.csv", "sub/y.csv"])] == [
+        tree / "a/x.csv",
+        tree / "a/sub/y.csv",
+    ]
 
 
 def test_a_link_out_of_the_root_inside_a_directory_is_refused(tree: Path, roots: DataRoots) -> None:

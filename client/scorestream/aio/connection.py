@@ -64,7 +64,7 @@ class AsyncConnection:
 
     def server_path(self, path: str | Path) -> str:
         """Return a path as the server is to understand it."""
-        if self._files_from is None or str(path).startswith(("home:", "fileref:")):
+        if self._files_from is None or str(path).startswith(("home:", "fileref:")) or "://" in str(path):
             return str(path)
         return str(self._files_from / path)
 

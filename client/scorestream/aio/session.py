@@ -171,8 +171,8 @@ class AsyncSession(AsyncSessionPapers):
         """Make a table of files on the server, or of rows that are sent there.
 
         Args:
-            source: a path, or several, of files or directories **on the server** (CSV, Parquet, Arrow), where
-                a relative one is looked for under its data roots; with a private server, your own files. ``home:PATH`` is
+            source: a path, pattern or URI, or several, of files or directories **on the server** (CSV, JSON lines, Parquet,
+                Arrow), where a relative one is looked for under its data roots; with a private server, your own files. ``home:PATH`` is
                 a file in the session's home, ``fileref:NAME`` what that fileref stands for.
                 Or rows of yours: any object with ``__arrow_c_stream__`` (pyarrow, polars), or a pandas
                 DataFrame, streamed in pieces of about 1 MiB.

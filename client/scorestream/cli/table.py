@@ -34,8 +34,11 @@ TableArgument = Annotated[str, typer.Argument(metavar="TABLE", help="Name of a t
 def load_table(
     session: SessionArgument,
     paths: Annotated[
-        list[Path],
-        typer.Argument(metavar="PATH", help="CSV, Parquet or Arrow files or directories on the server."),
+        list[str],  # a Path would take a slash out of a URI
+        typer.Argument(
+            metavar="PATH",
+            help="CSV, JSON lines, Parquet or Arrow files, directories, patterns ('s/year=*/*.csv') or URIs on the server.",
+        ),
     ],
     name: Annotated[str, typer.Option(help="What to call the table; otherwise after the first file.")] = "",
     upload: Annotated[bool, typer.Option("--upload", help="Send files of this machine instead.")] = False,
@@ -55,12 +58,13 @@ def load_table(
             from scorestream.input_files import open_files  # noqa: PLC0415 - keeps --help quick
             from scorestream.wire import table_id_of  # noqa: PLC0415 - keeps --help quick
 
-            table = found.load_table(open_files(paths), name or table_id_of(paths[0].name), replace=replace)
+            files = [Path(path) for path in paths]
+            table = found.load_table(open_files(files), name or table_id_of(files[0].name), replace=replace)
         else:
             try:
-                table = found.load_table([str(path) for path in paths], name or None, replace=replace)
+                table = found.load_table(paths, name or None, replace=replace)
             except (NotFoundError, PermissionDeniedError):
-                if all(path.exists() for path in paths):
+                if all(Path(path).exists() for path in paths):
                     say("There is a file of that name on this machine; --upload would send it.")
                 raise
         _show(table, output)

@@ -72,7 +72,7 @@ class Table(_message.Message):
     backing_store: Global___BackingStore.ValueType
     """Where its bytes are. Set by the server."""
     format: _builtins.str
-    """Format of the files that it came from: `arrow`, `parquet` or `csv`. Set by the server."""
+    """Format of the files that it came from: `arrow`, `parquet`, `csv` or `json`. Set by the server."""
     @_builtins.property
     def source_paths(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Paths that it was loaded from; empty for an upload or a job's result. Set by the server."""

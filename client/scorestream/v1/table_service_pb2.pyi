@@ -43,7 +43,8 @@ class LoadTableRequest(_message.Message):
     @_builtins.property
     def paths(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Paths of files or directories on the server; a relative one is looked for under the data roots. `home:PATH` is one
-        in the session's home, `fileref:NAME` what that fileref stands for.
+        in the session's home, `fileref:NAME` what that fileref stands for. A path that names nothing may be a pattern, with
+        `*`, `?`, `[...]` and, once, `**`. Below data roots that are URIs, a URI.
         """
 
     def __init__(

@@ -15,6 +15,7 @@ from scorestream_server.domain.rows import RowCursor, RowPart, RowQuery
 from scorestream_server.domain.summary import JobSummary
 from scorestream_server.domain.table import (
     Destination,
+    InputFile,
     LoadOptions,
     Partition,
     PartitionFile,
@@ -80,7 +81,7 @@ class LoadTable(ToWorker, frozen=True, tag=True):
     """Describe files as a table, converting them into `cache_dir` where they cannot be mapped."""
 
     task_id: int
-    paths: Sequence[str]
+    files: Sequence[InputFile]
     cache_dir: str
     options: LoadOptions = LoadOptions()
 

@@ -13,6 +13,7 @@ class FileFormat(enum.StrEnum):
     ARROW = "arrow"
     PARQUET = "parquet"
     CSV = "csv"
+    JSON = "json"
 
 
 class BackingStore(enum.StrEnum):
@@ -39,6 +40,28 @@ class LoadOptions:
     disk_cache: bool = False
     columns: tuple[str, ...] = ()
     where: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class InputFile:
+    """A file that a table is to be made of.
+
+    Attributes:
+        path: its absolute path, or its URI; of a URI also what stands for several files, a directory or a pattern.
+        name: what people are told it is called; empty: the last part of the path.
+        keys: columns and their values as the names of its directories have them (``year=2024``), values as text.
+        settings: how the file system of a URI is reached: the query of the operator's data root.
+    """
+
+    path: str
+    name: str = ""
+    keys: tuple[tuple[str, str], ...] = ()
+    settings: str = ""
+
+    @property
+    def called(self) -> str:
+        """What people are told it is called."""
+        return self.name or self.path.rpartition("/")[2] or self.path
 
 
 class OutputFormat(enum.StrEnum):
@@ -70,6 +93,7 @@ class Fragment:
         part: the index of the record batch or of the row group in the file.
         rows: how many rows it has.
         bytes: its decoded size, all columns, in bytes; an estimate for Parquet.
+        constants: columns that are not in the file, each with the one value that it has in all of its rows.
     """
 
     path: str
@@ -77,6 +101,7 @@ class Fragment:
     part: int
     rows: int
     bytes: int
+    constants: tuple[tuple[str, int | str | None], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

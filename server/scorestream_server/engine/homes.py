@@ -15,7 +15,7 @@ from scorestream_server.domain.data_directory import DataDirectory
 from scorestream_server.domain.disk import StorageError
 from scorestream_server.domain.home import home_place
 from scorestream_server.domain.session import Session, SessionState
-from scorestream_server.domain.table import Destination
+from scorestream_server.domain.table import Destination, InputFile
 from scorestream_server.store import filerefs as fileref_store
 from scorestream_server.store import homes as home_store
 from scorestream_server.store import sessions as session_store
@@ -96,7 +96,7 @@ class Places:
         targets = fileref_store.targets(connection, session.id, texts)
         return cls(targets, home_place(directory, session).root)
 
-    def inputs(self, roots: DataRoots) -> tuple[Path, ...]:
+    def inputs(self, roots: DataRoots) -> tuple[InputFile, ...]:
         """Return the files to make a table of; raises what `DataRoots.inputs` does."""
         with self.targets.told():
             return roots.inputs(self.targets.paths, self.home)

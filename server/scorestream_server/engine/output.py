@@ -11,7 +11,7 @@ from weakref import WeakValueDictionary
 from scorestream_server.domain.data_directory import DataDirectory
 from scorestream_server.domain.errors import ScorestreamError
 from scorestream_server.domain.messages import LoadTable, OutputPublished, Publish, TableLoaded
-from scorestream_server.domain.table import Destination, FileFormat, Published, Table, TableData
+from scorestream_server.domain.table import Destination, FileFormat, InputFile, Published, Table, TableData
 from scorestream_server.engine.active import ActiveJob
 from scorestream_server.engine.homes import Homes
 from scorestream_server.tables.publication import settle
@@ -95,8 +95,8 @@ class OutputWriter:
         """Return a table that is made of the committed partitions as they lie there."""
         files = [file for file in active.files() if file.rows]
         if files:
-            paths = tuple(file.path for file in files)
-            task = LoadTable(self._pool.next_task_id(), paths, str(Path(paths[0]).parent))
+            inputs = tuple(InputFile(file.path) for file in files)
+            task = LoadTable(self._pool.next_task_id(), inputs, str(Path(inputs[0].path).parent))
             data = (await run_anywhere(self._pool, task, TableLoaded)).table
         else:
             data = TableData((), (), (), active.job.result_schema, 0, FileFormat.ARROW, in_place=True)

@@ -9,9 +9,10 @@ from scorestream_server.domain.engine import Engine, EngineKind
 from scorestream_server.domain.limits import Limits
 from scorestream_server.domain.table import FileFormat, OutputFormat
 from scorestream_server.scoring.kinds import KINDS
+from scorestream_server.tables.arrow_source import MAX_COMPRESSED_BATCH
 from scorestream_server.tables.csv_source import MOST_COLUMNS
-from scorestream_server.tables.paths import INPUT_ENDINGS, MAX_FILES, OUTPUT_ENDINGS
-from scorestream_server.tables.sources import MAX_COMPRESSED_BATCH
+from scorestream_server.tables.formats import INPUT_ENDINGS
+from scorestream_server.tables.paths import MAX_FILES, OUTPUT_ENDINGS
 
 _CUPY = ("cupy-cuda13x", "cupy-cuda12x", "cupy")
 """The distributions that there may be of it."""
@@ -19,6 +20,7 @@ _FORMATS = {
     "arrow": "Arrow IPC",
     "csv": "delimited text",
     "dataset": "directory of Parquet files",
+    "json": "JSON, an object a line",
     "parquet": "Parquet",
 }
 _FORMAT_LIMITS = {

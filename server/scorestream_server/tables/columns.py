@@ -52,6 +52,10 @@ _UNCHANGED = (
 )
 
 
+class TypesChangedError(Exception):
+    """A value of a text file does not fit the type that the beginning suggested: have the source look at all of them."""
+
+
 def normal_type(kind: pa.DataType) -> pa.DataType | None:
     """Return the type that a column is read as, or None where it cannot be read."""
     if pat.is_dictionary(kind):

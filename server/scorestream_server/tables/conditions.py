@@ -67,6 +67,20 @@ def never_true(condition: Condition, group: Any, physical: pa.Schema, target: pa
         return False
 
 
+def excluded_by_constants(
+    constants: Iterable[tuple[str, int | str | None]], where: Iterable[Condition], target: pa.Schema
+) -> bool:
+    """Return whether columns that have one value in all rows exclude a condition that reads no others."""
+    values = dict(constants)
+    if not values:
+        return False
+    fields = [field for field in target if field.name in values]
+    arrays = [pa.array([values[field.name]], field.type) for field in fields]
+    row = pa.record_batch(arrays, schema=pa.schema(fields))
+    alone = [one for one in where if one.columns and set(one.columns) <= values.keys()]
+    return any(not filtered(row, [one]).num_rows for one in alone)
+
+
 def _accepts_nan(condition: Condition, schema: pa.Schema) -> bool:
     """Return whether a row with a NaN might pass.
 

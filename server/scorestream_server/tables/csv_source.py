@@ -7,10 +7,7 @@ the file a value stands. What is null: an empty cell, and ``NA``, ``NaN``, ``nul
 """
 
 import csv
-import gzip
-import io
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
 from typing import TextIO
 
 import pyarrow as pa
@@ -18,8 +15,10 @@ import pyarrow.compute as pc
 import pyarrow.csv as pacsv
 
 from scorestream_server.domain.errors import FieldFault, ScorestreamError, counted, invalid
-from scorestream_server.tables.columns import normal_schema
-from scorestream_server.tables.files import cancelled_error
+from scorestream_server.tables.columns import TypesChangedError, normal_schema
+from scorestream_server.tables.files import Cancelled, cancelled_error
+from scorestream_server.tables.formats import delimiter
+from scorestream_server.tables.source import Source
 
 BLOCK_BYTES = 4 << 20
 """How much text is parsed at once; no line may be longer."""
@@ -39,15 +38,11 @@ _PREFIX = 60
 _TOO_LONG = "line too long"
 
 
-class TypesChangedError(Exception):
-    """A value does not fit the type that the beginning of the files suggested: call `CsvSource.infer_all`."""
-
-
 class CsvSource:
     """One or several CSV files with the same columns.
 
     Args:
-        paths: the files.
+        files: the files.
         cancelled: asked between blocks.
 
     Attributes:
@@ -58,175 +53,168 @@ class CsvSource:
         ScorestreamError: EMPTY_FILE, BAD_COLUMN_NAMES, SCHEMA_MISMATCH, CSV_BROKEN_LINE and others.
     """
 
-    def __init__(self, paths: Sequence[Path], cancelled: Callable[[], bool]) -> None:
-        self._paths = paths
+    def __init__(self, files: Sequence[Source], cancelled: Cancelled) -> None:
+        self._files = files
         self._cancelled = cancelled
-        self._names = _names(paths[0])
+        self._names = _names(files[0])
         self.notes: list[str] = []
-        for path in paths[1:]:
-            names = _names(path)
-            if set(names) != set(self._names):
-                raise _other_columns(path, names, paths[0], self._names)
-        guess = _first_types(paths[0], self._names)
-        self._types: list[pa.DataType] = [guess[name] for name in self._names]
-        self._inferred = False
+        for file in files[1:]:
+            if cancelled():
+                raise cancelled_error()
+            names = _names(file)
+            if names != self._names and set(names) != set(self._names):
+                raise _other_columns(file, names, files[0], self._names)
+        self._types = _first_types(files[0], self._names)
+        self.inferred = False
         self.schema = self._as_schema()
 
-    def batches(self) -> Iterator[pa.RecordBatch]:
-        """Yield all rows.
+    def batches(self, at: int, columns: Sequence[str]) -> Iterator[pa.RecordBatch]:
+        """Yield all rows of a file: some columns of `schema`, in this order.
 
         Raises:
             TypesChangedError: unless `infer_all` was called.
             ScorestreamError: a broken line, with its file, number and beginning; CANCELLED.
         """
-        for path in self._paths:
-            if self._inferred:
-                for batch in self._texts(path):
-                    arrays = [
-                        _cast(text, kind) for text, kind in zip(batch.columns, self._types, strict=True)
-                    ]
-                    yield self._batch(arrays)
-            else:
-                for batch in self._blocks(path, dict(zip(self._names, self._types, strict=True))):
-                    yield self._batch(batch.columns)
+        file = self._files[at]
+        target = pa.schema([self.schema.field(name) for name in columns])
+        if not self.inferred:
+            for batch in self._blocks(file, {name: self._types[name] for name in columns}):
+                yield _typed(batch.columns, target)
+            return
+        for batch in self._blocks(file, dict.fromkeys(columns, pa.string())):
+            arrays = [
+                _cast(text, self._types[name]) for text, name in zip(batch.columns, columns, strict=True)
+            ]
+            yield _typed(arrays, target)
 
-    def infer_all(self) -> None:
-        """Look at every value, and settle the narrowest type of each column.
+    def infer_all(self, columns: Sequence[str]) -> None:
+        """Look at every value of some columns, and settle the narrowest type of each.
 
         Raises:
             ScorestreamError: a broken line; CANCELLED.
         """
-        alive = [list(_LADDER) for _ in self._names]
-        last: dict[int, str] = {}
-        for path in self._paths:
+        alive = {name: list(_LADDER) for name in columns}
+        last: dict[str, str] = {}
+        for file in self._files:
             row = 0
-            for batch in self._texts(path):
-                for at, text in enumerate(batch.columns):
-                    before = alive[at]
-                    alive[at] = _surviving(text, before)
-                    if before and not alive[at]:
-                        last[at] = _blame(text, before, path, row)
+            for batch in self._blocks(file, dict.fromkeys(columns, pa.string())):
+                for name, text in zip(columns, batch.columns, strict=True):
+                    before = alive[name]
+                    alive[name] = _surviving(text, before)
+                    if before and not alive[name]:
+                        last[name] = _blame(text, before, file, row)
                 row += batch.num_rows
-        self._types = [kinds[0] if kinds else pa.string() for kinds in alive]
+        self._types |= {name: kinds[0] if kinds else pa.string() for name, kinds in alive.items()}
         # Text that looks like text from the start needs no word; text because of a late value does.
-        self.notes = [
-            f"column {self._names[at]!r} is text {told}" for at, told in sorted(last.items()) if told
-        ]
-        self._inferred = True
+        self.notes = [f"column {name!r} is text {last[name]}" for name in self._names if last.get(name)]
+        self.inferred = True
         self.schema = self._as_schema()
 
     def _as_schema(self) -> pa.Schema:
-        return normal_schema(
-            pa.schema(list(zip(self._names, self._types, strict=True))), f"The file {self._paths[0].name!r}"
-        )
+        fields = [(name, self._types[name]) for name in self._names]
+        return normal_schema(pa.schema(fields), f"The file {self._files[0].name!r}")
 
-    def _batch(self, arrays: Sequence[pa.Array]) -> pa.RecordBatch:
-        # A column without any value is null to the parser and a number to the table.
-        cast = [
-            array if array.type == field.type else array.cast(field.type)
-            for array, field in zip(arrays, self.schema, strict=True)
-        ]
-        return pa.RecordBatch.from_arrays(cast, schema=self.schema)
-
-    def _texts(self, path: Path) -> Iterator[pa.RecordBatch]:
-        yield from self._blocks(path, dict.fromkeys(self._names, pa.string()))
-
-    def _blocks(self, path: Path, types: dict[str, pa.DataType]) -> Iterator[pa.RecordBatch]:
-        if _has_no_rows(path):
+    def _blocks(self, file: Source, types: dict[str, pa.DataType]) -> Iterator[pa.RecordBatch]:
+        if _has_no_rows(file):
             return
         try:
-            for batch in _open(path, types, self._names):
+            for batch in _open(file, types, list(types)):
                 if self._cancelled():
                     raise cancelled_error()
                 yield batch
         except (pa.ArrowException, OSError, EOFError) as error:
-            raise self._fault(path, error) from None
+            raise self._fault(file, error) from None
 
-    def _fault(self, path: Path, error: Exception) -> Exception:
+    def _fault(self, file: Source, error: Exception) -> Exception:
         if isinstance(error, MemoryError):
             return error
         told = str(error)
         if "invalid UTF8" in told or "decode byte" in told:
-            return _not_utf8(path)
-        if "conversion error" in told and not self._inferred:
+            return _not_utf8(file)
+        if "conversion error" in told and not self.inferred:
             return TypesChangedError(told)
-        return _broken(path, len(self._names), told)
+        return _broken(file, len(self._names), told)
+
+
+def _typed(arrays: Sequence[pa.Array], target: pa.Schema) -> pa.RecordBatch:
+    # A column without any value is null to the parser and a number to the table.
+    cast = [
+        array if array.type == field.type else array.cast(field.type)
+        for array, field in zip(arrays, target, strict=True)
+    ]
+    return pa.RecordBatch.from_arrays(cast, schema=target)
 
 
 def _open(
-    path: Path, types: dict[str, pa.DataType] | None, names: Sequence[str] | None
+    file: Source, types: dict[str, pa.DataType] | None, names: Sequence[str], beginning: bytes | None = None
 ) -> pacsv.CSVStreamingReader:
-    gzipped = path.name.lower().endswith(".gz")
-    source = pa.input_stream(str(path), compression="gzip") if gzipped else pa.OSFile(str(path), "rb")
+    """Open a file, or only its beginning."""
     return pacsv.open_csv(
-        source,
+        file.content() if beginning is None else pa.BufferReader(beginning),
         read_options=pacsv.ReadOptions(block_size=BLOCK_BYTES),
-        parse_options=pacsv.ParseOptions(delimiter=_delimiter(path), newlines_in_values=True),
+        parse_options=pacsv.ParseOptions(delimiter=delimiter(file.file.path), newlines_in_values=True),
         convert_options=pacsv.ConvertOptions(
             column_types=types,
-            include_columns=None if names is None else list(names),
+            include_columns=list(names),
             strings_can_be_null=True,
             timestamp_parsers=[pacsv.ISO8601],
         ),
     )
 
 
-def _first_types(path: Path, names: Sequence[str]) -> dict[str, pa.DataType]:
+def _first_types(file: Source, names: Sequence[str]) -> dict[str, pa.DataType]:
     """Return the types that the first block suggests."""
-    if _has_no_rows(path):
+    if _has_no_rows(file):
         return dict.fromkeys(names, pa.null())
     try:
-        with _open(path, None, names) as reader:
+        # The parser reads far ahead of the block that it guesses by.
+        with file.content() as content, _open(file, None, names, content.read(2 * BLOCK_BYTES)) as reader:
             found = {field.name: field.type for field in reader.schema}
     except MemoryError:
         raise
     except (pa.ArrowException, OSError, EOFError) as error:
-        raise _broken(path, len(names), str(error)) from None
+        raise _broken(file, len(names), str(error)) from None
     if any(pa.types.is_binary(kind) for kind in found.values()):
-        raise _not_utf8(path)
+        raise _not_utf8(file)
     return found
 
 
-def _names(path: Path) -> list[str]:
+def _names(file: Source) -> list[str]:
     """Return the header's names, checked."""
     try:
-        with _text(path) as file:
-            names = next((row for row in csv.reader(_lines(file), delimiter=_delimiter(path)) if row), [])
+        with file.text() as text:
+            names = next(
+                (row for row in csv.reader(_lines(text), delimiter=delimiter(file.file.path)) if row), []
+            )
     except UnicodeDecodeError:
-        raise _not_utf8(path) from None
+        raise _not_utf8(file) from None
     except (csv.Error, OSError, EOFError) as error:
-        raise _broken(path, 0, str(error)) from None
+        raise _broken(file, 0, str(error)) from None
     if not names:
         raise invalid(
             "EMPTY_FILE",
-            f"The file {path.name!r} is empty. A CSV file begins with a line of column names.",
-            file=path.name,
+            f"The file {file.name!r} is empty. A CSV file begins with a line of column names.",
+            file=file.name,
         )
     if len(names) > MOST_COLUMNS:
         raise invalid(
             "TOO_MANY_COLUMNS",
-            f"The file {path.name!r} has {len(names):,} columns; at most {MOST_COLUMNS:,} are read from CSV. Write it as "
+            f"The file {file.name!r} has {len(names):,} columns; at most {MOST_COLUMNS:,} are read from CSV. Write it as "
             "Parquet, or leave columns out.",
-            file=path.name,
+            file=file.name,
         )
-    normal_schema(pa.schema([(name, pa.string()) for name in names]), f"The file {path.name!r}")
+    normal_schema(pa.schema([(name, pa.string()) for name in names]), f"The file {file.name!r}")
     return names
 
 
-def _has_no_rows(path: Path) -> bool:
-    with _text(path) as file:
-        rows = (row for row in csv.reader(_lines(file), delimiter=_delimiter(path)) if row)
+def _has_no_rows(file: Source) -> bool:
+    with file.text() as text:
+        rows = (row for row in csv.reader(_lines(text), delimiter=delimiter(file.file.path)) if row)
         try:
             next(rows, None)
             return next(rows, None) is None
         except (csv.Error, UnicodeDecodeError):
             return False
-
-
-def _text(path: Path) -> TextIO:
-    if path.name.lower().endswith(".gz"):
-        return io.TextIOWrapper(gzip.open(path, "rb"), "utf-8-sig", newline="")
-    return path.open(encoding="utf-8-sig", newline="")
 
 
 def _lines(file: TextIO) -> Iterator[str]:
@@ -235,10 +223,6 @@ def _lines(file: TextIO) -> Iterator[str]:
         if len(line) > BLOCK_BYTES:
             raise csv.Error(_TOO_LONG)
         yield line
-
-
-def _delimiter(path: Path) -> str:
-    return "\t" if ".tsv" in path.name.lower()[-7:] else ","
 
 
 def _surviving(text: pa.Array, kinds: list[pa.DataType]) -> list[pa.DataType]:
@@ -269,13 +253,13 @@ def _cast(text: pa.Array, kind: pa.DataType) -> pa.Array:
     return pc.cast(pc.utf8_trim_whitespace(text), kind)
 
 
-def _blame(text: pa.Array, kinds: list[pa.DataType], path: Path, rows_before: int) -> str:
+def _blame(text: pa.Array, kinds: list[pa.DataType], file: Source, rows_before: int) -> str:
     """Return which value made a column text that was something else before; empty if it was text all along."""
     at = max(_first_misfit(text, kind) for kind in kinds)
     if pa.null() in kinds and text.slice(0, at).null_count == at:
         return ""
     value = text[at].as_py()
-    return f"because of {value[:_PREFIX]!r} in data row {rows_before + at + 1:,} of {path.name!r}"
+    return f"because of {value[:_PREFIX]!r} in data row {rows_before + at + 1:,} of {file.name!r}"
 
 
 def _first_misfit(text: pa.Array, kind: pa.DataType) -> int:
@@ -287,66 +271,66 @@ def _first_misfit(text: pa.Array, kind: pa.DataType) -> int:
     return low
 
 
-def _broken(path: Path, width: int, told: str) -> ScorestreamError:
+def _broken(file: Source, width: int, told: str) -> ScorestreamError:
     """Find the line that the parser complained of; only now is it worth reading the file line by line."""
     if "straddling" in told or _TOO_LONG in told:
-        return _line_too_long(path)
+        return _line_too_long(file)
     try:
-        with _text(path) as file:
+        with file.text() as text:
             kept: list[str] = []
 
             def lines() -> Iterator[str]:
-                for line in _lines(file):
+                for line in _lines(text):
                     kept.append(line)
                     yield line
 
-            reader = csv.reader(lines(), delimiter=_delimiter(path))
+            reader = csv.reader(lines(), delimiter=delimiter(file.file.path))
             line = 1
             for row in reader:
                 if row and width and len(row) != width:
                     start = "".join(kept).rstrip("\r\n")[:_PREFIX]
                     return invalid(
                         "CSV_BROKEN_LINE",
-                        f"Line {line:,} of {path.name!r} has {counted(len(row), 'value')} for {counted(width, 'column')}: "
+                        f"Line {line:,} of {file.name!r} has {counted(len(row), 'value')} for {counted(width, 'column')}: "
                         f"{start!r}. Mend the line; a value with a comma or a line break needs quotes.",
                         [FieldFault(f"line {line}", start)],
-                        file=path.name,
+                        file=file.name,
                         line=str(line),
                     )
                 kept.clear()
                 line = reader.line_num + 1
     except UnicodeDecodeError:
-        return _not_utf8(path)
+        return _not_utf8(file)
     except (csv.Error, OSError, EOFError) as error:
         told = str(error)
         if _TOO_LONG in told:
-            return _line_too_long(path)
+            return _line_too_long(file)
     return invalid(
         "CSV_UNREADABLE",
-        f"The file {path.name!r} cannot be read: {' '.join(told.split())[:200]}.",
-        file=path.name,
+        f"The file {file.name!r} cannot be read: {' '.join(told.split())[:200]}.",
+        file=file.name,
     )
 
 
-def _line_too_long(path: Path) -> ScorestreamError:
+def _line_too_long(file: Source) -> ScorestreamError:
     return invalid(
         "CSV_BROKEN_LINE",
-        f"The file {path.name!r} has a line of more than {BLOCK_BYTES:,} bytes, or a quote that is never closed.",
-        file=path.name,
+        f"The file {file.name!r} has a line of more than {BLOCK_BYTES:,} bytes, or a quote that is never closed.",
+        file=file.name,
     )
 
 
-def _not_utf8(path: Path) -> ScorestreamError:
+def _not_utf8(file: Source) -> ScorestreamError:
     return invalid(
-        "CSV_NOT_UTF8", f"The file {path.name!r} is not UTF-8 text. Save it as UTF-8.", file=path.name
+        "CSV_NOT_UTF8", f"The file {file.name!r} is not UTF-8 text. Save it as UTF-8.", file=file.name
     )
 
 
 def _other_columns(
-    path: Path, names: Sequence[str], first: Path, expected: Sequence[str]
+    file: Source, names: Sequence[str], first: Source, expected: Sequence[str]
 ) -> ScorestreamError:
-    faults = [FieldFault(name, f"missing in {path.name!r}") for name in expected if name not in set(names)]
-    faults += [FieldFault(name, f"only in {path.name!r}") for name in names if name not in set(expected)]
+    faults = [FieldFault(name, f"missing in {file.name!r}") for name in expected if name not in set(names)]
+    faults += [FieldFault(name, f"only in {file.name!r}") for name in names if name not in set(expected)]
     told = "; ".join(f"{fault.field!r} is {fault.description}" for fault in faults[:20])
     return invalid(
         "SCHEMA_MISMATCH",

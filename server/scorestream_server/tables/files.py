@@ -2,7 +2,7 @@
 
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
@@ -13,6 +13,9 @@ import pyarrow as pa
 from scorestream_server.domain.disk import disk_error
 from scorestream_server.domain.errors import ErrorCode, ScorestreamError
 from scorestream_server.domain.table import FileFormat, Fragment, SourceFile
+
+Cancelled = Callable[[], bool]
+"""Asked again and again by whatever works long; True ends the work."""
 
 
 def source_file(path: Path) -> SourceFile:

@@ -1,6 +1,8 @@
 """What the footer of a Parquet file says of a row group, and opening the file for it."""
 
+import io
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -83,10 +85,48 @@ def open_parquet(file: SourceFile, metadata: pq.FileMetaData, dictionaries: Sequ
 
 
 def probe(file: SourceFile, metadata: pq.FileMetaData, part: int, columns: Sequence[str]) -> None:
-    """Read one row of some columns, so that a damaged column chunk raises.
+    """Begin to read some columns, up to where the file itself would be read, so that a damaged column chunk raises.
 
     What else looks at a column chunk (its Python view, the pruning by statistics) does not raise: Arrow ends
     the process there.
+
+    Raises:
+        READ_ERRORS: the row group is damaged.
     """
-    with open_parquet(file, metadata, ()) as source:
-        next(source.iter_batches(1, row_groups=[part], columns=list(columns)), None)
+    unread = pa.PythonFile(_UnreadFile(file.size), "r")
+    for name in columns:
+        with suppress(_ReachedError), pq.ParquetFile(unread, metadata=metadata, pre_buffer=False) as source:
+            next(source.iter_batches(1, row_groups=[part], columns=[name], use_threads=False), None)
+    group = metadata.row_group(part)
+    for at in range(metadata.num_columns):
+        leaf = metadata.schema.column(at)
+        if leaf.path in columns and group.column(at).physical_type != leaf.physical_type:
+            raise pa.ArrowInvalid(f"a chunk of the column {leaf.path!r} is of another type than the column")
+
+
+class _ReachedError(Exception):
+    """All that comes before the content of a file was in order."""
+
+
+class _UnreadFile(io.RawIOBase):
+    """A file of some size that nothing can be read from."""
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._at = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        self._at = offset + {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._size}[whence]
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+    def read(self, _size: int = -1) -> bytes:
+        raise _ReachedError

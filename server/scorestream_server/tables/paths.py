@@ -1,5 +1,7 @@
 """Which files a client may name: inputs and outputs inside the configured data roots and its session's home only.
 
+A data root is a directory, or a URI: then by names alone, before anybody asks its file system.
+
 A check and the later use of a path are two steps: whoever may write into a data root can change a symbolic
 link in between. Data roots should therefore be writable only for people who may read what the server reads.
 """
@@ -7,24 +9,18 @@ link in between. Data roots should therefore be writable only for people who may
 import os
 import re
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from scorestream_server.domain.disk import unreadable
 from scorestream_server.domain.errors import ErrorCode, FieldFault, ScorestreamError, invalid, not_found
 from scorestream_server.domain.home import HOME_SCHEME, home_path
-from scorestream_server.domain.table import Destination, FileFormat, OutputFormat
+from scorestream_server.domain.table import Destination, FileFormat, InputFile, OutputFormat
+from scorestream_server.tables.formats import ENDINGS_TOLD, file_format
+from scorestream_server.tables.hive import keys_of
+from scorestream_server.tables.listing import ANY_DEPTH, Parts, below, is_pattern, matching, split_pattern
+from scorestream_server.tables.uris import UriRoot, is_uri, local_path, parse_root, parse_uri
 
-INPUT_ENDINGS = {
-    ".csv": FileFormat.CSV,
-    ".tsv": FileFormat.CSV,
-    ".csv.gz": FileFormat.CSV,
-    ".tsv.gz": FileFormat.CSV,
-    ".parquet": FileFormat.PARQUET,
-    ".arrow": FileFormat.ARROW,
-    ".feather": FileFormat.ARROW,
-    ".ipc": FileFormat.ARROW,
-}
 OUTPUT_ENDINGS = {
     ".parquet": OutputFormat.PARQUET,
     ".arrow": OutputFormat.ARROW,
@@ -36,19 +32,8 @@ OUTPUT_ENDINGS = {
     "": OutputFormat.DATASET,
 }
 _OUTPUT_NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9 ._=+@-]{0,198}[A-Za-z0-9_=+@-])?")
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-_ENDINGS = "a data file ends with .csv, .tsv (also with .gz), .parquet, .arrow, .feather or .ipc"
 _MAX_PATH = 4000
 MAX_FILES = 100_000
-
-
-def file_format(path: Path) -> FileFormat | None:
-    """Return the format that a file's ending stands for, or None for an ending that is not known."""
-    name = path.name.lower()
-    for ending, form in INPUT_ENDINGS.items():
-        if name.endswith(ending):
-            return form
-    return None
 
 
 class DataRoots:
@@ -58,12 +43,17 @@ class DataRoots:
     symbolic links lead nowhere.
 
     Args:
-        roots: the directories; None lets a client name whatever the server's user may read (the private
+        roots: the directories, and URIs as text; None lets a client name whatever the server's user may read (the private
             server of one user). An empty sequence allows nothing.
+
+    Raises:
+        ValueError: a text is no URI that is read here.
     """
 
-    def __init__(self, roots: Sequence[Path] | None) -> None:
-        self._roots = None if roots is None else tuple(Path(os.path.realpath(root)) for root in roots)
+    def __init__(self, roots: Sequence[Path | str] | None) -> None:
+        folders = [root for root in roots or () if isinstance(root, Path)]
+        self._uris = None if roots is None else [parse_root(root) for root in roots if isinstance(root, str)]
+        self._roots = None if roots is None else tuple(Path(os.path.realpath(root)) for root in folders)
 
     def resolve(self, text: str, home: Path | None = None) -> Path:
         """Return the real path of an existing file or directory that a client named.
@@ -101,11 +91,12 @@ class DataRoots:
             path=text,
         )
 
-    def inputs(self, texts: Sequence[str], home: Path | None = None) -> tuple[Path, ...]:
-        """Return the files that a client's list of files and directories stands for, directories sorted.
+    def inputs(self, texts: Sequence[str], home: Path | None = None) -> tuple[InputFile, ...]:
+        """Return the files that a client's list of files, directories, patterns and URIs stands for.
 
-        A directory gives every file below it with a known ending; names that begin with ``.`` or ``_``
-        are skipped.
+        A directory gives every file below it with a known ending, sorted; names that begin with ``.`` or ``_``
+        are skipped. A text that names nothing and has ``*``, ``?``, ``[`` or ``**`` in it is a pattern. A URI stays one: what
+        it stands for is asked of its file system, by whoever loads it.
 
         Raises:
             ScorestreamError: what `resolve` raises; NO_INPUT_FILES; MIXED_FORMATS; UNSUPPORTED_FILE;
@@ -113,23 +104,31 @@ class DataRoots:
         """
         if not texts:
             raise invalid("NO_INPUT_FILES", "No input was named. Name at least one file or directory.")
-        files: list[Path] = []
-        for text in texts:
-            root = self.resolve(text, home)
-            found = [root] if not root.is_dir() else self._below(root, text)
-            if not found:
-                raise invalid(
-                    "NO_INPUT_FILES",
-                    f"The directory {text!r} holds no data file: {_ENDINGS}.",
-                    path=text,
-                )
-            files += found
+        files: list[InputFile] = []
+        for text in map(local_path, texts):
+            files += [self.at_uri(text)] if is_uri(text) else self._local(text, home)
             if len(files) > MAX_FILES:
                 raise invalid(
                     "TOO_MANY_FILES", f"More than {MAX_FILES:,} files were named. Name fewer at a time."
                 )
         _check_files(files)
         return tuple(files)
+
+    def at_uri(self, text: str) -> InputFile:
+        """Return the place at a URI that a client named, whatever is there.
+
+        Raises:
+            ScorestreamError: PATH_OUTSIDE_DATA_ROOTS; INVALID_PATH.
+        """
+        place = parse_uri(text)
+        _check_depth(text, place.parts)
+        if self._uris is None:
+            return InputFile(place.uri)
+        inside = [root for root in self._uris if root.holds(place)]
+        if not inside:
+            raise _outside(text)
+        nearest: UriRoot = max(inside, key=lambda root: len(root.parts))
+        return InputFile(place.uri, settings=nearest.settings)
 
     def allow(self, text: str) -> None:
         """Refuse a path on the server, whether or not anything is there, that lies outside of the data roots.
@@ -205,22 +204,92 @@ class DataRoots:
     def _inside(self, real: Path) -> bool:
         return self._roots is None or any(real.is_relative_to(root) for root in self._roots)
 
-    def _below(self, top: Path, text: str) -> list[Path]:
+    def _local(self, text: str, home: Path | None) -> list[InputFile]:
+        """Return the files that a path or a pattern stands for, sorted."""
+        try:
+            top = self.resolve(text, home)
+        except ScorestreamError as error:
+            if error.reason != "FILE_NOT_FOUND" or not is_pattern(text):
+                raise
+            return self._matching(text, home)
+        if not top.is_dir():
+            return [InputFile(str(top))]
+        files = self._below((), top, text)
+        if not files:
+            raise invalid(
+                "NO_INPUT_FILES",
+                f"The directory {text!r} holds no data file: {ENDINGS_TOLD}.",
+                path=text,
+            )
+        return _sorted(files)
+
+    def _matching(self, text: str, home: Path | None) -> list[InputFile]:
+        scheme = HOME_SCHEME if text.startswith(HOME_SCHEME) else ""
+        literal, pattern = split_pattern(text.removeprefix(scheme).split("/"))
+        pattern = tuple(part for part in pattern if part)
+        _check_depth(text, pattern)
+        for base in self._bases(scheme, "/".join(literal) + "/" * (literal == ("",)), home):
+            files: dict[Path, InputFile] = {}
+            try:
+                for parts, path in matching(base, pattern, lambda link: self._link(link, text)):
+                    found = self._below(parts, path, text) if path.is_dir() else [_input(parts, path)]
+                    files |= {Path(file.path): file for file in found if file_format(file.path) is not None}
+                    if len(files) > MAX_FILES:
+                        break
+            except PermissionError:
+                raise unreadable(f"The file {text!r}", text) from None
+            if files:
+                return _sorted(files.values())
+        raise not_found(
+            "FILE_NOT_FOUND",
+            f"No data file under the server's data roots matches {text!r}: {ENDINGS_TOLD}. Check the pattern on the "
+            "server's machine.",
+            path=text,
+        )
+
+    def _bases(self, scheme: str, literal: str, home: Path | None) -> Iterator[Path]:
+        """Yield the directories below which a pattern is looked for; there may be none."""
+        if scheme:
+            base = _in_home(scheme + literal, home) if literal else home
+            candidates = [] if base is None else [base]
+        else:
+            real = [Path(os.path.realpath(one)) for one in self._candidates(literal or ".")]
+            candidates = [one for one in real if self._inside(one)]
+        yield from (one for one in candidates if one.is_dir())
+
+    def _link(self, link: Path, text: str) -> Path:
+        """Return where a symbolic link that was met on the way leads."""
+        real = Path(os.path.realpath(link))
+        if text.startswith(HOME_SCHEME) or not self._inside(real):
+            raise _outside(f"{text} ({link.name})" if is_pattern(text) else f"{text.rstrip('/')}/{link.name}")
+        return real
+
+    def _below(self, parts: Parts, top: Path, text: str) -> list[InputFile]:
         files = []
-        for directory, names, members in os.walk(top):
-            names[:] = sorted(name for name in names if not name.startswith((".", "_")))
-            for member in members:
-                path = Path(directory, member)
-                if member.startswith((".", "_")) or file_format(path) is None:
-                    continue
-                if path.is_symlink():
-                    path = Path(os.path.realpath(path))
-                    if text.startswith(HOME_SCHEME) or not self._inside(path):
-                        raise _outside(f"{text.rstrip('/')}/{Path(directory, member).relative_to(top)}")
-                files.append(path)
+        for names, path in below(top, lambda link: self._link(link, text)):
+            if file_format(names[-1]) is not None:
+                files.append(_input((*parts, *names), path))
                 if len(files) > MAX_FILES:
-                    return files
-        return sorted(files)
+                    break
+        return files
+
+
+def _input(parts: Parts, path: Path) -> InputFile:
+    return InputFile(str(path), "/".join(parts), keys_of(parts[:-1]))
+
+
+def _sorted(files: Iterable[InputFile]) -> list[InputFile]:
+    return sorted(files, key=lambda file: file.path.split("/"))
+
+
+def _check_depth(text: str, parts: Sequence[str]) -> None:
+    told = ""
+    if parts.count(ANY_DEPTH) > 1:
+        told = "** may stand in it once"
+    elif any(part in {".", ".."} for part in parts):
+        told = ". and .. may not stand behind the first *, ? or ["
+    if told:
+        raise invalid("INVALID_PATH", f"The pattern {text!r} cannot be looked for: {told}.", path=text)
 
 
 def _output_ending(name: str) -> str:
@@ -264,7 +333,7 @@ def _check_text(text: str) -> None:
             "INVALID_PATH",
             f"A path must have 1 to {_MAX_PATH:,} bytes, in valid Unicode, without NUL characters.",
         )
-    if _SCHEME.match(text):
+    if is_uri(text):
         raise invalid(
             "INVALID_PATH",
             f"{text!r} is a URI. Name a file or a directory on the server's machine by its path.",
@@ -272,20 +341,22 @@ def _check_text(text: str) -> None:
         )
 
 
-def _check_files(files: Iterable[Path]) -> None:
+def _check_files(files: Iterable[InputFile]) -> None:
     """Refuse what is no readable regular file, unknown endings, and a mixture of formats; all at once."""
-    by_format: dict[FileFormat, Path] = {}
+    by_format: dict[FileFormat, InputFile] = {}
     faults = []
-    for path in files:
-        form = file_format(path)
+    for file in files:
+        if is_uri(file.path):
+            continue
+        form = file_format(file.path)
         if form is None:
-            faults.append(FieldFault(path.name, f"its ending is unknown; {_ENDINGS}"))
-        elif not stat.S_ISREG(path.stat().st_mode):
-            faults.append(FieldFault(path.name, "it is not a regular file"))
-        elif not os.access(path, os.R_OK):
-            raise unreadable(f"The file {path.name!r}", path.name)
+            faults.append(FieldFault(file.called, f"its ending is unknown; {ENDINGS_TOLD}"))
+        elif not stat.S_ISREG(os.stat(file.path).st_mode):  # noqa: PTH116  of many thousands of files
+            faults.append(FieldFault(file.called, "it is not a regular file"))
+        elif not os.access(file.path, os.R_OK):
+            raise unreadable(f"The file {file.called!r}", file.called)
         else:
-            by_format.setdefault(form, path)
+            by_format.setdefault(form, file)
     if faults:
         first = faults[0]
         raise invalid(
@@ -293,8 +364,20 @@ def _check_files(files: Iterable[Path]) -> None:
             f"The file {first.field!r} cannot be a table: {first.description}.",
             faults[:100],
         )
+    one_format(by_format)
+
+
+def one_format(by_format: Mapping[FileFormat, InputFile]) -> None:
+    """Refuse files of several formats.
+
+    Args:
+        by_format: a file of each.
+
+    Raises:
+        ScorestreamError: MIXED_FORMATS.
+    """
     if len(by_format) > 1:
-        named = ", ".join(f"{path.name!r} is {form.value}" for form, path in by_format.items())
+        named = ", ".join(f"{file.called!r} is {form.value}" for form, file in by_format.items())
         raise invalid(
             "MIXED_FORMATS",
             f"One table cannot be made of files of several formats: {named}. Load them one by one.",

@@ -33,7 +33,8 @@ from scorestream_server.tables.columns import (
     unreadable_columns,
     validated,
 )
-from scorestream_server.tables.conditions import Condition, filtered, never_true
+from scorestream_server.tables.conditions import Condition, excluded_by_constants, filtered, never_true
+from scorestream_server.tables.hive import completed, stored
 from scorestream_server.tables.large_rowgroups import Decoding, LargeRowGroup
 from scorestream_server.tables.parquet_files import RowGroupLook, look, open_parquet, probe
 from scorestream_server.tables.rowgroups import RowGroupCache
@@ -166,9 +167,10 @@ class TableReader:
         """
         schema = pa.ipc.read_schema(pa.py_buffer(table.schema))
         needed = list(dict.fromkeys([*columns, *(name for condition in where for name in condition.columns)]))
-        if not needed:  # rows are counted by some column
-            hidden = unreadable_columns(schema)
-            needed = [name for name in schema.names if name not in hidden][:1]
+        given = {name for part in slices[:1] for name, _ in table.fragments[part.fragment].constants}
+        if given.issuperset(needed):  # rows are counted by some column of the file
+            hidden = unreadable_columns(schema).keys() | given
+            needed += [name for name in schema.names if name not in hidden][:1]
         target = project(schema, needed)
         files = {file.path: file for file in table.files}
         used = [files[path] for path in {table.fragments[part.fragment].path for part in slices}]
@@ -184,17 +186,20 @@ class TableReader:
                     continue
                 fragment = table.fragments[part.fragment]
                 file = files[fragment.path]
+                here = stored(target, fragment)
+                if excluded_by_constants(fragment.constants, where, target):
+                    continue
                 if fragment.format is FileFormat.ARROW:
-                    found = self._arrow(file, fragment, part, target)
-                elif self._excluded(file, fragment, where, target):
+                    found = self._arrow(file, fragment, part, here)
+                elif self._excluded(file, fragment, where, here):
                     continue
                 else:
-                    found = self._parquet_rows(file, fragment, part, target, scratch)
+                    found = self._parquet_rows(file, fragment, part, here, scratch)
+                values = dict(fragment.constants)
                 for raw in found:
-                    for batch in normalised(validated(raw, f"The file {fragment.path!r}"), target):
-                        rows = pa.array(np.arange(at, at + batch.num_rows)) if numbered else None
+                    for batch in normalised(validated(raw, f"The file {fragment.path!r}"), here):
+                        full = _numbered(completed(batch, values, target), numbered, at)
                         at += batch.num_rows  # noqa: PLW2901 - it counts on within the slice
-                        full = batch if rows is None else batch.append_column(numbered[0], rows)
                         yield filtered(full, where).select(wanted)
 
         # Batches without columns cannot be put together.
@@ -344,6 +349,7 @@ class TableReader:
         self, file: SourceFile, fragment: Fragment, where: Sequence[Condition], target: pa.Schema
     ) -> bool:
         """Return whether a row group's statistics say that no row passes."""
+        where = [one for one in where if set(one.columns) <= set(target.names)]
         if not where:
             return False
         try:
@@ -388,6 +394,13 @@ def _check_unchanged(files: Iterable[SourceFile]) -> None:
                 f"The file {file.path!r} was changed or removed after the table was loaded. Load the table again.",
                 path=file.path,
             )
+
+
+def _numbered(batch: pa.RecordBatch, names: Sequence[str], at: int) -> pa.RecordBatch:
+    """Return the rows with their numbers, from `at` on, in a column of each of these names."""
+    for name in names:
+        batch = batch.append_column(name, pa.array(np.arange(at, at + batch.num_rows)))
+    return batch
 
 
 def _open_arrow(file: SourceFile) -> pa.RecordBatchFileReader:

@@ -65,7 +65,7 @@ class OpenedJobs:
     ) -> tuple[tuple[RowPart, ...], RowCursor]:
         """Write rows of a table down; see `write_rows`."""
         columns = pa.ipc.read_schema(pa.py_buffer(task.table.schema))
-        where = _conditions(task.query.where, columns, tuple(task.query.variables))
+        where = conditions(task.query.where, columns, tuple(task.query.variables))
         return write_rows(
             self._reader,
             task.table,
@@ -101,7 +101,7 @@ class OpenedJobs:
         lane.priority = job.priority
         scorer = self._scorer(job)
         columns = pa.ipc.read_schema(pa.py_buffer(job.table.schema))
-        where = _conditions(job.where, columns, tuple(job.variables))
+        where = conditions(job.where, columns, tuple(job.variables))
         schema = pa.ipc.read_schema(pa.py_buffer(job.result_schema))
         wanted = list(dict.fromkeys([*job.columns, *job.keep]))
         path = Path(task.path)
@@ -153,6 +153,6 @@ class OpenedJobs:
 
 
 @functools.lru_cache(maxsize=256)
-def _conditions(where: str, columns: pa.Schema, variables: tuple[Variable, ...]) -> list[Condition]:
-    """Compile a job's filter once for all of its partitions."""
+def conditions(where: str, columns: pa.Schema, variables: tuple[Variable, ...] = ()) -> list[Condition]:
+    """Compile the filter of a job or a load once for all that it is applied to."""
     return [Condition(*found) for found in compile_conditions(where, columns, variables)] if where else []

@@ -195,14 +195,20 @@ class Worker:
         from scorestream_server.scoring.load import inspect_model  # noqa: PLC0415  # see __init__
         from scorestream_server.tables.publish import publish  # noqa: PLC0415
         from scorestream_server.tables.sources import load_table  # noqa: PLC0415
+        from scorestream_server.workers.opened import conditions  # noqa: PLC0415
 
         cancelled = self._running[task.task_id].cancelled
         match task:
             case InspectModel():
                 return ModelInspected(task.task_id, inspect_model(Path(task.path)))
             case LoadTable():
-                paths = [Path(path) for path in task.paths]
-                table = load_table(paths, Path(task.cache_dir), task.options, cancelled=cancelled)
+                table = load_table(
+                    task.files,
+                    Path(task.cache_dir),
+                    task.options,
+                    compile_where=conditions,
+                    cancelled=cancelled,
+                )
                 return TableLoaded(task.task_id, table)
             case ReadHead():
                 return HeadRead(task.task_id, self._jobs.head(task.table, task.limit))
@@ -275,9 +281,9 @@ def _what(task: Task) -> str:
             what = f"Partition {partition.index} ({counted(partition.rows, 'row')})"
         case InspectModel(path=path):
             what = f"The model file {Path(path).name!r}"
-        case LoadTable(paths=paths):
-            more = f" and {len(paths) - 1:,} more" if len(paths) > 1 else ""
-            what = f"The file {Path(paths[0]).name!r}{more}"
+        case LoadTable(files=files):
+            more = f" and {len(files) - 1:,} more" if len(files) > 1 else ""
+            what = f"The file {files[0].called!r}{more}"
         case ReadHead():
             what = "The first rows of the table"
         case ReadRows():
