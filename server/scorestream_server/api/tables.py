@@ -87,7 +87,8 @@ class TableService(table_service_pb2_grpc.TableServiceServicer):
         async def load(folder: Path) -> TableData:
             places = await self._database.read(find)
             paths = await asyncio.to_thread(places.inputs, self._roots)
-            task = LoadTable(self._pool.next_task_id(), tuple(map(str, paths)), str(folder))
+            kept = str(self._directory.kept)
+            task = LoadTable(self._pool.next_task_id(), tuple(map(str, paths)), str(folder), kept=kept)
             return (await run_anywhere(self._pool, task, TableLoaded)).table
 
         return await self._make(wanted, load, tuple(request.paths), context)

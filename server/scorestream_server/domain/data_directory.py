@@ -19,6 +19,7 @@ class DataDirectory:
         publishing/<job>.json                           what an output is becoming, outside of here
         audit.log                                       who changed what
         models/<digest>                                 model files
+        kept/<name>                                     old versions of users' files that tables read in place
         sessions/<session>/jobs/<job>/part-00000.arrow  committed partitions
         sessions/<session>/tables/<table uid>/          converted and uploaded tables
         sessions/<session>/home/                        files of the session's owner
@@ -56,6 +57,11 @@ class DataDirectory:
     def models(self) -> Path:
         """Folder of the model files, by digest."""
         return self.root / "models"
+
+    @property
+    def kept(self) -> Path:
+        """Folder of old versions of users' files, each named by what identified it."""
+        return self.root / "kept"
 
     @property
     def sessions(self) -> Path:

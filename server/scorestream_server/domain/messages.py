@@ -74,12 +74,17 @@ class InspectModel(ToWorker, frozen=True, tag=True):
 
 
 class LoadTable(ToWorker, frozen=True, tag=True):
-    """Describe files as a table, converting them into `cache_dir` where they cannot be mapped."""
+    """Describe files as a table, converting them into `cache_dir` where they cannot be mapped.
+
+    Attributes:
+        kept: folder for versions of users' files; empty: the files are the server's own, which nobody changes.
+    """
 
     task_id: int
     paths: Sequence[str]
     cache_dir: str
     options: LoadOptions = LoadOptions()
+    kept: str = ""
 
 
 class Publish(ToWorker, frozen=True, tag=True):

@@ -1,9 +1,8 @@
 """Rows of a table, read by the lanes of a worker: projected, filtered, normalised, in row order."""
 
-import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,7 +11,7 @@ import pyarrow.dataset as ds
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from scorestream_server.domain.errors import ErrorCode, NoMemoryError, ScorestreamError, counted, precondition
+from scorestream_server.domain.errors import ErrorCode, NoMemoryError, ScorestreamError, counted
 from scorestream_server.domain.table import (
     FileFormat,
     Fragment,
@@ -32,7 +31,9 @@ from scorestream_server.tables.columns import (
     validated,
 )
 from scorestream_server.tables.conditions import Condition, filtered, never_true
+from scorestream_server.tables.kept import current, unchanged
 from scorestream_server.tables.large_rowgroups import Decoding, LargeRowGroup
+from scorestream_server.tables.mapping import ArrowMap, apart, copied_out, open_arrow
 from scorestream_server.tables.parquet_files import RowGroupLook, look, open_parquet, probe
 from scorestream_server.tables.rowgroups import RowGroupCache
 
@@ -73,7 +74,9 @@ class TableReader:
         self._in_memory: RowGroupCache[tuple[Any, ...], pa.Table] = RowGroupCache(
             cache_bytes, lambda table: table.nbytes
         )
-        self._large: RowGroupCache[tuple[str, int], LargeRowGroup] = RowGroupCache(LARGE_KEPT, lambda _: 1)
+        self._large: RowGroupCache[tuple[str, int, SourceFile], LargeRowGroup] = RowGroupCache(
+            LARGE_KEPT, lambda _: 1
+        )
         self._decoding = Decoding()
         self._largest = min(LARGEST_IN_MEMORY, cache_bytes)
         self._open: OrderedDict[Any, Any] = OrderedDict()
@@ -87,6 +90,7 @@ class TableReader:
         where: Sequence[Condition] = (),
         *,
         scratch: Scratch | None,
+        enough: Callable[[], bool] = lambda: False,
     ) -> Iterator[pa.RecordBatch]:
         """Yield a partition's rows that pass every condition.
 
@@ -96,16 +100,19 @@ class TableReader:
             columns: what to return, in this order; may be empty (then batches have rows and no columns).
             where: conditions; a row for which one is false or null is left out.
             scratch: for Parquet row groups that are too large for memory; None: nothing is kept for other partitions.
+            enough: asked behind each batch; True ends it there. Whoever stops by himself does not hear of a change.
 
         Yields:
             Batches of normalised columns, at most `MAX_BATCH_ROWS` rows each, none empty. Arrow columns
-            that need no conversion are views of the mapped file.
+            that need no conversion are views of the mapped file; of a user's file only those of fixed width. What is
+            to be used after the last batch must be copied before (`apart`). A file that changed is read from its
+            kept version, if there is one.
 
         Raises:
             ScorestreamError: SOURCE_CHANGED (also after the last batch: then nothing of the partition may be
                 used), CORRUPT_DATA, UNKNOWN_COLUMN, UNSUPPORTED_TYPE, WHERE_NOT_APPLICABLE, DISK_FULL.
         """
-        return self._rows(table, partition.slices, columns, where, scratch)
+        return self._rows(table, partition.slices, columns, where, scratch, enough)
 
     def forget(self, job: str) -> None:
         """Let go of what is decoded for a job alone."""
@@ -135,7 +142,7 @@ class TableReader:
         batches: list[pa.RecordBatch] = []
         size = 0
         for batch in self._rows(table, slices, columns, (), None):
-            batches.append(batch)
+            batches.append(apart(batch))
             size += batch.nbytes
             if size > LARGEST_HEAD_BYTES:
                 raise ScorestreamError(
@@ -153,6 +160,7 @@ class TableReader:
         columns: Sequence[str],
         where: Sequence[Condition],
         scratch: Scratch | None,
+        enough: Callable[[], bool] = lambda: False,
     ) -> Iterator[pa.RecordBatch]:
         """Yield rows of slices; without a scratch folder nothing is kept for later slices."""
         schema = pa.ipc.read_schema(pa.py_buffer(table.schema))
@@ -162,15 +170,18 @@ class TableReader:
             needed = [name for name in schema.names if name not in hidden][:1]
         target = project(schema, needed)
         files = {file.path: file for file in table.files}
-        used = [files[path] for path in {table.fragments[part.fragment].path for part in slices}]
-        _check_unchanged(used)
+        used = {
+            path: current(files[path], table.kept)
+            for path in {table.fragments[part.fragment].path for part in slices}
+        }
+        opened: list[_OpenArrow] = []
 
         def batches() -> Iterator[pa.RecordBatch]:
             for part in (one for one in slices if one.rows):
                 fragment = table.fragments[part.fragment]
-                file = files[fragment.path]
+                file = used[fragment.path]
                 if fragment.format is FileFormat.ARROW:
-                    found = self._arrow(file, fragment, part, target)
+                    found = self._arrow(file, fragment, part, target, opened)
                 elif self._excluded(file, fragment, where, target):
                     continue
                 else:
@@ -181,23 +192,46 @@ class TableReader:
 
         # Batches without columns cannot be put together.
         found = batches()
-        yield from joined(found) if columns else (batch for batch in found if batch.num_rows)
-        _check_unchanged(used)
+        for one in joined(found) if columns else (batch for batch in found if batch.num_rows):
+            yield one
+            if enough():
+                break
+        unchanged(used.values())
+        self._check_whole(opened)
 
     def _arrow(
-        self, file: SourceFile, fragment: Fragment, part: FragmentSlice, target: pa.Schema
+        self,
+        file: SourceFile,
+        fragment: Fragment,
+        part: FragmentSlice,
+        target: pa.Schema,
+        opened: "list[_OpenArrow]",
     ) -> Iterator[pa.RecordBatch]:
         try:
-            reader, lock = self._handle(("arrow", file), lambda: (_open_arrow(file), threading.Lock()))
-            with lock:  # the reader is not made for several threads; nothing is copied or decoded here
-                batch = reader.get_batch(fragment.part)
+            handle: _OpenArrow = self._handle(("arrow", file), lambda: _OpenArrow(file))
+            if handle not in opened:
+                opened.append(handle)
+            with handle.lock:  # the reader is not made for several threads; nothing is copied or decoded here
+                batch = handle.reader.get_batch(fragment.part)
             if batch.num_rows != fragment.rows:
                 raise corrupt(
                     f"The file {file.path!r}", "a record batch has another number of rows than before"
                 )
-            yield batch.select(target.names).slice(part.offset, part.rows)
+            rows = batch.select(target.names).slice(part.offset, part.rows)
+            if file.inode and handle.map.mapped:
+                yield from copied_out(rows, fragment.bytes / max(1, fragment.rows))
+            else:
+                yield rows
         except READ_ERRORS as error:
             raise corrupt(f"The file {file.path!r}", error) from None
+
+    def _check_whole(self, opened: "Sequence[_OpenArrow]") -> None:
+        """Raise where zeros stood for what could not be read; the file is mapped anew the next time."""
+        for handle in opened:
+            if handle.map.torn:
+                with self._lock:
+                    self._open.pop(("arrow", handle.file), None)
+                raise corrupt(f"The file {handle.file.path!r}", "its disk could not read a part of it")
 
     def _parquet_rows(
         self,
@@ -257,7 +291,7 @@ class TableReader:
         seen: RowGroupLook,
         scratch: Scratch,
     ) -> Iterator[pa.RecordBatch]:
-        key = (scratch.job, part.fragment)
+        key = (scratch.job, part.fragment, file)
         whole = FragmentSlice(part.fragment, 0, fragment.rows)
 
         def pieces() -> Iterator[pa.RecordBatch]:
@@ -353,24 +387,19 @@ class TableReader:
         return found
 
 
-def _check_unchanged(files: Iterable[SourceFile]) -> None:
-    for file in files:
-        try:
-            found = os.stat(file.path)  # noqa: PTH116  the path is a plain string on the wire
-            same = (found.st_size, found.st_mtime_ns) == (file.size, file.mtime_ns)
-        except OSError:
-            same = False
-        if not same:
-            raise precondition(
-                "SOURCE_CHANGED",
-                f"The file {file.path!r} was changed or removed after the table was loaded. Load the table again.",
-                path=file.path,
-            )
+class _OpenArrow:
+    """An Arrow file that is open.
 
+    Attributes:
+        reader: not made for several threads, hence the lock.
+    """
 
-def _open_arrow(file: SourceFile) -> pa.RecordBatchFileReader:
-    # No `included_fields`: with it Arrow copies each batch, and without it columns that nobody asks for cost nothing.
-    return pa.ipc.open_file(pa.memory_map(file.path))
+    def __init__(self, file: SourceFile) -> None:
+        self.file = file
+        self.map: ArrowMap = open_arrow(file)
+        # No `included_fields`: with it Arrow copies each batch, and without it columns that nobody asks for cost nothing.
+        self.reader = pa.ipc.open_file(self.map.source)
+        self.lock = threading.Lock()
 
 
 def _open_statistics(file: SourceFile) -> Any:

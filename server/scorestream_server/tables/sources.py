@@ -22,7 +22,8 @@ from scorestream_server.tables.columns import (
     validated,
 )
 from scorestream_server.tables.csv_source import CsvSource, TypesChangedError
-from scorestream_server.tables.files import ArrowFile, cancelled_error, source_file, temporary_name
+from scorestream_server.tables.files import ArrowFile, cancelled_error, temporary_name
+from scorestream_server.tables.identity import source_in_place
 from scorestream_server.tables.ipc_messages import (
     MAGIC,
     BatchClaim,
@@ -207,7 +208,7 @@ def _readable(schema: pa.Schema) -> pa.Schema:
 
 def _look_at(path: Path) -> SourceFile:
     try:
-        return source_file(path)
+        return source_in_place(path)
     except FileNotFoundError:
         raise not_found("FILE_NOT_FOUND", f"The file {path.name!r} is gone.", path=str(path)) from None
     except PermissionError:

@@ -21,6 +21,7 @@ from scorestream_server.scoring.base import Scorer
 from scorestream_server.scoring.expression import compile_conditions
 from scorestream_server.scoring.load import load_scorer
 from scorestream_server.tables.conditions import Condition
+from scorestream_server.tables.kept import steadily
 from scorestream_server.tables.reading import Scratch, TableReader
 from scorestream_server.tables.results import count_missing, write_partition
 from scorestream_server.tables.rows import write_rows
@@ -54,7 +55,7 @@ class OpenedJobs:
         Raises:
             ScorestreamError: they cannot be read, or are too large for a message.
         """
-        rows = self._reader.head(table, limit)
+        rows = steadily(table.files, table.kept, lambda: self._reader.head(table, limit))
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, rows.schema) as writer:
             writer.write_table(rows)
@@ -66,15 +67,19 @@ class OpenedJobs:
         """Write rows of a table down; see `write_rows`."""
         columns = pa.ipc.read_schema(pa.py_buffer(task.table.schema))
         where = _conditions(task.query.where, columns, tuple(task.query.variables))
-        return write_rows(
-            self._reader,
-            task.table,
-            where,
-            task.query,
-            task.cursor,
-            Path(task.path),
-            sort_bytes=sort_bytes,
-            cancelled=cancelled,
+        return steadily(
+            task.table.files,
+            task.table.kept,
+            lambda: write_rows(
+                self._reader,
+                task.table,
+                where,
+                task.query,
+                task.cursor,
+                Path(task.path),
+                sort_bytes=sort_bytes,
+                cancelled=cancelled,
+            ),
         )
 
     def summary(self, task: Summarise, cancelled: Callable[[], bool]) -> JobSummary:
@@ -111,6 +116,7 @@ class OpenedJobs:
 
         def scored() -> Iterator[pa.RecordBatch]:
             nonlocal bytes_in, missing
+            bytes_in = missing = 0
             for batch in self._reader.read(job.table, task.partition, wanted, where, scratch=scratch):
                 if cancelled():
                     raise ScorestreamError(ErrorCode.CANCELLED, "TASK_CANCELLED", "The task was cancelled.")
@@ -121,7 +127,9 @@ class OpenedJobs:
                 missing += sum(map(count_missing, scores))
                 yield pa.RecordBatch.from_arrays([*kept, *scores], schema=schema)
 
-        file = write_partition(path, scored(), schema)
+        paths = {job.table.fragments[part.fragment].path for part in task.partition.slices}
+        used = [file for file in job.table.files if file.path in paths]
+        file = steadily(used, job.table.kept, lambda: write_partition(path, scored(), schema))
         return dataclasses.replace(file, missing=missing), bytes_in
 
     def _scorer(self, job: OpenJob) -> Scorer:

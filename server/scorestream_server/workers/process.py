@@ -190,6 +190,7 @@ class Worker:
 
     def _do(self, task: SideTask) -> Result:
         from scorestream_server.scoring.load import inspect_model  # noqa: PLC0415  # see __init__
+        from scorestream_server.tables.kept import keep_sources  # noqa: PLC0415
         from scorestream_server.tables.publish import publish  # noqa: PLC0415
         from scorestream_server.tables.sources import load_table  # noqa: PLC0415
 
@@ -200,7 +201,7 @@ class Worker:
             case LoadTable():
                 paths = [Path(path) for path in task.paths]
                 table = load_table(paths, Path(task.cache_dir), task.options, cancelled=cancelled)
-                return TableLoaded(task.task_id, table)
+                return TableLoaded(task.task_id, keep_sources(table, task.options, task.kept, cancelled))
             case ReadHead():
                 return HeadRead(task.task_id, self._jobs.head(task.table, task.limit))
             case ReadRows():
