@@ -18,6 +18,7 @@ from scorestream_server.domain.table import (
     Partition,
     PartitionFile,
     Published,
+    SourceFile,
     TableData,
 )
 from scorestream_server.domain.variable import Variable
@@ -88,7 +89,12 @@ class LoadTable(ToWorker, frozen=True, tag=True):
 
 
 class Publish(ToWorker, frozen=True, tag=True):
-    """Write committed partitions to their destination, atomically; `journal` is the file for notes on that."""
+    """Write committed partitions to their destination, atomically; `journal` is the file for notes on that.
+
+    Attributes:
+        kept: folder for versions of files that are replaced.
+        needed: what tables have of files that may be replaced; these are kept.
+    """
 
     task_id: int
     files: Sequence[PartitionFile]
@@ -96,6 +102,27 @@ class Publish(ToWorker, frozen=True, tag=True):
     destination: Destination
     journal: str
     replace: bool
+    kept: str = ""
+    needed: Sequence[SourceFile] = ()
+
+
+class SaveRows(ToWorker, frozen=True, tag=True):
+    """Write the rows of a table to a destination, atomically, if that still is what it was.
+
+    Attributes:
+        path: file for the rows on their way there.
+        etag: what must be at the destination; empty: nothing.
+        journal: as of `Publish`, also `kept` and `needed`.
+    """
+
+    task_id: int
+    table: TableData
+    path: str
+    destination: Destination
+    etag: str
+    journal: str
+    kept: str
+    needed: Sequence[SourceFile]
 
 
 class ReadHead(ToWorker, frozen=True, tag=True):
@@ -207,6 +234,14 @@ class OutputPublished(FromWorker, frozen=True, tag=True):
     output: Published
 
 
+class RowsSaved(FromWorker, frozen=True, tag=True):
+    """The rows of a table stand under their final name; `etag` is what is there."""
+
+    task_id: int
+    output: Published
+    etag: str
+
+
 class HeadRead(FromWorker, frozen=True, tag=True):
     """A table's first rows, as an Arrow IPC stream."""
 
@@ -271,8 +306,17 @@ class Leaving(FromWorker, frozen=True, tag=True):
     reason: str
 
 
-Task = RunPartition | InspectModel | LoadTable | ReadHead | Publish | ReadRows | Summarise
-Result = PartitionDone | ModelInspected | TableLoaded | HeadRead | OutputPublished | RowsRead | Summarised
+Task = RunPartition | InspectModel | LoadTable | ReadHead | Publish | ReadRows | Summarise | SaveRows
+Result = (
+    PartitionDone
+    | ModelInspected
+    | TableLoaded
+    | HeadRead
+    | OutputPublished
+    | RowsRead
+    | Summarised
+    | RowsSaved
+)
 Command = (
     OpenJob
     | RunPartition
@@ -283,6 +327,7 @@ Command = (
     | Publish
     | ReadRows
     | Summarise
+    | SaveRows
     | CancelTask
     | Ping
 )
@@ -299,4 +344,5 @@ Report = (
     | DeviceLost
     | Leaving
     | RowsRead
+    | RowsSaved
 )

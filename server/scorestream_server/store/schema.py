@@ -254,6 +254,20 @@ OPTIONS = sa.Table(
     sa.Column("value", sa.Text, nullable=False, comment="as the option writes it"),
 )
 
+SAVES = sa.Table(
+    "saves",
+    METADATA,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("path", sa.Text, nullable=False, index=True),
+    sa.Column("shown", sa.Text, nullable=False, comment="what clients call the path"),
+    sa.Column("table_uid", sa.Text, nullable=False),
+    sa.Column("session_id", sa.Text, nullable=False),
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("own_source", sa.Boolean, nullable=False, comment="the table was loaded from there"),
+    sa.Column("etag", sa.Text, nullable=False, comment="what was there afterwards; empty: not done"),
+    sa.Column("time", sa.Float, nullable=False),
+)
+
 
 def begins_with(column: sa.Column[str], prefix: str) -> sa.ColumnElement[bool]:
     """Return the condition that a text begins so, upper and lower case told apart; LIKE does not, and bounds patterns."""

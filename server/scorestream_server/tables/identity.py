@@ -9,12 +9,14 @@ not noticed is a writer that has mapped the file itself, for as long as the syst
 import hashlib
 import os
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from scorestream_server.domain.errors import ScorestreamError, precondition
-from scorestream_server.domain.table import SourceFile
+from scorestream_server.domain.errors import ErrorCode, ScorestreamError, precondition
+from scorestream_server.domain.table import Destination, SourceFile
+from scorestream_server.tables.paths import file_format
 
+CHANGED_SINCE_LOAD = "SOURCE_CHANGED_SINCE_LOAD"
 TICK_NS = 20_000_000
 _WHOLE_SECOND_NS = 1_000_000_000
 """The tick of file systems that know no parts of a second; some of those have ticks of two."""
@@ -80,10 +82,46 @@ def changed_error(file: SourceFile, what: str) -> ScorestreamError:
     )
 
 
+def changed_since_load(path: Path, destination: Destination) -> ScorestreamError:
+    """Return the error for a destination that is not what it was; the server knows who changed it."""
+    shown = destination.named(str(path))
+    told = f"{shown!r} was changed since the table was loaded."
+    return ScorestreamError(ErrorCode.ABORTED, CHANGED_SINCE_LOAD, told, metadata={"path": shown})
+
+
 def etag(files: Iterable[SourceFile]) -> str:
     """Return the etag of what is in some files, whatever their names; empty where nothing tells them from others."""
     told = sorted(f"{file.inode}:{file.ctime_ns}:{file.size}:{file.mtime_ns}" for file in files if file.inode)
     return hashlib.sha256("\n".join(told).encode()).hexdigest()[:32] if told else ""
+
+
+def files_at(path: Path) -> tuple[SourceFile, ...]:
+    """Return the file, or the data files in the directory, at a path; none where nothing is there.
+
+    Raises:
+        ScorestreamError: SOURCE_CHANGED: one is being written all the time.
+    """
+    try:
+        return tuple(source_in_place(file) for file in (_data_files(path) if path.is_dir() else [path]))
+    except (FileNotFoundError, NotADirectoryError):
+        return ()
+
+
+def etag_at(path: Path) -> str:
+    """Return the etag of what is at a path; empty where nothing is there. Raises what `files_at` does."""
+    found = files_at(path)
+    if not found and path.is_dir():  # without data, but not nothing
+        return hashlib.sha256(str(path.stat().st_ino).encode()).hexdigest()[:32]
+    return etag(found)
+
+
+def _data_files(top: Path) -> Iterator[Path]:
+    for directory, names, members in os.walk(top):
+        names[:] = [name for name in names if not name.startswith((".", "_"))]
+        for member in members:
+            path = Path(directory, member)
+            if not member.startswith((".", "_")) and file_format(path) is not None:
+                yield path.resolve()
 
 
 def _until_settled(found: os.stat_result, now_ns: int) -> int:

@@ -57,7 +57,12 @@ def current(file: SourceFile, folder: str) -> SourceFile:
 
 def is_readable(file: SourceFile, folder: str) -> bool:
     """Return whether a table's file is what it was, or a version was kept that is."""
-    return not change(file) or _kept(file, folder) is not None
+    return not change(file) or is_kept(file, folder)
+
+
+def is_kept(file: SourceFile, folder: str) -> bool:
+    """Return whether a version of a table's file was kept."""
+    return _kept(file, folder) is not None
 
 
 def unchanged(files: Iterable[SourceFile]) -> None:

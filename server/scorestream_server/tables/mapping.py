@@ -10,6 +10,7 @@ import ctypes
 import functools
 import mmap
 import os
+import threading
 import weakref
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -75,6 +76,22 @@ def open_arrow(file: SourceFile) -> ArrowMap:
     finally:
         if descriptor >= 0:
             os.close(descriptor)
+
+
+class OpenArrow:
+    """An Arrow IPC file that is open for reading its batches.
+
+    Attributes:
+        reader: not made for several threads, hence the lock.
+    """
+
+    def __init__(self, file: SourceFile) -> None:
+        """Open a file; raises what `open_arrow` does."""
+        self.file = file
+        self.map = open_arrow(file)
+        # No `included_fields`: with it Arrow copies each batch, and without it columns that nobody asks for cost nothing.
+        self.reader = pa.ipc.open_file(self.map.source)
+        self.lock = threading.Lock()
 
 
 def copied_out(batch: pa.RecordBatch, width: float) -> Iterator[pa.RecordBatch]:

@@ -33,7 +33,7 @@ from scorestream_server.tables.columns import (
 from scorestream_server.tables.conditions import Condition, filtered, never_true
 from scorestream_server.tables.kept import current, unchanged
 from scorestream_server.tables.large_rowgroups import Decoding, LargeRowGroup
-from scorestream_server.tables.mapping import ArrowMap, apart, copied_out, open_arrow
+from scorestream_server.tables.mapping import OpenArrow, apart, copied_out
 from scorestream_server.tables.parquet_files import RowGroupLook, look, open_parquet, probe
 from scorestream_server.tables.rowgroups import RowGroupCache
 
@@ -174,7 +174,7 @@ class TableReader:
             path: current(files[path], table.kept)
             for path in {table.fragments[part.fragment].path for part in slices}
         }
-        opened: list[_OpenArrow] = []
+        opened: list[OpenArrow] = []
 
         def batches() -> Iterator[pa.RecordBatch]:
             for part in (one for one in slices if one.rows):
@@ -205,10 +205,10 @@ class TableReader:
         fragment: Fragment,
         part: FragmentSlice,
         target: pa.Schema,
-        opened: "list[_OpenArrow]",
+        opened: list[OpenArrow],
     ) -> Iterator[pa.RecordBatch]:
         try:
-            handle: _OpenArrow = self._handle(("arrow", file), lambda: _OpenArrow(file))
+            handle: OpenArrow = self._handle(("arrow", file), lambda: OpenArrow(file))
             if handle not in opened:
                 opened.append(handle)
             with handle.lock:  # the reader is not made for several threads; nothing is copied or decoded here
@@ -225,7 +225,7 @@ class TableReader:
         except READ_ERRORS as error:
             raise corrupt(f"The file {file.path!r}", error) from None
 
-    def _check_whole(self, opened: "Sequence[_OpenArrow]") -> None:
+    def _check_whole(self, opened: Sequence[OpenArrow]) -> None:
         """Raise where zeros stood for what could not be read; the file is mapped anew the next time."""
         for handle in opened:
             if handle.map.torn:
@@ -385,21 +385,6 @@ class TableReader:
             if len(self._open) > _OPEN_FILES:
                 self._open.popitem(last=False)
         return found
-
-
-class _OpenArrow:
-    """An Arrow file that is open.
-
-    Attributes:
-        reader: not made for several threads, hence the lock.
-    """
-
-    def __init__(self, file: SourceFile) -> None:
-        self.file = file
-        self.map: ArrowMap = open_arrow(file)
-        # No `included_fields`: with it Arrow copies each batch, and without it columns that nobody asks for cost nothing.
-        self.reader = pa.ipc.open_file(self.map.source)
-        self.lock = threading.Lock()
 
 
 def _open_statistics(file: SourceFile) -> Any:

@@ -12,10 +12,10 @@ import pyarrow as pa
 
 from scorestream_server.device.base import Device, Lane
 from scorestream_server.domain.errors import ErrorCode, ScorestreamError
-from scorestream_server.domain.messages import OpenJob, ReadRows, RunPartition, Summarise
+from scorestream_server.domain.messages import OpenJob, ReadRows, RunPartition, SaveRows, Summarise
 from scorestream_server.domain.rows import RowCursor, RowPart
 from scorestream_server.domain.summary import JobSummary
-from scorestream_server.domain.table import PartitionFile, TableData
+from scorestream_server.domain.table import PartitionFile, Published, TableData
 from scorestream_server.domain.variable import Variable
 from scorestream_server.scoring.base import Scorer
 from scorestream_server.scoring.expression import compile_conditions
@@ -25,6 +25,7 @@ from scorestream_server.tables.kept import steadily
 from scorestream_server.tables.reading import Scratch, TableReader
 from scorestream_server.tables.results import count_missing, write_partition
 from scorestream_server.tables.rows import write_rows
+from scorestream_server.workers.saving import save_rows
 from scorestream_server.workers.summary import summarise
 
 MODELS_KEPT = 32
@@ -81,6 +82,10 @@ class OpenedJobs:
                 cancelled=cancelled,
             ),
         )
+
+    def save(self, task: SaveRows, umask: int, cancelled: Callable[[], bool]) -> tuple[Published, str]:
+        """Write a table's rows to a destination; see `save_rows`."""
+        return save_rows(task, self._reader, umask, cancelled)
 
     def summary(self, task: Summarise, cancelled: Callable[[], bool]) -> JobSummary:
         """Return what the rows of a final job are like."""
