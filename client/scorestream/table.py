@@ -171,7 +171,7 @@ class Table:
         """Return what tells the files that it was loaded from, as they were then or as it was last saved to them."""
         request = table_service_pb2.GetTableRequest(name=table_name(self.session_id, self.name))
         answer = self._connection.call(self._connection.tables.GetTable, request)
-        return answer.etag
+        return str(answer.etag)
 
     def save(self, path: str | Path | None = None, *, etag: str | None = None, replace: bool = False) -> str:
         """Write it to a file or data set on the server, all of it or nothing, and return the etag of what is there then.
@@ -195,7 +195,7 @@ class Table:
             request_id=uuid.uuid4().hex,
         )
         answer = self._connection.call(self._connection.tables.SaveTable, request)
-        return answer.etag
+        return str(answer.etag)
 
     def drop(self) -> None:
         """Drop the table; jobs that already run on it go on."""

@@ -171,7 +171,7 @@ class AsyncTable:
         """Return what tells the files that it was loaded from, as they were then or as it was last saved to them."""
         request = table_service_pb2.GetTableRequest(name=table_name(self.session_id, self.name))
         answer = await self._connection.call(self._connection.tables.GetTable, request)
-        return answer.etag
+        return str(answer.etag)
 
     async def save(
         self, path: str | Path | None = None, *, etag: str | None = None, replace: bool = False
@@ -197,7 +197,7 @@ class AsyncTable:
             request_id=uuid.uuid4().hex,
         )
         answer = await self._connection.call(self._connection.tables.SaveTable, request)
-        return answer.etag
+        return str(answer.etag)
 
     async def drop(self) -> None:
         """Drop the table; jobs that already run on it go on."""

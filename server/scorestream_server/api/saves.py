@@ -5,6 +5,7 @@ import contextlib
 import functools
 import time
 import uuid
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from weakref import WeakValueDictionary
@@ -18,7 +19,7 @@ from scorestream_server.domain.errors import ErrorCode, FieldFault, ScorestreamE
 from scorestream_server.domain.messages import RowsSaved, SaveRows
 from scorestream_server.domain.save import Save
 from scorestream_server.domain.session import Session
-from scorestream_server.domain.table import Destination, Table
+from scorestream_server.domain.table import Destination, SourceFile, Table
 from scorestream_server.engine.homes import Homes, Places
 from scorestream_server.engine.kept import KeptVersions
 from scorestream_server.engine.submit import require_active
@@ -26,7 +27,7 @@ from scorestream_server.store import kept as kept_store
 from scorestream_server.store import saves as save_store
 from scorestream_server.store import sessions as session_store
 from scorestream_server.store.database import Database
-from scorestream_server.tables.identity import CHANGED_SINCE_LOAD, etag, etag_at
+from scorestream_server.tables.identity import CHANGED_SINCE_LOAD, change, etag, etag_at
 from scorestream_server.tables.paths import DataRoots
 from scorestream_server.tables.publication import settle
 from scorestream_server.tables.publish import check_output
@@ -213,11 +214,15 @@ class TableSaver:
             return None if by is None else (by, session_store.get(connection, by.session_id, None))
 
         found = await self._database.read(look)
+        sources = await self._database.read(
+            lambda connection: kept_store.sources_at(connection, Path(save.path))
+        )
         metadata = {"path": save.shown, "etag": there}
         if not there:
             who = "it is gone"
         elif found is None:
-            who = f"it was changed outside of this server at {await asyncio.to_thread(_written, save.path)}"
+            what = await asyncio.to_thread(_what_changed, save.path, sources)
+            who = f"outside of this server it {what}"
         else:
             by, session = found
             when = _utc(by.time)
@@ -239,11 +244,13 @@ def _look(destination: Destination, *, replace: bool) -> str:
     return etag_at(Path(destination.path))
 
 
-def _written(path: str) -> str:
+def _what_changed(path: str, sources: Iterable[SourceFile]) -> str:
+    """Return how what is at a path is not what tables have of it, as far as they tell."""
     try:
-        return _utc(Path(path).stat().st_mtime)
+        written = f"was written at {_utc(Path(path).stat().st_mtime)}"
     except OSError:
-        return "a time that cannot be told"
+        written = "was changed"
+    return next((what for file in sources if (what := change(file))), written)
 
 
 def _utc(seconds: float) -> str:

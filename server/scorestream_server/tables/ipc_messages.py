@@ -5,7 +5,6 @@ compressed, how many rows, how many bytes once decoded), so that a lie is refuse
 few fields that this needs are read from the flatbuffers, every position checked against the buffer.
 """
 
-import mmap
 import struct
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -156,7 +155,31 @@ def message_claim(data: pa.Buffer) -> BatchClaim | None:
     return batch_claim(view[start : start + size], view[start + size :])
 
 
-def file_claims(data: mmap.mmap | bytes) -> FileClaims:
+def stream_claims(view: memoryview) -> list[BatchClaim]:
+    """Return what the batches of a (memory-mapped) Arrow IPC stream say; what follows its end does not matter.
+
+    Raises:
+        MalformedMessageError: the stream cannot be right.
+    """
+    claims = []
+    at = 0
+    while at < len(view) and _number("<I", view, at) != 0:
+        first = _number("<I", view, at)
+        if first == _CONTINUATION and _number("<i", view, at + 4) == 0:
+            break
+        start, size = _prefix(view, at)
+        metadata = memoryview(bytes(view[start : start + size]))
+        body = _Table(metadata, _number("<I", metadata, 0)).number(3, "<q")
+        at = start + size + body
+        if body < 0 or at > len(view):
+            raise MalformedMessageError("a message is longer than its file")
+        claim = batch_claim(metadata, view[start + size : at])
+        if claim is not None:
+            claims.append(claim)
+    return claims
+
+
+def file_claims(data: pa.Buffer | bytes) -> FileClaims:
     """Return what the batches of a (memory-mapped) Arrow IPC file say; one page a batch is touched.
 
     Raises:

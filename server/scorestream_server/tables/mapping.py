@@ -13,6 +13,7 @@ import os
 import threading
 import weakref
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -67,7 +68,7 @@ def open_arrow(file: SourceFile) -> ArrowMap:
         found = os.fstat(descriptor)
         if what := difference(file, found):
             raise changed_error(file, what)
-        guarded = _mapped(descriptor, found.st_size)
+        guarded = _mapped(descriptor, found.st_size, _own_pages(descriptor, found.st_size))
         if guarded is not None:
             return ArrowMap(pa.BufferReader(guarded.buffer()), guarded)
         opened = os.fdopen(descriptor, "rb")
@@ -111,6 +112,21 @@ def copied_out(batch: pa.RecordBatch, width: float) -> Iterator[pa.RecordBatch]:
         yield pa.RecordBatch.from_arrays(columns, schema=batch.schema)
 
 
+def guarded_bytes(path: Path) -> pa.Buffer:
+    """Return a file's bytes, mapped where that can be done safely, for code that believes nothing of what it reads.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        size = os.fstat(descriptor).st_size
+        guarded = _mapped(descriptor, size, ())
+    finally:
+        os.close(descriptor)
+    return pa.py_buffer(path.read_bytes()) if guarded is None else guarded.buffer()
+
+
 def apart(batch: pa.RecordBatch) -> pa.RecordBatch:
     """Return a batch's rows in memory of their own, which no file can change, for who keeps them."""
     return pa.ipc.read_record_batch(batch.serialize(), batch.schema)
@@ -135,11 +151,10 @@ class _Guarded:
         return pa.foreign_buffer(self._address, self._size, base=self)
 
 
-def _mapped(descriptor: int, size: int) -> _Guarded | None:
-    """Map a file with its heads in memory of its own; None where that cannot be done, or not well."""
+def _mapped(descriptor: int, size: int, own: Sequence[tuple[int, int]]) -> _Guarded | None:
+    """Map a file with some of its pages in memory of our own; None where that cannot be done, or not well."""
     takes_care = guard()
-    own = _own_pages(descriptor, size)
-    if takes_care is None or len(own) > _MOST_OWN_PARTS:
+    if takes_care is None or not size or len(own) > _MOST_OWN_PARTS:
         return None
     libc = _libc()
     address = libc.mmap(None, _pages(size), mmap.PROT_READ, mmap.MAP_SHARED, descriptor, 0)
