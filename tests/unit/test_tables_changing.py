@@ -12,15 +12,27 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import sqlalchemy as sa
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scorestream_server.domain.errors import ErrorCode, ScorestreamError
-from scorestream_server.domain.table import LoadOptions, Partition, SourceChange, SourceFile, TableData
+from scorestream_server.domain.messages import HeadRead, LoadTable, ReadHead, TableLoaded
+from scorestream_server.domain.table import (
+    FileFormat,
+    LoadOptions,
+    Partition,
+    SourceChange,
+    SourceFile,
+    TableData,
+)
+from scorestream_server.store.relocation import relocate
+from scorestream_server.store.schema import METADATA, SESSIONS, TABLES
 from scorestream_server.tables.identity import TICK_NS, change, etag, source_in_place
 from scorestream_server.tables.kept import (
     current,
@@ -36,6 +48,7 @@ from scorestream_server.tables.mapping import apart, copied_out, open_arrow
 from scorestream_server.tables.plan import plan_partitions
 from scorestream_server.tables.reading import Scratch, TableReader
 from scorestream_server.tables.sources import load_table
+from scorestream_server.workers.local import LocalPool
 
 PRIVATE = LoadOptions(on_source_change=SourceChange.PRIVATE_COPY)
 ROWS = 40_000
@@ -407,3 +420,65 @@ def test_a_map_goes_with_the_last_view_of_it(tmp_path: Path) -> None:
     assert str(tmp_path) in Path("/proc/self/maps").read_text()
     assert set(batch.column(0).to_pylist()) == {1.0}
     del batch
+
+
+async def test_a_worker_goes_on_from_the_private_copy_that_it_made(tmp_path: Path) -> None:
+    """Through real messages and a real process, which lives on."""
+    write(tmp_path / "t.arrow", 1)
+    pool = LocalPool(devices=["cpu"], lanes=1)
+    pool.start()
+    try:
+        worker = await pool.any_ready()
+        paths, kept = (str(tmp_path / "t.arrow"),), str(tmp_path / "kept")
+        load = LoadTable(pool.next_task_id(), paths, str(tmp_path), PRIVATE, kept)
+        loaded = await pool.run(worker.worker_id, load)
+        assert isinstance(loaded, TableLoaded)
+        for spoil in (cut_short, written_again, removed):
+            spoil(tmp_path / "t.arrow")
+            head = await pool.run(worker.worker_id, ReadHead(pool.next_task_id(), loaded.table, 3))
+            assert isinstance(head, HeadRead)
+            assert pa.ipc.open_stream(head.stream).read_all()["s"].to_pylist() == ["text 1"] * 3
+        (copy,) = (tmp_path / "kept").iterdir()
+        copy.unlink()
+        with pytest.raises(ScorestreamError, match="is gone"):
+            await pool.run(worker.worker_id, ReadHead(pool.next_task_id(), loaded.table, 3))
+        assert (await pool.any_ready()).pid == worker.pid
+    finally:
+        await pool.close()
+
+
+def test_tables_of_older_stores_are_read() -> None:
+    """Their files are told by size and time, as they were then."""
+    old = (
+        b'{"fragments":[{"path":"/a.arrow","format":"arrow","part":0,"rows":3,"bytes":24}],'
+        b'"files":[{"path":"/a.arrow","size":10,"mtime_ns":5}],"sources":[{"path":"/a.arrow","size":10,"mtime_ns":5}],'
+        b'"schema":"","rows":3,"format":"arrow","in_place":true,"notes":[]}'
+    )
+    table = msgspec.json.decode(old, type=TableData)
+    assert table.files == (SourceFile("/a.arrow", 10, 5),)
+    assert (table.kept, table.saved_etag, etag(table.sources), needed_names(table)) == ("", "", "", set())
+
+
+def test_kept_versions_and_files_of_homes_move_with_the_data_directory(tmp_path: Path) -> None:
+    """A copy of a home has other inodes; its files are told by size and time from then on."""
+    old, new = "/old/data", tmp_path / "data"
+    home = SourceFile(f"{old}/sessions/s1/home/t.arrow", 1, 2, 3, 4)
+    user = SourceFile("/user/t.arrow", 1, 2, 3, 4)
+    data = TableData(
+        (), (home, user), (home, user), b"", 0, FileFormat.ARROW, in_place=True, kept=f"{old}/kept"
+    )
+    with sa.create_engine("sqlite://").begin() as connection:
+        METADATA.create_all(connection)
+        session = {"id": "s1", "name": "s", "owner": "o", "state": "ACTIVE", "weight": 1}
+        connection.execute(sa.insert(SESSIONS).values(**session, create_time=0.0, last_active_time=0.0))
+        row = {"uid": "u", "session_id": "s1", "table_id": "t", "data": msgspec.json.encode(data)}
+        connection.execute(
+            sa.insert(TABLES).values(
+                **row, source_paths=b"[]", size_bytes=1, stored_bytes=0, create_time=0.0, dropped=False
+            )
+        )
+        assert relocate(connection, new) == 1
+        assert relocate(connection, new) == 0
+        moved = msgspec.json.decode(connection.execute(sa.select(TABLES.c.data)).scalar_one(), type=TableData)
+    assert moved.kept == str(new / "kept")
+    assert moved.files == (SourceFile(f"{new}/sessions/s1/home/t.arrow", 1, 2), user)
