@@ -36,6 +36,7 @@ from scorestream_server.domain.messages import (
     ReadRows,
     Result,
     RunPartition,
+    SaveRows,
     Summarise,
     TableLoaded,
     Task,
@@ -134,7 +135,7 @@ class InProcessPool:
                 return OutputPublished(task.task_id, output)
             case LoadTable():
                 return TableLoaded(task.task_id, load_table(task.files, Path(task.cache_dir)))
-            case InspectModel() | ReadHead() | ReadRows() | Summarise():
+            case InspectModel() | ReadHead() | ReadRows() | SaveRows() | Summarise():
                 raise AssertionError
 
     async def _run_partition(self, task: RunPartition) -> Result:

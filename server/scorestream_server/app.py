@@ -27,6 +27,7 @@ from scorestream_server.api.options import OptionService
 from scorestream_server.api.owned import OwnSessions
 from scorestream_server.api.reports import ReportService
 from scorestream_server.api.results import ResultReader
+from scorestream_server.api.saves import TableSaver, recover_saves
 from scorestream_server.api.server import GrpcServer, Servicers
 from scorestream_server.api.sessions import SessionService
 from scorestream_server.api.tables import TableService
@@ -43,6 +44,7 @@ from scorestream_server.domain.session import SessionState
 from scorestream_server.engine.engine import Engine
 from scorestream_server.engine.expiry import SessionExpiry
 from scorestream_server.engine.housekeeping import keep_house
+from scorestream_server.engine.kept import KeptVersions
 from scorestream_server.engine.leftovers import remove_leftovers
 from scorestream_server.engine.papers import Papers
 from scorestream_server.engine.quota import JobQuota
@@ -115,6 +117,7 @@ async def running(config: Config, pool: LocalPool) -> AsyncIterator[Running]:
         stack.enter_context(audit_file(directory.audit))
         identifier = Identifier(config, database)
 
+        await recover_saves(database, directory)
         holdings = await database.read(lambda connection: read_holdings(connection, directory))
         homes = await _homes(database, directory)
         if removed := await asyncio.to_thread(remove_leftovers, directory, holdings, homes):
@@ -147,12 +150,13 @@ async def running(config: Config, pool: LocalPool) -> AsyncIterator[Running]:
         poller = DevicePoller(_open_facts, engine.workers)
         stack.callback(poller.close)
         sessions = OwnSessions(database, expiry)
+        saver = TableSaver(database, pool, directory, roots, engine.homes, KeptVersions(database, directory))
         servicers = Servicers(
             SessionService(config, database, feed, engine, ender, expiry, contexts),
             JobService(
                 database, feed, engine, submitter, ResultReader(database, feed, engine), expiry, papers
             ),
-            TableService(config, database, pool, directory, roots, expiry, usage),
+            TableService(config, database, pool, directory, roots, expiry, usage, saver),
             ModelService(config, database, pool, directory, usage, sessions, roots),
             DeviceService(poller),
             TokenService(config, database, identifier),

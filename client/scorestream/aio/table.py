@@ -1,5 +1,6 @@
 """Tables as a client sees them."""
 
+import uuid
 from collections.abc import AsyncGenerator, Callable
 from contextlib import aclosing
 from pathlib import Path
@@ -9,7 +10,7 @@ from scorestream.errors import counted
 from scorestream.file_records import ColumnInfo, LibraryInfo
 from scorestream.file_wire import Order, RowMessages, column_info, library_info
 from scorestream.records import TableInfo
-from scorestream.v1 import data_service_pb2, table_service_pb2
+from scorestream.v1 import data_service_pb2, table_save_pb2, table_service_pb2
 from scorestream.wire import session_name, table_name
 
 from .connection import AsyncConnection
@@ -165,6 +166,38 @@ class AsyncTable:
         async with aclosing(messages):
             async for message in messages:
                 yield message
+
+    async def etag(self) -> str:
+        """Return what tells the files that it was loaded from, as they were then or as it was last saved to them."""
+        request = table_service_pb2.GetTableRequest(name=table_name(self.session_id, self.name))
+        answer = await self._connection.call(self._connection.tables.GetTable, request)
+        return str(answer.etag)
+
+    async def save(
+        self, path: str | Path | None = None, *, etag: str | None = None, replace: bool = False
+    ) -> str:
+        """Write it to a file or data set on the server, all of it or nothing, and return the etag of what is there then.
+
+        Whoever reads what was there before goes on with that.
+
+        Args:
+            path: where to, as `out_path` of a job; None: the one file or directory that it was loaded from.
+            etag: what must be there still; None: for where it was loaded from its own etag, for others see `replace`.
+            replace: whether a file may be replaced that it was not loaded from and for which no etag is given.
+
+        Raises:
+            AbortedError: something else is there by now; the message says who put it there and when.
+            AlreadyExistsError: a file is there, and neither `etag` nor `replace` is given.
+        """
+        request = table_save_pb2.SaveTableRequest(
+            name=table_name(self.session_id, self.name),
+            path="" if path is None else self._connection.server_path(path),
+            etag=etag or "",
+            replace=replace,
+            request_id=uuid.uuid4().hex,
+        )
+        answer = await self._connection.call(self._connection.tables.SaveTable, request)
+        return str(answer.etag)
 
     async def drop(self) -> None:
         """Drop the table; jobs that already run on it go on."""

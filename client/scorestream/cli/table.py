@@ -119,6 +119,33 @@ def head_table(
     print_rows(found, output, f"Table {table} has no rows.")
 
 
+@app.command("save")
+def save_table(
+    session: SessionArgument,
+    table: TableArgument,
+    path: Annotated[
+        str,
+        typer.Argument(metavar="[PATH]", help="Where to; otherwise back to what it was loaded from."),
+    ] = "",
+    etag: Annotated[str, typer.Option(help="What must be there still, as an earlier save printed it.")] = "",
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Replace a file that it was not loaded from.")
+    ] = False,
+    output: OutputOption = Output.TEXT,
+    server: ServerOption = DEFAULT_SERVER,
+) -> None:
+    """Write a table to a file or data set on the server, unless somebody else did so since it was loaded.
+
+    Example: scorestream table save ScoringJob_Seg1 scored_seg1 scored.parquet
+    """
+    with open_client(server) as client:
+        found = client.get_session(session).table(table)
+        saved = found.save(path or None, etag=etag or None, replace=replace)
+    if output is Output.JSON:
+        return print_json({"table": table, "rows": found.rows, "etag": saved})
+    return print_facts({"table": table, "rows": found.rows, "etag": saved})
+
+
 @app.command("drop")
 def drop_table(session: SessionArgument, table: TableArgument, server: ServerOption = DEFAULT_SERVER) -> None:
     """Drop a table; jobs that already run on it go on.

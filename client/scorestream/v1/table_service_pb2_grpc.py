@@ -4,6 +4,7 @@ import grpc
 import warnings
 
 from scorestream.v1 import table_pb2 as scorestream_dot_v1_dot_table__pb2
+from scorestream.v1 import table_save_pb2 as scorestream_dot_v1_dot_table__save__pb2
 from scorestream.v1 import table_service_pb2 as scorestream_dot_v1_dot_table__service__pb2
 
 GRPC_GENERATED_VERSION = '1.75.1'
@@ -66,6 +67,11 @@ class TableServiceStub(object):
                 request_serializer=scorestream_dot_v1_dot_table__service__pb2.DropTableRequest.SerializeToString,
                 response_deserializer=scorestream_dot_v1_dot_table__service__pb2.DropTableResponse.FromString,
                 _registered_method=True)
+        self.SaveTable = channel.unary_unary(
+                '/scorestream.v1.TableService/SaveTable',
+                request_serializer=scorestream_dot_v1_dot_table__save__pb2.SaveTableRequest.SerializeToString,
+                response_deserializer=scorestream_dot_v1_dot_table__save__pb2.SaveTableResponse.FromString,
+                _registered_method=True)
 
 
 class TableServiceServicer(object):
@@ -114,6 +120,13 @@ class TableServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def SaveTable(self, request, context):
+        """Writes a table's rows to a file or data set, all of it or nothing, unless somebody else did so since.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_TableServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -146,6 +159,11 @@ def add_TableServiceServicer_to_server(servicer, server):
                     servicer.DropTable,
                     request_deserializer=scorestream_dot_v1_dot_table__service__pb2.DropTableRequest.FromString,
                     response_serializer=scorestream_dot_v1_dot_table__service__pb2.DropTableResponse.SerializeToString,
+            ),
+            'SaveTable': grpc.unary_unary_rpc_method_handler(
+                    servicer.SaveTable,
+                    request_deserializer=scorestream_dot_v1_dot_table__save__pb2.SaveTableRequest.FromString,
+                    response_serializer=scorestream_dot_v1_dot_table__save__pb2.SaveTableResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -311,6 +329,33 @@ class TableService(object):
             '/scorestream.v1.TableService/DropTable',
             scorestream_dot_v1_dot_table__service__pb2.DropTableRequest.SerializeToString,
             scorestream_dot_v1_dot_table__service__pb2.DropTableResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SaveTable(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/scorestream.v1.TableService/SaveTable',
+            scorestream_dot_v1_dot_table__save__pb2.SaveTableRequest.SerializeToString,
+            scorestream_dot_v1_dot_table__save__pb2.SaveTableResponse.FromString,
             options,
             channel_credentials,
             insecure,

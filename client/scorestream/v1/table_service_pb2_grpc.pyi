@@ -6,6 +6,7 @@ isort:skip_file
 from collections import abc as _abc
 from grpc import aio as _aio
 from scorestream.v1 import table_pb2 as _table_pb2
+from scorestream.v1 import table_save_pb2 as _table_save_pb2
 from scorestream.v1 import table_service_pb2 as _table_service_pb2
 import abc as _abc_1
 import grpc as _grpc
@@ -46,6 +47,8 @@ class TableServiceStub:
     """Returns the first rows of a table."""
     DropTable: _grpc.UnaryUnaryMultiCallable[_table_service_pb2.DropTableRequest, _table_service_pb2.DropTableResponse]
     """Drops a table. Jobs that already run on it go on."""
+    SaveTable: _grpc.UnaryUnaryMultiCallable[_table_save_pb2.SaveTableRequest, _table_save_pb2.SaveTableResponse]
+    """Writes a table's rows to a file or data set, all of it or nothing, unless somebody else did so since."""
 
 @_typing.type_check_only
 class TableServiceAsyncStub(TableServiceStub):
@@ -64,6 +67,8 @@ class TableServiceAsyncStub(TableServiceStub):
     """Returns the first rows of a table."""
     DropTable: _aio.UnaryUnaryMultiCallable[_table_service_pb2.DropTableRequest, _table_service_pb2.DropTableResponse]  # type: ignore[assignment]
     """Drops a table. Jobs that already run on it go on."""
+    SaveTable: _aio.UnaryUnaryMultiCallable[_table_save_pb2.SaveTableRequest, _table_save_pb2.SaveTableResponse]  # type: ignore[assignment]
+    """Writes a table's rows to a file or data set, all of it or nothing, unless somebody else did so since."""
 
 class TableServiceServicer(metaclass=_abc_1.ABCMeta):
     """Tables of a session: loaded, uploaded, looked at, dropped."""
@@ -115,5 +120,13 @@ class TableServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_table_service_pb2.DropTableResponse, _abc.Awaitable[_table_service_pb2.DropTableResponse]]:
         """Drops a table. Jobs that already run on it go on."""
+
+    @_abc_1.abstractmethod
+    def SaveTable(
+        self,
+        request: _table_save_pb2.SaveTableRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_table_save_pb2.SaveTableResponse, _abc.Awaitable[_table_save_pb2.SaveTableResponse]]:
+        """Writes a table's rows to a file or data set, all of it or nothing, unless somebody else did so since."""
 
 def add_TableServiceServicer_to_server(servicer: TableServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -24,6 +24,7 @@ from scorestream_server.domain.session import Session, SessionStatistics
 from scorestream_server.domain.table import Table
 from scorestream_server.domain.token import Token
 from scorestream_server.domain.variable import Variable
+from scorestream_server.tables.identity import etag
 
 _SEVERITY = {
     0: job_pb2.SEVERITY_NORMAL,
@@ -236,6 +237,7 @@ def table(value: Table) -> table_pb2.Table:
         format=value.data.format.value,
         source_paths=value.source_paths,
         create_time=timestamp(value.create_time),
+        etag=value.data.saved_etag or etag(value.data.sources),
     )
 
 

@@ -11,9 +11,10 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from scorestream.v1 import table_pb2, table_service_pb2, table_service_pb2_grpc
+from scorestream.v1 import table_pb2, table_save_pb2, table_service_pb2, table_service_pb2_grpc
 from scorestream_server.api import convert, names
 from scorestream_server.api.auth import Context, owner_of, reach_of, require_owner
+from scorestream_server.api.saves import TableSaver
 from scorestream_server.config import Config
 from scorestream_server.domain.data_directory import DataDirectory
 from scorestream_server.domain.errors import ErrorCode, FieldFault, ScorestreamError, invalid
@@ -28,6 +29,7 @@ from scorestream_server.store import sessions as session_store
 from scorestream_server.store import tables as table_store
 from scorestream_server.store.database import Database
 from scorestream_server.store.usage import Usage
+from scorestream_server.tables.kept import is_kept
 from scorestream_server.tables.paths import DataRoots
 from scorestream_server.tables.plan import beginning
 from scorestream_server.tables.upload import UploadWriter
@@ -62,6 +64,7 @@ class TableService(table_service_pb2_grpc.TableServiceServicer):
         roots: DataRoots,
         expiry: SessionExpiry,
         usage: Usage,
+        saver: TableSaver,
     ) -> None:
         self._config = config
         self._database = database
@@ -70,6 +73,8 @@ class TableService(table_service_pb2_grpc.TableServiceServicer):
         self._roots = roots
         self._expiry = expiry
         self._usage = usage
+        self._saver = saver
+        self._kept = saver.kept
 
     async def LoadTable(
         self, request: table_service_pb2.LoadTableRequest, context: Context
@@ -86,10 +91,15 @@ class TableService(table_service_pb2_grpc.TableServiceServicer):
         async def load(folder: Path) -> TableData:
             places = await self._database.read(find)
             inputs = await asyncio.to_thread(places.inputs, self._roots)
-            task = LoadTable(self._pool.next_task_id(), inputs, str(folder))
+            kept = str(self._directory.kept)
+            task = LoadTable(self._pool.next_task_id(), inputs, str(folder), kept=kept)
             return (await run_anywhere(self._pool, task, TableLoaded)).table
 
-        return await self._make(wanted, load, tuple(request.paths), context)
+        async with self._kept.loading():
+            made = await self._make(wanted, load, tuple(request.paths), context)
+        if wanted.replace:
+            await self._kept.sweep()
+        return made
 
     async def UploadTable(
         self, request_iterator: AsyncIterator[table_service_pb2.UploadTableRequest], context: Context
@@ -139,7 +149,19 @@ class TableService(table_service_pb2_grpc.TableServiceServicer):
         session_id, table_id = names.table_ids("name", request.name)
         await self._session(f"sessions/{session_id}", context)
         await self._database.write(lambda connection: table_store.drop(connection, session_id, table_id))
+        await self._kept.sweep()
         return table_service_pb2.DropTableResponse()
+
+    async def SaveTable(
+        self, request: table_save_pb2.SaveTableRequest, context: Context
+    ) -> table_save_pb2.SaveTableResponse:
+        """Write a table to files."""
+        session_id, table_id = names.table_ids("name", request.name)
+        session = await self._owned(session_id, context)
+        table = await self._database.read(
+            lambda connection: table_store.get(connection, session_id, table_id)
+        )
+        return await self._saver.save(request, table, session)
 
     async def _receive(
         self, messages: AsyncIterator[table_service_pb2.UploadTableRequest], path: Path, wanted: _Wanted
@@ -207,7 +229,7 @@ class TableService(table_service_pb2_grpc.TableServiceServicer):
             data = await fill(folder)
             await asyncio.to_thread(_remove_others, folder, data)
             size = sum(file.size for file in data.files)
-            stored = 0 if data.in_place and paths else size
+            stored = await asyncio.to_thread(_stored, data) if data.in_place and paths else size
             table = Table(uid, wanted.session_id, wanted.table_id, data, paths, size, stored, time.time())
             filled = True
             # Shielded: a client that hangs up now must not have the files of a table removed that is being recorded.
@@ -262,6 +284,11 @@ class TableService(table_service_pb2_grpc.TableServiceServicer):
         session_id, table_id = names.table_ids("name", name)
         await self._owned(session_id, context)
         return await self._database.read(lambda connection: table_store.get(connection, session_id, table_id))
+
+
+def _stored(data: TableData) -> int:
+    """Return how many bytes were written for a table that is read in place: those of its sources' copies."""
+    return sum(file.size for file in data.files if is_kept(file, data.kept))
 
 
 def _remove_others(folder: Path, data: TableData) -> None:

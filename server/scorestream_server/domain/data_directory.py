@@ -20,6 +20,7 @@ class DataDirectory:
         kernels/<user>/                                 compiled kernels of workers that run as another user
         audit.log                                       who changed what
         models/<digest>                                 model files
+        kept/<name>                                     old versions of users' files that tables read in place
         sessions/<session>/jobs/<job>/part-00000.arrow  committed partitions
         sessions/<session>/jobs/<job>/attempts/         where workers that run as another user write them
         sessions/<session>/tables/<table uid>/          converted and uploaded tables
@@ -63,6 +64,11 @@ class DataDirectory:
     def models(self) -> Path:
         """Folder of the model files, by digest."""
         return self.root / "models"
+
+    @property
+    def kept(self) -> Path:
+        """Folder of old versions of users' files, each named by what identified it."""
+        return self.root / "kept"
 
     @property
     def sessions(self) -> Path:

@@ -1,18 +1,10 @@
 """Libraries: named places that tables are loaded from."""
 
-import enum
 from dataclasses import dataclass
 
-from scorestream_server.domain.table import BackingStore
+from scorestream_server.domain.table import BackingStore, SourceChange
 
-
-class SourceChange(enum.StrEnum):
-    """What becomes of a job whose table is read in place when a source is not what it was."""
-
-    FAIL = "fail"
-    """It fails with SOURCE_CHANGED."""
-    PRIVATE_COPY = "private_copy"
-    """It goes on from a copy that was made when the table was loaded."""
+__all__ = ["Library", "SourceChange"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from scorestream_server.domain.table import (
     Partition,
     PartitionFile,
     Published,
+    SourceFile,
     TableData,
 )
 from scorestream_server.domain.variable import Variable
@@ -78,12 +79,17 @@ class InspectModel(ToWorker, frozen=True, tag=True):
 
 
 class LoadTable(ToWorker, frozen=True, tag=True):
-    """Describe files as a table, converting them into `cache_dir` where they cannot be mapped."""
+    """Describe files as a table, converting them into `cache_dir` where they cannot be mapped.
+
+    Attributes:
+        kept: folder for versions of users' files; empty: the files are the server's own, which nobody changes.
+    """
 
     task_id: int
     files: Sequence[InputFile]
     cache_dir: str
     options: LoadOptions = LoadOptions()
+    kept: str = ""
 
 
 class Publish(ToWorker, frozen=True, tag=True):
@@ -91,6 +97,8 @@ class Publish(ToWorker, frozen=True, tag=True):
 
     Attributes:
         batch: the job under which a data set lists them.
+        kept: folder for versions of files that are replaced.
+        needed: what tables have of files that may be replaced; these are kept.
     """
 
     task_id: int
@@ -102,6 +110,27 @@ class Publish(ToWorker, frozen=True, tag=True):
     append: bool = False
     batch: str = ""
     options: OutputOptions = AS_USUAL
+    kept: str = ""
+    needed: Sequence[SourceFile] = ()
+
+
+class SaveRows(ToWorker, frozen=True, tag=True):
+    """Write the rows of a table to a destination, atomically, if that still is what it was.
+
+    Attributes:
+        path: file for the rows on their way there.
+        etag: what must be at the destination; empty: nothing.
+        journal: as of `Publish`, also `kept` and `needed`.
+    """
+
+    task_id: int
+    table: TableData
+    path: str
+    destination: Destination
+    etag: str
+    journal: str
+    kept: str
+    needed: Sequence[SourceFile]
 
 
 class ReadHead(ToWorker, frozen=True, tag=True):
@@ -213,6 +242,14 @@ class OutputPublished(FromWorker, frozen=True, tag=True):
     output: Published
 
 
+class RowsSaved(FromWorker, frozen=True, tag=True):
+    """The rows of a table stand under their final name; `etag` is what is there."""
+
+    task_id: int
+    output: Published
+    etag: str
+
+
 class HeadRead(FromWorker, frozen=True, tag=True):
     """A table's first rows, as an Arrow IPC stream."""
 
@@ -277,8 +314,17 @@ class Leaving(FromWorker, frozen=True, tag=True):
     reason: str
 
 
-Task = RunPartition | InspectModel | LoadTable | ReadHead | Publish | ReadRows | Summarise
-Result = PartitionDone | ModelInspected | TableLoaded | HeadRead | OutputPublished | RowsRead | Summarised
+Task = RunPartition | InspectModel | LoadTable | ReadHead | Publish | ReadRows | Summarise | SaveRows
+Result = (
+    PartitionDone
+    | ModelInspected
+    | TableLoaded
+    | HeadRead
+    | OutputPublished
+    | RowsRead
+    | Summarised
+    | RowsSaved
+)
 Command = (
     OpenJob
     | RunPartition
@@ -289,6 +335,7 @@ Command = (
     | Publish
     | ReadRows
     | Summarise
+    | SaveRows
     | CancelTask
     | Ping
 )
@@ -305,4 +352,5 @@ Report = (
     | DeviceLost
     | Leaving
     | RowsRead
+    | RowsSaved
 )

@@ -27,6 +27,15 @@ class BackingStore(enum.StrEnum):
     """A copy of the table's own, in the server's cache."""
 
 
+class SourceChange(enum.StrEnum):
+    """What becomes of a job whose table is read in place when a source is not what it was."""
+
+    FAIL = "fail"
+    """It fails with SOURCE_CHANGED."""
+    PRIVATE_COPY = "private_copy"
+    """It goes on from a copy that was made when the table was loaded."""
+
+
 @dataclass(frozen=True, slots=True)
 class LoadOptions:
     """How a table is to be loaded.
@@ -35,11 +44,13 @@ class LoadOptions:
         disk_cache: whether it is converted into the cache even where it could be read in place.
         columns: those that it gets, in this order; empty: all.
         where: SQL predicate; only rows for which it is true become rows of the table. Such a table is converted.
+        on_source_change: whether copies are kept of sources that are read in place.
     """
 
     disk_cache: bool = False
     columns: tuple[str, ...] = ()
     where: str = ""
+    on_source_change: SourceChange = SourceChange.FAIL
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,11 +87,18 @@ class OutputFormat(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """A file as it was when it was looked at; a file with another size or time is another file."""
+    """A file as it was when it was looked at; one that differs in any of this is another file.
+
+    Attributes:
+        inode: of a file that is not ours; 0 for our own, which keep their size and time when the data directory moves.
+        ctime_ns: when it was last changed in any way, which nobody can set; 0 as `inode`.
+    """
 
     path: str
     size: int
     mtime_ns: int
+    inode: int = 0
+    ctime_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +136,8 @@ class TableData:
         format: the format of the sources.
         in_place: True where the sources themselves are read, False where they were converted.
         notes: what a person should know about the load, for example a column that became text.
+        kept: the folder where old versions of its sources are, should any have been kept; empty: none ever is.
+        saved_etag: the etag of its source as this table's last save left it; empty: it is as it was loaded.
     """
 
     fragments: tuple[Fragment, ...]
@@ -128,6 +148,8 @@ class TableData:
     format: FileFormat
     in_place: bool
     notes: tuple[str, ...] = ()
+    kept: str = ""
+    saved_etag: str = ""
 
 
 @dataclass(frozen=True, slots=True)

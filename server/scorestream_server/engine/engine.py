@@ -68,7 +68,7 @@ class Engine:
         self.contexts = contexts
         """The workers of contexts; sessions join and leave them."""
         self.homes = Homes(database, directory)
-        output = OutputWriter(pool, directory, self.homes)
+        output = OutputWriter(pool, directory, self.homes, database)
         self._jobs: dict[str, ActiveJob] = {}
         self._timed: dict[str, ActiveJob] = {}
         self._shares = Shares()

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import sqlalchemy as sa
 
 from scorestream_server.domain.disk import StorageError
-from scorestream_server.store import requests
+from scorestream_server.store import requests, saves
 from scorestream_server.store.database import Database
 
 logger = logging.getLogger(__name__)
@@ -27,6 +27,7 @@ async def keep_house(database: Database, clock: Callable[[], float] = time.time)
     while True:
         try:
             await database.write(functools.partial(requests.forget_old, now=clock()))
+            await database.write(functools.partial(saves.forget_old, now=clock()))
         except (sa.exc.SQLAlchemyError, StorageError):
-            logger.exception("old request ids could not be forgotten")
+            logger.exception("old request ids and saves could not be forgotten")
         await asyncio.sleep(EVERY_SECONDS)

@@ -46,6 +46,7 @@ def _unknown(directory: DataDirectory, holdings: Holdings) -> Iterator[Path]:
     """Yield the files and folders that nobody will ask for, none of them within another."""
     yield from (path for path in _entries(directory.models) if path.name not in holdings.models)
     yield from (path for path in _entries(directory.publishing) if path.suffix != ".json")
+    yield from (path for path in _entries(directory.kept) if path.name not in holdings.kept)
     for session in _entries(directory.sessions):
         if session.name not in holdings.sessions:
             yield session

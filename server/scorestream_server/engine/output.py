@@ -11,9 +11,19 @@ from weakref import WeakValueDictionary
 from scorestream_server.domain.data_directory import DataDirectory
 from scorestream_server.domain.errors import ScorestreamError
 from scorestream_server.domain.messages import LoadTable, OutputPublished, Publish, TableLoaded
-from scorestream_server.domain.table import Destination, FileFormat, InputFile, Published, Table, TableData
+from scorestream_server.domain.table import (
+    Destination,
+    FileFormat,
+    InputFile,
+    Published,
+    SourceFile,
+    Table,
+    TableData,
+)
 from scorestream_server.engine.active import ActiveJob
 from scorestream_server.engine.homes import Homes
+from scorestream_server.store import kept as kept_store
+from scorestream_server.store.database import Database
 from scorestream_server.tables.publication import settle
 from scorestream_server.workers.pool import WorkerPool, run_anywhere
 
@@ -29,11 +39,12 @@ class JobOutput:
 class OutputWriter:
     """Has workers write outputs, one after the other where they go to the same place."""
 
-    def __init__(self, pool: WorkerPool, directory: DataDirectory, homes: Homes) -> None:
+    def __init__(self, pool: WorkerPool, directory: DataDirectory, homes: Homes, database: Database) -> None:
         self._pool = pool
         self._directory = directory
         self._homes = homes
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self._database = database
 
     async def publish(self, active: ActiveJob) -> JobOutput:
         """Write the output of a job whose partitions are all committed.
@@ -74,6 +85,8 @@ class OutputWriter:
             active.job.spec.append,
             active.job.spec.batch,
             active.job.spec.output,
+            str(self._directory.kept),
+            await self._read_there(destination) if active.job.spec.replace else (),
         )
         try:
             return (await run_anywhere(self._pool, task, OutputPublished, to_the_end=True)).output
@@ -90,6 +103,11 @@ class OutputWriter:
             if arrived is None:
                 raise
             return arrived
+
+    async def _read_there(self, destination: Destination) -> tuple[SourceFile, ...]:
+        """Return what tables have of the files that an output may replace."""
+        place = Path(destination.path)
+        return await self._database.read(lambda connection: kept_store.sources_at(connection, place))
 
     async def _table(self, active: ActiveJob) -> Table:
         """Return a table that is made of the committed partitions as they lie there."""

@@ -13,12 +13,13 @@ import sqlalchemy as sa
 from scorestream_server.domain.errors import ErrorCode, ScorestreamError, counted, precondition
 from scorestream_server.domain.job import Job, State
 from scorestream_server.domain.model import Model
-from scorestream_server.domain.table import PartitionFile, SourceFile, Table
+from scorestream_server.domain.table import PartitionFile, Table
 from scorestream_server.engine.active import ActiveJob
 from scorestream_server.store import jobs as job_store
 from scorestream_server.store import models as model_store
 from scorestream_server.store import tables as table_store
-from scorestream_server.tables.files import source_file
+from scorestream_server.tables.identity import change
+from scorestream_server.tables.kept import is_readable
 from scorestream_server.tables.results import verify_partition
 
 
@@ -88,7 +89,9 @@ def changes(
     if files.digest(model_path) != model.digest:
         found.append(f"the file of model {model.model_id}@{model.version} is gone or changed")
     table = active.table
-    found += [f"the file {file.path!r} {fault}" for file in table.files if (fault := _fault(file))]
+    found += [
+        f"the file {file.path!r} {change(file)}" for file in table.files if not is_readable(file, table.kept)
+    ]
     if tuple(partition.rows for partition in active.partitions) != stored_rows:
         found.append("this version of the server cuts the table into other partitions")
     return found
@@ -140,13 +143,3 @@ async def damaged(committed: Mapping[int, PartitionFile]) -> list[int]:
     """Return the committed partitions whose files are not whole, as after a power cut; they must be scored again."""
     whole = await asyncio.to_thread(lambda: [verify_partition(file) for file in committed.values()])
     return [index for index, good in zip(committed, whole, strict=True) if not good]
-
-
-def _fault(file: SourceFile) -> str:
-    try:
-        now = source_file(Path(file.path))
-    except OSError:
-        return "is gone"
-    if now.size != file.size:
-        return f"has {now.size:,} bytes, and had {file.size:,}"
-    return "was written again" if now.mtime_ns != file.mtime_ns else ""

@@ -12,7 +12,9 @@ from scorestream_server.domain.data_directory import DataDirectory
 from scorestream_server.domain.job import FINAL_STATES
 from scorestream_server.domain.session import SessionState
 from scorestream_server.domain.table import PartitionFile, TableData
+from scorestream_server.store import kept
 from scorestream_server.store.schema import JOBS, MODELS, PARTITIONS, SESSIONS, TABLES
+from scorestream_server.tables.kept import kept_name
 
 _OPEN = sa.select(SESSIONS.c.id).where(SESSIONS.c.state != SessionState.ENDED.value)
 _FINAL = [state.value for state in FINAL_STATES]
@@ -37,6 +39,8 @@ class Holdings:
     jobs: Mapping[Path, AbstractSet[str]]
     unfinished: AbstractSet[str]
     files: AbstractSet[Path]
+    kept: AbstractSet[str] = frozenset()
+    """Names of versions of users' files that are needed, whether there are such versions or not."""
 
 
 def read_holdings(connection: sa.Connection, directory: DataDirectory) -> Holdings:
@@ -74,4 +78,5 @@ def read_holdings(connection: sa.Connection, directory: DataDirectory) -> Holdin
         folders[part.job_id].add(path.name)
         files.add(path)
     sessions = set(connection.execute(_OPEN).scalars())
-    return Holdings(models, sessions, tables, jobs, unfinished, files)
+    needed = {kept_name(file) for file in kept.sources(connection)}
+    return Holdings(models, sessions, tables, jobs, unfinished, files, needed)

@@ -37,7 +37,7 @@ def relocate(connection: sa.Connection, root: Path) -> int:
     """
     changed = 0
     for row in connection.execute(_TABLES).all():
-        if (data := _moved(row.data, row.session_id, root)) != row.data:
+        if (data := _kept_in(_moved(row.data, row.session_id, root), root)) != row.data:
             connection.execute(sa.update(TABLES).where(TABLES.c.uid == row.uid).values(data=data))
             changed += 1
     for row in connection.execute(_JOBS).all():
@@ -63,6 +63,14 @@ def relocate(connection: sa.Connection, root: Path) -> int:
     return changed
 
 
+def _kept_in(data: bytes, root: Path) -> bytes:
+    """Return a table's JSON with its folder of kept versions below `root`."""
+    found = re.search(rb'"kept":"([^"]+)"', data)
+    if found is None or found[1] == msgspec.json.encode(str(root / "kept")).strip(b'"'):
+        return data
+    return msgspec.json.encode({**msgspec.json.decode(data), "kept": str(root / "kept")})
+
+
 def _moved(data: bytes, session_id: str, root: Path) -> bytes:
     """Return a record's JSON with its paths into the session's folder below `root`."""
     folder = f"/sessions/{session_id}/"
@@ -77,7 +85,10 @@ def _moved(data: bytes, session_id: str, root: Path) -> bytes:
             case list():
                 return [walk(one) for one in value]
             case dict():
-                return {key: walk(one) for key, one in value.items()}
+                moved = {key: walk(one) for key, one in value.items()}
+                if moved.get("inode") and moved.get("path") != value["path"]:
+                    moved |= {"inode": 0, "ctime_ns": 0}  # of a file in a home, which a copy does not keep
+                return moved
             case _:
                 return value
 

@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 
-VERSION = "0009"
+VERSION = "0010"
 """The migration that leads to these tables, the last one there is."""
 VERSIONS = sa.Table(
     "alembic_version",
@@ -261,6 +261,20 @@ OPTIONS = sa.Table(
     sa.Column("session_id", sa.Text, sa.ForeignKey("sessions.id"), primary_key=True),
     sa.Column("name", sa.Text, primary_key=True),
     sa.Column("value", sa.Text, nullable=False, comment="as the option writes it"),
+)
+
+SAVES = sa.Table(
+    "saves",
+    METADATA,
+    sa.Column("id", sa.Text, primary_key=True),
+    sa.Column("path", sa.Text, nullable=False, index=True),
+    sa.Column("shown", sa.Text, nullable=False, comment="what clients call the path"),
+    sa.Column("table_uid", sa.Text, nullable=False),
+    sa.Column("session_id", sa.Text, nullable=False),
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("own_source", sa.Boolean, nullable=False, comment="the table was loaded from there"),
+    sa.Column("etag", sa.Text, nullable=False, comment="what was there afterwards; empty: not done"),
+    sa.Column("time", sa.Float, nullable=False),
 )
 
 

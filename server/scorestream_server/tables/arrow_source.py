@@ -1,6 +1,5 @@
 """Arrow IPC files and streams."""
 
-import mmap
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -9,13 +8,15 @@ import pyarrow as pa
 from scorestream_server.domain.errors import invalid
 from scorestream_server.domain.table import FileFormat, Fragment
 from scorestream_server.tables.columns import READ_ERRORS, corrupt, normal_schema, normalised, validated
+from scorestream_server.tables.identity import source_in_place
 from scorestream_server.tables.ipc_messages import (
     MAGIC,
     BatchClaim,
     MalformedMessageError,
-    batch_claim,
     file_claims,
+    stream_claims,
 )
+from scorestream_server.tables.mapping import OpenArrow, copied_out, guarded_bytes
 
 MAX_COMPRESSED_BATCH = 1 << 30
 """A compressed record batch may take at most so many bytes once decoded: it must be decoded in one piece."""
@@ -37,28 +38,24 @@ class ArrowSource:
         """Read and check what the batches claim; return the schema as it is in the file."""
         if self._path.stat().st_size == 0:  # cannot be mapped
             raise MalformedMessageError("it is empty")
-        mapped = pa.memory_map(str(self._path))
-        start = mapped.read(6)
-        mapped.seek(0)
+        data = guarded_bytes(self._path)
+        start = data[:6].to_pybytes()
         if start[:4] == b"FEA1":
             raise MalformedMessageError(
                 "it has the old Feather format of before Arrow 0.15; write it with a newer Arrow"
             )
         self._is_file = start == MAGIC
         if not self._is_file:
-            self._check(list(_stream_claims(mapped)))
-            mapped.seek(0)
+            self._check(stream_claims(memoryview(data)))
             self._claims: tuple[BatchClaim, ...] = ()
             self.in_place = False
-            return pa.ipc.open_stream(mapped).schema
-        # A map of our own: Arrow's asks the system to fetch all that it is asked for, which is the whole file.
-        with self._path.open("rb") as file:
-            data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            with pa.OSFile(str(self._path)) as stream:
+                return pa.ipc.open_stream(stream).schema
         claims = file_claims(data)
         self._claims = claims.batches
         self._check([*claims.dictionaries, *claims.batches])
         self.in_place = not any(claim.compressed for claim in (*claims.dictionaries, *claims.batches))
-        return pa.ipc.open_file(mapped).schema
+        return OpenArrow(source_in_place(self._path)).reader.schema
 
     def fragments(self) -> list[Fragment]:
         """Return the record batches, for reading in place."""
@@ -70,16 +67,23 @@ class ArrowSource:
     def batches(self, target: pa.Schema) -> Iterator[pa.RecordBatch]:
         """Yield columns, all of them readable, normalised, in the order of ``target``."""
         try:
-            with pa.memory_map(str(self._path)) as mapped:
-                if self._is_file:
-                    reader = pa.ipc.open_file(mapped)
-                    found = (reader.get_batch(part) for part in range(reader.num_record_batches))
-                else:
-                    found = (batch for batch in pa.ipc.open_stream(mapped))
-                for batch in found:
-                    yield from normalised(validated(batch.select(target.names), self._name), target)
+            for batch in self._found():
+                # What was decompressed is in memory; what was not is in a file that may change.
+                for part in copied_out(batch.select(target.names), batch.nbytes / max(1, batch.num_rows)):
+                    yield from normalised(validated(part, self._name), target)
         except READ_ERRORS as error:
             raise corrupt(self._name, error) from None
+
+    def _found(self) -> Iterator[pa.RecordBatch]:
+        if self._is_file:
+            opened = OpenArrow(source_in_place(self._path))
+            for part in range(opened.reader.num_record_batches):
+                yield opened.reader.get_batch(part)
+            if opened.map.torn:
+                raise pa.ArrowInvalid("its disk could not read a part of it")
+        else:
+            with pa.OSFile(str(self._path)) as stream:
+                yield from pa.ipc.open_stream(stream)
 
     def _check(self, claims: Sequence[BatchClaim]) -> None:
         largest = max((claim.bytes for claim in claims if claim.compressed), default=0)
@@ -89,13 +93,3 @@ class ArrowSource:
                 f"{self._name} has a compressed record batch of {largest:,} bytes once decoded; at most "
                 f"{MAX_COMPRESSED_BATCH:,} are allowed. Write it in smaller batches, or without compression.",
             )
-
-
-def _stream_claims(mapped: pa.MemoryMappedFile) -> Iterator[BatchClaim]:
-    for message in pa.ipc.MessageReader.open_stream(mapped):
-        body = message.body
-        claim = batch_claim(
-            memoryview(message.metadata).cast("B"), memoryview(b"" if body is None else body).cast("B")
-        )
-        if claim is not None:
-            yield claim

@@ -5,9 +5,8 @@ compressed, how many rows, how many bytes once decoded), so that a lie is refuse
 few fields that this needs are read from the flatbuffers, every position checked against the buffer.
 """
 
-import mmap
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -41,6 +40,21 @@ class FileClaims:
 
     dictionaries: tuple[BatchClaim, ...]
     batches: tuple[BatchClaim, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FileBlocks:
+    """Where the parts of an Arrow IPC file are.
+
+    Attributes:
+        footer: where its footer begins; it goes up to the end.
+        dictionaries: of each batch of them its offset, the size of its head, and that of the body behind it, in bytes.
+        batches: of each batch of rows the same.
+    """
+
+    footer: int
+    dictionaries: tuple[tuple[int, ...], ...]
+    batches: tuple[tuple[int, ...], ...]
 
 
 class MalformedMessageError(ValueError):
@@ -141,35 +155,73 @@ def message_claim(data: pa.Buffer) -> BatchClaim | None:
     return batch_claim(view[start : start + size], view[start + size :])
 
 
-def file_claims(data: mmap.mmap | bytes) -> FileClaims:
+def stream_claims(view: memoryview) -> list[BatchClaim]:
+    """Return what the batches of a (memory-mapped) Arrow IPC stream say; what follows its end does not matter.
+
+    Raises:
+        MalformedMessageError: the stream cannot be right.
+    """
+    claims = []
+    at = 0
+    while at < len(view) and _number("<I", view, at) != 0:
+        first = _number("<I", view, at)
+        if first == _CONTINUATION and _number("<i", view, at + 4) == 0:
+            break
+        start, size = _prefix(view, at)
+        metadata = memoryview(bytes(view[start : start + size]))
+        body = _Table(metadata, _number("<I", metadata, 0)).number(3, "<q")
+        at = start + size + body
+        if body < 0 or at > len(view):
+            raise MalformedMessageError("a message is longer than its file")
+        claim = batch_claim(metadata, view[start + size : at])
+        if claim is not None:
+            claims.append(claim)
+    return claims
+
+
+def file_claims(data: pa.Buffer | bytes) -> FileClaims:
     """Return what the batches of a (memory-mapped) Arrow IPC file say; one page a batch is touched.
 
     Raises:
         MalformedMessageError: the file cannot be right, for example because its end is missing.
     """
     view = memoryview(data).cast("B")
-    tail = len(view) - len(MAGIC)
-    if tail < 12 or view[:6] != MAGIC:
-        raise MalformedMessageError("it does not begin as an Arrow IPC file")
-    if view[tail:] != MAGIC:
-        raise MalformedMessageError("its end is missing, it was probably cut short")
-    size = _number("<i", view, tail - 4)
-    if not 0 < size <= tail - 12:
-        raise MalformedMessageError("its footer is damaged")
-    footer_bytes = view[tail - 4 - size : tail - 4]
-    footer = _Table(footer_bytes, _number("<I", footer_bytes, 0))
+    blocks = file_blocks(lambda offset, size: bytes(view[offset : offset + size]), len(view))
     dictionaries, batches = (
-        tuple(
-            _block_claim(view, offset, meta, body) for offset, meta, body in footer.structs(field, "<qi4xq")
-        )
-        for field in (2, 3)
+        tuple(_block_claim(view, *block) for block in found)
+        for found in (blocks.dictionaries, blocks.batches)
     )
     return FileClaims(dictionaries, batches)
 
 
+def file_blocks(read: Callable[[int, int], bytes], size: int) -> FileBlocks:
+    """Return where the parts of an Arrow IPC file are.
+
+    Args:
+        read: returns so many bytes from an offset on.
+        size: of the file.
+
+    Raises:
+        MalformedMessageError: the file cannot be right, for example because its end is missing.
+    """
+    tail = size - len(MAGIC)
+    if tail < 12 or read(0, len(MAGIC)) != MAGIC:
+        raise MalformedMessageError("it does not begin as an Arrow IPC file")
+    if read(tail, len(MAGIC)) != MAGIC:
+        raise MalformedMessageError("its end is missing, it was probably cut short")
+    length = _number("<i", memoryview(read(tail - 4, 4)), 0)
+    if not 0 < length <= tail - 12:
+        raise MalformedMessageError("its footer is damaged")
+    footer_bytes = memoryview(read(tail - 4 - length, length))
+    footer = _Table(footer_bytes, _number("<I", footer_bytes, 0))
+    dictionaries, batches = (tuple(footer.structs(field, "<qi4xq")) for field in (2, 3))
+    for offset, metadata, body in (*dictionaries, *batches):
+        if min(offset, metadata, body) < 0 or offset + metadata + body > size:
+            raise MalformedMessageError("a batch lies outside of the file")
+    return FileBlocks(tail - 4 - length, dictionaries, batches)
+
+
 def _block_claim(view: memoryview, offset: int, metadata: int, body: int) -> BatchClaim:
-    if min(offset, metadata, body) < 0 or offset + metadata + body > len(view):
-        raise MalformedMessageError("a batch lies outside of the file")
     start, size = _prefix(view, offset)
     claim = batch_claim(view[start : start + size], view[offset + metadata : offset + metadata + body])
     if claim is None:

@@ -113,6 +113,7 @@ def publish(
     umask: int = DEFAULT_UMASK,
     cancelled: Callable[[], bool] = lambda: False,
     report: Callable[[int], None] = lambda _: None,
+    before: Callable[[Path], None] = lambda _: None,
 ) -> Published:
     """Write committed partitions, in order, as one output.
 
@@ -129,6 +130,8 @@ def publish(
         umask: what others may not do with the output; this process's own is stricter, for the files of clients.
         cancelled: asked between batches; True ends it.
         report: called with the rows written so far.
+        before: called with the complete output, file or directory, just before it gets its name; an error of it ends
+            that.
 
     Raises:
         ScorestreamError: what `check_output` and `check_append` raise, also when something appears meanwhile;
@@ -159,6 +162,7 @@ def publish(
         note = changed(note, identity=Identity.of(note.temporary), published=published)
         with disk_errors(journal):
             write_note(journal, note)
+        before(note.temporary)
         with disk_errors(final):
             if joining:
                 join(note.temporary, final)

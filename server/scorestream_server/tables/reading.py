@@ -1,10 +1,9 @@
 """Rows of a table, read by the lanes of a worker: projected, filtered, normalised, in row order."""
 
 import itertools
-import os
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,8 +12,7 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 import pyarrow.parquet as pq
 
-from scorestream_server.domain.disk import unreadable
-from scorestream_server.domain.errors import ErrorCode, NoMemoryError, ScorestreamError, counted, precondition
+from scorestream_server.domain.errors import ErrorCode, NoMemoryError, ScorestreamError, counted
 from scorestream_server.domain.table import (
     FileFormat,
     Fragment,
@@ -35,7 +33,9 @@ from scorestream_server.tables.columns import (
 )
 from scorestream_server.tables.conditions import Condition, excluded_by_constants, filtered, never_true
 from scorestream_server.tables.hive import completed, stored
+from scorestream_server.tables.kept import current, unchanged
 from scorestream_server.tables.large_rowgroups import Decoding, LargeRowGroup
+from scorestream_server.tables.mapping import OpenArrow, apart, copied_out
 from scorestream_server.tables.parquet_files import RowGroupLook, look, open_parquet, probe
 from scorestream_server.tables.rowgroups import RowGroupCache
 
@@ -76,7 +76,9 @@ class TableReader:
         self._in_memory: RowGroupCache[tuple[Any, ...], pa.Table] = RowGroupCache(
             cache_bytes, lambda table: table.nbytes
         )
-        self._large: RowGroupCache[tuple[str, int], LargeRowGroup] = RowGroupCache(LARGE_KEPT, lambda _: 1)
+        self._large: RowGroupCache[tuple[str, int, SourceFile], LargeRowGroup] = RowGroupCache(
+            LARGE_KEPT, lambda _: 1
+        )
         self._decoding = Decoding()
         self._largest = min(LARGEST_IN_MEMORY, cache_bytes)
         self._open: OrderedDict[Any, Any] = OrderedDict()
@@ -91,6 +93,7 @@ class TableReader:
         *,
         scratch: Scratch | None,
         row_number: str = "",
+        enough: Callable[[], bool] = lambda: False,
     ) -> Iterator[pa.RecordBatch]:
         """Yield a partition's rows that pass every condition.
 
@@ -101,17 +104,20 @@ class TableReader:
             where: conditions; a row for which one is false or null is left out.
             scratch: for Parquet row groups that are too large for memory; None: nothing is kept for other partitions.
             row_number: name of one more column behind them, int64, with the number of each row in the table.
+            enough: asked behind each batch; True ends it there. Whoever stops by himself does not hear of a change.
 
         Yields:
             Batches of normalised columns, at most `MAX_BATCH_ROWS` rows each, none empty. Arrow columns
-            that need no conversion are views of the mapped file.
+            that need no conversion are views of the mapped file; of a user's file only those of fixed width. What is
+            to be used after the last batch must be copied before (`apart`). A file that changed is read from its
+            kept version, if there is one.
 
         Raises:
             ScorestreamError: SOURCE_CHANGED (also after the last batch: then nothing of the partition may be
                 used), CORRUPT_DATA, UNKNOWN_COLUMN, UNSUPPORTED_TYPE, WHERE_NOT_APPLICABLE, DISK_FULL.
         """
         number = (row_number, partition.first_row) if row_number else None
-        return self._rows(table, partition.slices, columns, where, scratch, number)
+        return self._rows(table, partition.slices, columns, where, scratch, number, enough)
 
     def forget(self, job: str) -> None:
         """Let go of what is decoded for a job alone."""
@@ -141,7 +147,7 @@ class TableReader:
         batches: list[pa.RecordBatch] = []
         size = 0
         for batch in self._rows(table, slices, columns, (), None):
-            batches.append(batch)
+            batches.append(apart(batch))
             size += batch.nbytes
             if size > LARGEST_HEAD_BYTES:
                 raise ScorestreamError(
@@ -160,6 +166,7 @@ class TableReader:
         where: Sequence[Condition],
         scratch: Scratch | None,
         number: tuple[str, int] | None = None,
+        enough: Callable[[], bool] = lambda: False,
     ) -> Iterator[pa.RecordBatch]:
         """Yield rows of slices; without a scratch folder nothing is kept for later slices.
 
@@ -173,8 +180,11 @@ class TableReader:
             needed += [name for name in schema.names if name not in hidden][:1]
         target = project(schema, needed)
         files = {file.path: file for file in table.files}
-        used = [files[path] for path in {table.fragments[part.fragment].path for part in slices}]
-        _check_unchanged(used)
+        used = {
+            path: current(files[path], table.kept)
+            for path in {table.fragments[part.fragment].path for part in slices}
+        }
+        opened: list[OpenArrow] = []
 
         numbered = [number[0]] if number else []
         wanted = [*columns, *numbered]
@@ -182,45 +192,80 @@ class TableReader:
         def batches() -> Iterator[pa.RecordBatch]:
             ends = itertools.accumulate((one.rows for one in slices), initial=number[1] if number else 0)
             for part, at in zip(slices, ends, strict=False):
-                if not part.rows:
-                    continue
                 fragment = table.fragments[part.fragment]
-                file = files[fragment.path]
-                here = stored(target, fragment)
-                if excluded_by_constants(fragment.constants, where, target):
-                    continue
-                if fragment.format is FileFormat.ARROW:
-                    found = self._arrow(file, fragment, part, here)
-                elif self._excluded(file, fragment, where, here):
-                    continue
-                else:
-                    found = self._parquet_rows(file, fragment, part, here, scratch)
-                values = dict(fragment.constants)
-                for raw in found:
-                    for batch in normalised(validated(raw, f"The file {fragment.path!r}"), here):
-                        full = _numbered(completed(batch, values, target), numbered, at)
-                        at += batch.num_rows  # noqa: PLW2901 - it counts on within the slice
-                        yield filtered(full, where).select(wanted)
+                file = used[fragment.path]
+                for batch in self._slice(file, fragment, part, where, target, opened, scratch):
+                    full = _numbered(batch, numbered, at)
+                    at += batch.num_rows  # noqa: PLW2901 - it counts on within the slice
+                    yield filtered(full, where).select(wanted)
 
         # Batches without columns cannot be put together.
         found = batches()
-        yield from joined(found) if wanted else (batch for batch in found if batch.num_rows)
-        _check_unchanged(used)
+        for one in joined(found) if wanted else (batch for batch in found if batch.num_rows):
+            yield one
+            if enough():
+                break
+        unchanged(used.values())
+        self._check_whole(opened)
+
+    def _slice(
+        self,
+        file: SourceFile,
+        fragment: Fragment,
+        part: FragmentSlice,
+        where: Sequence[Condition],
+        target: pa.Schema,
+        opened: list[OpenArrow],
+        scratch: Scratch | None,
+    ) -> Iterator[pa.RecordBatch]:
+        """Yield rows of a fragment, normalised, with the columns of its directories; none where `where` excludes it."""
+        if not part.rows or excluded_by_constants(fragment.constants, where, target):
+            return
+        here = stored(target, fragment)
+        if fragment.format is FileFormat.ARROW:
+            found = self._arrow(file, fragment, part, here, opened)
+        elif self._excluded(file, fragment, where, here):
+            return
+        else:
+            found = self._parquet_rows(file, fragment, part, here, scratch)
+        values = dict(fragment.constants)
+        for raw in found:
+            for batch in normalised(validated(raw, f"The file {fragment.path!r}"), here):
+                yield completed(batch, values, target)
 
     def _arrow(
-        self, file: SourceFile, fragment: Fragment, part: FragmentSlice, target: pa.Schema
+        self,
+        file: SourceFile,
+        fragment: Fragment,
+        part: FragmentSlice,
+        target: pa.Schema,
+        opened: list[OpenArrow],
     ) -> Iterator[pa.RecordBatch]:
         try:
-            reader, lock = self._handle(("arrow", file), lambda: (_open_arrow(file), threading.Lock()))
-            with lock:  # the reader is not made for several threads; nothing is copied or decoded here
-                batch = reader.get_batch(fragment.part)
+            handle: OpenArrow = self._handle(("arrow", file), lambda: OpenArrow(file))
+            if handle not in opened:
+                opened.append(handle)
+            with handle.lock:  # the reader is not made for several threads; nothing is copied or decoded here
+                batch = handle.reader.get_batch(fragment.part)
             if batch.num_rows != fragment.rows:
                 raise corrupt(
                     f"The file {file.path!r}", "a record batch has another number of rows than before"
                 )
-            yield batch.select(target.names).slice(part.offset, part.rows)
+            rows = batch.select(target.names).slice(part.offset, part.rows)
+            if file.inode and handle.map.mapped:
+                yield from copied_out(rows, fragment.bytes / max(1, fragment.rows))
+            else:
+                yield rows
         except READ_ERRORS as error:
             raise corrupt(f"The file {file.path!r}", error) from None
+
+    def _check_whole(self, opened: Sequence[OpenArrow]) -> None:
+        """Raise where zeros stood for what could not be read; the file is mapped anew the next time."""
+        for handle in opened:
+            if handle.map.torn:
+                with self._lock:
+                    self._open.pop(("arrow", handle.file), None)
+                raise corrupt(f"The file {handle.file.path!r}", "its disk could not read a part of it")
 
     def _parquet_rows(
         self,
@@ -280,7 +325,7 @@ class TableReader:
         seen: RowGroupLook,
         scratch: Scratch,
     ) -> Iterator[pa.RecordBatch]:
-        key = (scratch.job, part.fragment)
+        key = (scratch.job, part.fragment, file)
         whole = FragmentSlice(part.fragment, 0, fragment.rows)
 
         def pieces() -> Iterator[pa.RecordBatch]:
@@ -377,35 +422,11 @@ class TableReader:
         return found
 
 
-def _check_unchanged(files: Iterable[SourceFile]) -> None:
-    for file in files:
-        try:
-            found = os.stat(file.path)  # noqa: PTH116  the path is a plain string on the wire
-            same = (found.st_size, found.st_mtime_ns) == (file.size, file.mtime_ns)
-        except (
-            PermissionError
-        ):  # as with a worker that runs as another user than the one that loaded the table
-            raise unreadable(f"The file {file.path!r}", file.path) from None
-        except OSError:
-            same = False
-        if not same:
-            raise precondition(
-                "SOURCE_CHANGED",
-                f"The file {file.path!r} was changed or removed after the table was loaded. Load the table again.",
-                path=file.path,
-            )
-
-
 def _numbered(batch: pa.RecordBatch, names: Sequence[str], at: int) -> pa.RecordBatch:
     """Return the rows with their numbers, from `at` on, in a column of each of these names."""
     for name in names:
         batch = batch.append_column(name, pa.array(np.arange(at, at + batch.num_rows)))
     return batch
-
-
-def _open_arrow(file: SourceFile) -> pa.RecordBatchFileReader:
-    # No `included_fields`: with it Arrow copies each batch, and without it columns that nobody asks for cost nothing.
-    return pa.ipc.open_file(pa.memory_map(file.path))
 
 
 def _open_statistics(file: SourceFile) -> Any:

@@ -13,6 +13,7 @@ from scorestream_server.domain.table import FileFormat, Fragment, FragmentSlice,
 from scorestream_server.tables.columns import project, unreadable_columns
 from scorestream_server.tables.conditions import Condition
 from scorestream_server.tables.files import cancelled_error, disk_errors
+from scorestream_server.tables.mapping import apart
 from scorestream_server.tables.reading import TableReader
 from scorestream_server.tables.results import sliced
 
@@ -124,7 +125,14 @@ class _Scan:
             fragment = self._table.fragments[at]
             rows = self._step(fragment, offset)
             part = Partition(0, 0, rows, (FragmentSlice(at, offset, rows),))
-            yield from self._reader.read(self._table, part, self.schema.names, self._where, scratch=None)
+            yield from self._reader.read(
+                self._table,
+                part,
+                self.schema.names,
+                self._where,
+                scratch=None,
+                enough=lambda: self.cursor.left == 0,
+            )
             ended = offset + rows >= fragment.rows
             self.cursor = RowCursor(
                 at + ended, 0 if ended else offset + rows, self.cursor.skip, self.cursor.left
@@ -141,9 +149,6 @@ class _Scan:
             self.cursor = RowCursor(now.fragment, now.offset, max(0, now.skip - passed.num_rows), left)
             if batch.num_rows:
                 yield batch
-            # Where rows are counted the part ends here by itself, with a last look at its file.
-            if left == 0 and self._where:
-                return
 
     def finish(self) -> None:
         """Say that all is given."""
@@ -167,7 +172,7 @@ def _ordered(scan: _Scan, order_by: Sequence[OrderBy], most_bytes: int) -> Itera
     kept: list[pa.RecordBatch] = []
     size = 0
     for batch in scan.passing():
-        kept.append(batch)
+        kept.append(apart(batch))  # also because sorting trusts values to stay what they are
         size += batch.nbytes
         if size > most_bytes:
             kept = _first(kept, scan.schema, order_by, wanted).to_batches()

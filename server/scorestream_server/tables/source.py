@@ -11,8 +11,8 @@ from scorestream_server.domain.disk import unreadable
 from scorestream_server.domain.errors import not_found
 from scorestream_server.domain.table import InputFile, SourceFile
 from scorestream_server.tables import remote
-from scorestream_server.tables.files import source_file
 from scorestream_server.tables.formats import compression
+from scorestream_server.tables.identity import source_in_place
 from scorestream_server.tables.uris import is_uri
 
 
@@ -44,7 +44,7 @@ class Source:
         if self.local is None:
             return remote.look(self.file)
         try:
-            return source_file(self.local)
+            return source_in_place(self.local)
         except FileNotFoundError:
             raise not_found(
                 "FILE_NOT_FOUND", f"The file {self.name!r} is gone.", path=str(self.local)

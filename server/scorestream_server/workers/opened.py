@@ -12,18 +12,20 @@ import pyarrow as pa
 
 from scorestream_server.device.base import Device, Lane
 from scorestream_server.domain.errors import ErrorCode, ScorestreamError
-from scorestream_server.domain.messages import OpenJob, ReadRows, RunPartition, Summarise
+from scorestream_server.domain.messages import OpenJob, ReadRows, RunPartition, SaveRows, Summarise
 from scorestream_server.domain.rows import RowCursor, RowPart
 from scorestream_server.domain.summary import JobSummary
-from scorestream_server.domain.table import PartitionFile, TableData
+from scorestream_server.domain.table import PartitionFile, Published, TableData
 from scorestream_server.domain.variable import Variable
 from scorestream_server.scoring.base import Scorer
 from scorestream_server.scoring.expression import compile_conditions
 from scorestream_server.scoring.load import load_scorer
 from scorestream_server.tables.conditions import Condition
+from scorestream_server.tables.kept import steadily
 from scorestream_server.tables.reading import Scratch, TableReader
 from scorestream_server.tables.results import count_missing, write_partition
 from scorestream_server.tables.rows import write_rows
+from scorestream_server.workers.saving import save_rows
 from scorestream_server.workers.summary import summarise
 
 MODELS_KEPT = 32
@@ -54,7 +56,7 @@ class OpenedJobs:
         Raises:
             ScorestreamError: they cannot be read, or are too large for a message.
         """
-        rows = self._reader.head(table, limit)
+        rows = steadily(table.files, table.kept, lambda: self._reader.head(table, limit))
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, rows.schema) as writer:
             writer.write_table(rows)
@@ -66,16 +68,24 @@ class OpenedJobs:
         """Write rows of a table down; see `write_rows`."""
         columns = pa.ipc.read_schema(pa.py_buffer(task.table.schema))
         where = conditions(task.query.where, columns, tuple(task.query.variables))
-        return write_rows(
-            self._reader,
-            task.table,
-            where,
-            task.query,
-            task.cursor,
-            Path(task.path),
-            sort_bytes=sort_bytes,
-            cancelled=cancelled,
+        return steadily(
+            task.table.files,
+            task.table.kept,
+            lambda: write_rows(
+                self._reader,
+                task.table,
+                where,
+                task.query,
+                task.cursor,
+                Path(task.path),
+                sort_bytes=sort_bytes,
+                cancelled=cancelled,
+            ),
         )
+
+    def save(self, task: SaveRows, umask: int, cancelled: Callable[[], bool]) -> tuple[Published, str]:
+        """Write a table's rows to a destination; see `save_rows`."""
+        return save_rows(task, self._reader, umask, cancelled)
 
     def summary(self, task: Summarise, cancelled: Callable[[], bool]) -> JobSummary:
         """Return what the rows of a final job are like."""
@@ -111,6 +121,7 @@ class OpenedJobs:
 
         def scored() -> Iterator[pa.RecordBatch]:
             nonlocal bytes_in, missing
+            bytes_in = missing = 0
             read = self._reader.read(
                 job.table, task.partition, wanted, where, scratch=scratch, row_number=job.row_number
             )
@@ -125,7 +136,9 @@ class OpenedJobs:
                 missing += sum(map(count_missing, scores))
                 yield pa.RecordBatch.from_arrays([*numbers, *kept, *scores], schema=schema)
 
-        file = write_partition(path, scored(), schema)
+        paths = {job.table.fragments[part.fragment].path for part in task.partition.slices}
+        used = [file for file in job.table.files if file.path in paths]
+        file = steadily(used, job.table.kept, lambda: write_partition(path, scored(), schema))
         return dataclasses.replace(file, missing=missing), bytes_in
 
     def _scorer(self, job: OpenJob) -> Scorer:

@@ -45,7 +45,9 @@ from scorestream_server.domain.messages import (
     Ready,
     Result,
     RowsRead,
+    RowsSaved,
     RunPartition,
+    SaveRows,
     Summarise,
     Summarised,
     TableLoaded,
@@ -70,7 +72,7 @@ LAST_WORDS_SECONDS = 5.0
 """How long such a process waits for the server to hear of it."""
 SIDE_THREADS = 2
 """For models, tables and outputs; scoring goes on beside them in the lanes."""
-SideTask = InspectModel | LoadTable | ReadHead | Publish | ReadRows | Summarise
+SideTask = InspectModel | LoadTable | ReadHead | Publish | ReadRows | Summarise | SaveRows
 SORT_SHARE = 8
 """Putting rows in order takes up to four times their size, and others want memory, too."""
 SPEECHLESS = 71
@@ -193,7 +195,7 @@ class Worker:
 
     def _do(self, task: SideTask) -> Result:
         from scorestream_server.scoring.load import inspect_model  # noqa: PLC0415  # see __init__
-        from scorestream_server.tables.publish import publish  # noqa: PLC0415
+        from scorestream_server.tables.kept import keep_sources  # noqa: PLC0415
         from scorestream_server.tables.sources import load_table  # noqa: PLC0415
         from scorestream_server.workers.opened import conditions  # noqa: PLC0415
 
@@ -209,30 +211,39 @@ class Worker:
                     compile_where=conditions,
                     cancelled=cancelled,
                 )
-                return TableLoaded(task.task_id, table)
+                return TableLoaded(task.task_id, keep_sources(table, task.options, task.kept, cancelled))
             case ReadHead():
                 return HeadRead(task.task_id, self._jobs.head(task.table, task.limit))
             case ReadRows():
                 parts, cursor = self._jobs.rows(task, self._task_memory // SORT_SHARE, cancelled)
                 return RowsRead(task.task_id, parts, cursor)
-            case Publish():
-                schema = pa.ipc.read_schema(pa.py_buffer(task.schema))
-                journal = Path(task.journal)
-                output = publish(
-                    task.files,
-                    schema,
-                    task.destination,
-                    journal,
-                    replace=task.replace,
-                    append=task.append,
-                    batch=task.batch,
-                    options=task.options,
-                    umask=self._umask,
-                    cancelled=cancelled,
-                )
-                return OutputPublished(task.task_id, output)
+            case Publish() | SaveRows():
+                return self._put(task, cancelled)
             case Summarise():
                 return Summarised(task.task_id, self._jobs.summary(task, cancelled))
+
+    def _put(self, task: Publish | SaveRows, cancelled: Callable[[], bool]) -> Result:
+        from scorestream_server.tables.kept import keep_replaced  # noqa: PLC0415  # see __init__
+        from scorestream_server.tables.publish import publish  # noqa: PLC0415
+
+        if isinstance(task, SaveRows):
+            return RowsSaved(task.task_id, *self._jobs.save(task, self._umask, cancelled))
+        schema = pa.ipc.read_schema(pa.py_buffer(task.schema))
+        journal = Path(task.journal)
+        output = publish(
+            task.files,
+            schema,
+            task.destination,
+            journal,
+            replace=task.replace,
+            append=task.append,
+            batch=task.batch,
+            options=task.options,
+            umask=self._umask,
+            cancelled=cancelled,
+            before=lambda _: keep_replaced(Path(task.destination.path), task.needed, Path(task.kept)),
+        )
+        return OutputPublished(task.task_id, output)
 
     def _answer(self, task_id: int, work: Callable[[], Result]) -> None:
         """Do a task and send what came of it; no fault of a task ends a lane."""
@@ -288,7 +299,7 @@ def _what(task: Task) -> str:
             what = "The first rows of the table"
         case ReadRows():
             what = "Reading rows of the table"
-        case Publish(destination=destination):
+        case Publish(destination=destination) | SaveRows(destination=destination):
             what = f"The output {Path(destination.path).name!r}"
         case Summarise():
             what = "The summary of a result"

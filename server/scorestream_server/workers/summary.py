@@ -11,6 +11,7 @@ from scorestream_server.domain.summary import Distribution, FeatureMissing, JobS
 from scorestream_server.scoring.expression import compile_conditions
 from scorestream_server.tables.conditions import Condition
 from scorestream_server.tables.distribution import distribution
+from scorestream_server.tables.kept import steadily
 from scorestream_server.tables.plan import plan_partitions
 from scorestream_server.tables.reading import Scratch, TableReader
 from scorestream_server.tables.results import count_missing
@@ -37,7 +38,12 @@ def summarise(task: Summarise, reader: TableReader, cancelled: Callable[[], bool
         notes.append(f"Only the first {MOST_FEATURES:,} of {len(task.features):,} features were looked at.")
     rows, features = 0, [0] * min(len(task.features), MOST_FEATURES)
     try:
-        rows, features = _missing(task, reader, cancelled)
+        table = task.table
+        rows, features = steadily(
+            table.files if table else (),
+            table.kept if table else "",
+            lambda: _missing(task, reader, cancelled),
+        )
     except ScorestreamError as error:
         _note(notes, error, "Missing values of the input could not be counted")
     counted_features = zip(task.features, features, strict=False)
