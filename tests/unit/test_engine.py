@@ -18,6 +18,7 @@ import pyarrow as pa
 import pytest
 import pytest_asyncio
 
+from scorestream_server.config import Config
 from scorestream_server.device.cpu import CpuDevice
 from scorestream_server.domain.data_directory import DataDirectory
 from scorestream_server.domain.device import WorkerUse
@@ -47,6 +48,7 @@ from scorestream_server.domain.messages import (
 from scorestream_server.domain.model import Model
 from scorestream_server.domain.session import Session, SessionState
 from scorestream_server.domain.table import Table
+from scorestream_server.engine.cache import TableCache
 from scorestream_server.engine.engine import Engine
 from scorestream_server.engine.quota import JobQuota
 from scorestream_server.engine.submit import Submission, Submitter
@@ -261,7 +263,8 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     pool = InProcessPool()
     limits = Limits()
     quota, usage = JobQuota(limits), Usage(limits.stored_bytes)
-    engine = pool.engine = Engine(database, pool, directory, quota, no_contexts())
+    cache = TableCache(Config(directory.root, None), directory, database, pool)
+    engine = pool.engine = Engine(database, pool, directory, quota, no_contexts(), cache)
     submitter = Submitter(database, engine, directory, DataRoots([tmp_path]), quota, usage)
     code = directory.models / "twice.sql"
     code.write_text("x * 2 AS twice")
@@ -418,7 +421,12 @@ async def test_a_new_engine_goes_on_from_the_committed_partitions(bench: Bench) 
     limits = Limits()
     quota, usage = JobQuota(limits), Usage(limits.stored_bytes)
     engine = bench.pool.engine = bench.engine = Engine(
-        bench.database, bench.pool, bench.directory, quota, no_contexts()
+        bench.database,
+        bench.pool,
+        bench.directory,
+        quota,
+        no_contexts(),
+        TableCache(Config(bench.directory.root, None), bench.directory, bench.database, bench.pool),
     )
     bench.submitter = Submitter(
         bench.database, engine, bench.directory, DataRoots([bench.folder]), quota, usage

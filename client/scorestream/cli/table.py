@@ -40,6 +40,9 @@ def load_table(
     name: Annotated[str, typer.Option(help="What to call the table; otherwise after the first file.")] = "",
     upload: Annotated[bool, typer.Option("--upload", help="Send files of this machine instead.")] = False,
     replace: Annotated[bool, typer.Option("--replace", help="Replace a table of that name.")] = False,
+    copies: Annotated[
+        int | None, typer.Option(help="Copies in other cache directories; otherwise as the server has it.")
+    ] = None,
     output: OutputOption = Output.TEXT,
     server: ServerOption = DEFAULT_SERVER,
 ) -> None:
@@ -55,10 +58,14 @@ def load_table(
             from scorestream.input_files import open_files  # noqa: PLC0415 - keeps --help quick
             from scorestream.wire import table_id_of  # noqa: PLC0415 - keeps --help quick
 
-            table = found.load_table(open_files(paths), name or table_id_of(paths[0].name), replace=replace)
+            table = found.load_table(
+                open_files(paths), name or table_id_of(paths[0].name), replace=replace, copies=copies
+            )
         else:
             try:
-                table = found.load_table([str(path) for path in paths], name or None, replace=replace)
+                table = found.load_table(
+                    [str(path) for path in paths], name or None, replace=replace, copies=copies
+                )
             except (NotFoundError, PermissionDeniedError):
                 if all(path.exists() for path in paths):
                     say("There is a file of that name on this machine; --upload would send it.")
@@ -168,6 +175,7 @@ def _show(table: "Table", output: Output) -> None:
             "rows": table.rows,
             "columns": ", ".join(f"{field.name} ({field.type})" for field in table.schema),
             "format": table.info.format,
+            "copies": table.info.copies or "",
             "from": ", ".join(table.info.source_paths),
         }
     )

@@ -36,6 +36,7 @@ class OpenJob(ToWorker, frozen=True, tag=True):
         result_schema: columns of the result, as an Arrow schema in IPC form.
         priority: for devices that can prefer one lane's work to another's.
         variables: what ``:name`` stands for in `where` and in score code.
+        table_id: what clients call the table.
     """
 
     job_id: str
@@ -49,6 +50,7 @@ class OpenJob(ToWorker, frozen=True, tag=True):
     result_schema: bytes
     priority: Priority
     variables: Sequence[Variable] = ()
+    table_id: str = ""
 
 
 class RunPartition(ToWorker, frozen=True, tag=True):
@@ -74,12 +76,25 @@ class InspectModel(ToWorker, frozen=True, tag=True):
 
 
 class LoadTable(ToWorker, frozen=True, tag=True):
-    """Describe files as a table, converting them into `cache_dir` where they cannot be mapped."""
+    """Describe files as a table, converting them into `cache_dir` where they cannot be mapped.
+
+    Attributes:
+        room: how many bytes a converted table may take; None: any number.
+    """
 
     task_id: int
     paths: Sequence[str]
     cache_dir: str
     options: LoadOptions = LoadOptions()
+    room: int | None = None
+
+
+class CopyTable(ToWorker, frozen=True, tag=True):
+    """Copy the cached files of a table into folders, which are made."""
+
+    task_id: int
+    table: TableData
+    folders: Sequence[str]
 
 
 class Publish(ToWorker, frozen=True, tag=True):
@@ -266,7 +281,7 @@ class Leaving(FromWorker, frozen=True, tag=True):
     reason: str
 
 
-Task = RunPartition | InspectModel | LoadTable | ReadHead | Publish | ReadRows | Summarise
+Task = RunPartition | InspectModel | LoadTable | CopyTable | ReadHead | Publish | ReadRows | Summarise
 Result = PartitionDone | ModelInspected | TableLoaded | HeadRead | OutputPublished | RowsRead | Summarised
 Command = (
     OpenJob
@@ -274,6 +289,7 @@ Command = (
     | CloseJob
     | InspectModel
     | LoadTable
+    | CopyTable
     | ReadHead
     | Publish
     | ReadRows

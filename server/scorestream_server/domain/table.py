@@ -34,11 +34,13 @@ class LoadOptions:
         disk_cache: whether it is converted into the cache even where it could be read in place.
         columns: those that it gets, in this order; empty: all.
         where: SQL predicate; only rows for which it is true become rows of the table. Such a table is converted.
+        copies: how many copies its blocks get in other cache directories; None: as the server says.
     """
 
     disk_cache: bool = False
     columns: tuple[str, ...] = ()
     where: str = ""
+    copies: int | None = None
 
 
 class OutputFormat(enum.StrEnum):
@@ -80,6 +82,44 @@ class Fragment:
 
 
 @dataclass(frozen=True, slots=True)
+class Block:
+    """Bytes of a cached file that are checked as one.
+
+    Attributes:
+        offset: where they begin.
+        bytes: how many there are.
+        xxh3: their checksum, XXH3 with 64 bits.
+    """
+
+    offset: int
+    bytes: int
+    xxh3: int
+
+
+@dataclass(frozen=True, slots=True)
+class CachedFile:
+    """An Arrow file in a cache directory.
+
+    Attributes:
+        path: the file, one of the table's ``files``.
+        blocks: all of its bytes: a block a record batch, in order, and the footer at the end.
+        copies: files of the same bytes in other cache directories.
+    """
+
+    path: str
+    blocks: tuple[Block, ...]
+    copies: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What a converted table was made of: enough to make it again while its sources are what they were."""
+
+    paths: tuple[str, ...]
+    options: LoadOptions
+
+
+@dataclass(frozen=True, slots=True)
 class TableData:
     """Rows on disk, ready to be read.
 
@@ -93,6 +133,9 @@ class TableData:
         format: the format of the sources.
         in_place: True where the sources themselves are read, False where they were converted.
         notes: what a person should know about the load, for example a column that became text.
+        cached: those of ``files`` that lie in the cache with checksums; a table in place has none.
+        recipe: how a table in the cache can be made again; None: it cannot, as an upload.
+        evicted: whether its files were removed to make room; it is made again when it is used.
     """
 
     fragments: tuple[Fragment, ...]
@@ -103,6 +146,9 @@ class TableData:
     format: FileFormat
     in_place: bool
     notes: tuple[str, ...] = ()
+    cached: tuple[CachedFile, ...] = ()
+    recipe: Recipe | None = None
+    evicted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 
 from scorestream_server.domain.context import DEFAULT_CONTEXT
@@ -27,6 +28,7 @@ from scorestream_server.domain.messages import CancelTask, CloseJob, PartitionDo
 from scorestream_server.domain.table import Partition
 from scorestream_server.engine import log_lines
 from scorestream_server.engine.active import ActiveJob
+from scorestream_server.engine.cache import TableCache
 from scorestream_server.engine.homes import Homes
 from scorestream_server.engine.output import OutputWriter
 from scorestream_server.engine.queues import QueueCounts
@@ -37,6 +39,7 @@ from scorestream_server.store import jobs as job_store
 from scorestream_server.store import log as log_store
 from scorestream_server.store import tables as table_store
 from scorestream_server.store.database import Database
+from scorestream_server.tables.blocks import BLOCK_LOST
 from scorestream_server.tables.results import attempt_path, commit_partition
 from scorestream_server.workers.contexts import ContextPools
 from scorestream_server.workers.pool import MAX_ATTEMPTS, WorkerLost, WorkerPool
@@ -62,8 +65,10 @@ class Engine:
         directory: DataDirectory,
         quota: JobQuota,
         contexts: ContextPools,
+        cache: TableCache,
     ) -> None:
         self._quota = quota
+        self._cache = cache
         self._database = database
         self._pool = pool
         self._directory = directory
@@ -131,6 +136,7 @@ class Engine:
     def add(self, active: ActiveJob, refusal: ScorestreamError | None = None) -> None:
         """Take up a job that the store has; with a `refusal`, only to fail it for that."""
         self._jobs[active.job.id] = active
+        self._cache.pin(active.job.spec.table_uid)
         self._quota.add(active.job)
         if active.job.spec.timeout or active.job.spec.queue_timeout or active.job.spec.task_timeout:
             self._timed[active.job.id] = active
@@ -255,13 +261,50 @@ class Engine:
             await asyncio.to_thread(_unlink, temporary)
         except ScorestreamError as error:
             self._land(active, partition)
-            if error.code is not ErrorCode.CANCELLED:
+            if error.reason == BLOCK_LOST and active.ending is None:
+                active.put_back(partition.index)
+                # Else it was sent out with what the table was before.
+                current = error.metadata.get("path") in {one.path for one in active.table.cached}
+                if active.reloading is None and current:
+                    active.reloading = self._spawn(self._reload(active, error))
+            elif error.code is not ErrorCode.CANCELLED:
                 self._end(active, State.FAILED, error)
         else:
             # The lane is free from here on: let it have its next partition while this one is committed.
             self._land(active, partition)
             await self._commit(active, partition, done, worker_id, final, temporary)
         self._finish_if_done(active)
+
+    async def _reload(self, active: ActiveJob, lost: ScorestreamError) -> None:
+        """Go on with a job whose table was evicted or damaged, once its rows are back."""
+        active.reloads += 1
+        try:
+            if active.reloads > MAX_ATTEMPTS:
+                raise lost
+            table, note = await self._cache.reload(active.job.spec.table_uid, active.table, lost)
+            if note:
+                await self._warn(active, note)
+        except (ScorestreamError, OSError) as error:
+            active.reloading = None
+            self._end(active, State.FAILED, _commit_error(error))
+            return
+        active.reloading = None
+        if active.finished.is_set():
+            return
+        active.opening = msgspec.structs.replace(active.opening, table=table.data)
+        for worker_id in active.opened:
+            self._pool.send(worker_id, active.opening)
+        self.wake()
+
+    async def _warn(self, active: ActiveJob, note: str) -> None:
+        active.job = replace(active.job, warnings=(*active.job.warnings, note))
+        job, now = active.job, time.time()
+
+        def warn(connection: sa.Connection) -> None:
+            job_store.warn(connection, job, active.session_name, note, now)
+            log_store.write(connection, log_lines.warned(job, note, now))
+
+        await self._database.write(warn)
 
     def _land(self, active: ActiveJob, partition: Partition) -> None:
         del active.in_flight[partition.index]
@@ -415,6 +458,8 @@ class Engine:
             return
         await self._output.written_down(active)
         self._retire(active)
+        if table is not None and job.spec.replace:
+            self._cache.sweep()
 
     async def _written(self, operation: Callable[[sa.Connection], None]) -> None:
         """Write what must be written, as soon as the disk takes it."""
@@ -433,6 +478,7 @@ class Engine:
         for worker_id in active.opened:
             self._pool.send(worker_id, CloseJob(active.job.id))
         del self._jobs[active.job.id]
+        self._cache.unpin(active.job.spec.table_uid)
         self._quota.remove(active.job)
         self._timed.pop(active.job.id, None)
         active.finished.set()

@@ -87,7 +87,10 @@ def changes(
     if files.digest(model_path) != model.digest:
         found.append(f"the file of model {model.model_id}@{model.version} is gone or changed")
     table = active.table
-    found += [f"the file {file.path!r} {fault}" for file in table.files if (fault := _fault(file))]
+    # Those in the cache are checked block by block, and brought back, where that can be, when they are read.
+    cached = {file.path for file in table.cached}
+    outside = (file for file in table.files if file.path not in cached)
+    found += [f"the file {file.path!r} {fault}" for file in outside if (fault := _fault(file))]
     if tuple(partition.rows for partition in active.partitions) != stored_rows:
         found.append("this version of the server cuts the table into other partitions")
     return found

@@ -374,6 +374,7 @@ class Submitter:
             job.result_schema,
             job.spec.priority,
             job.spec.variables,
+            table.table_id,
         )
         job = dataclasses.replace(job, partitions_total=len(partitions))
         active = ActiveJob(

@@ -21,6 +21,7 @@ from scorestream_server.domain.table import (
     SourceFile,
     TableData,
 )
+from scorestream_server.tables.blocks import CachedFiles
 from scorestream_server.tables.columns import (
     MAX_BATCH_ROWS,
     READ_ERRORS,
@@ -78,6 +79,8 @@ class TableReader:
         self._largest = min(LARGEST_IN_MEMORY, cache_bytes)
         self._open: OrderedDict[Any, Any] = OrderedDict()
         self._lock = threading.Lock()
+        self.cached_files = CachedFiles(self._reopen)
+        """What is checked before it is read, and mended; it has something to tell of that."""
 
     def read(
         self,
@@ -102,7 +105,7 @@ class TableReader:
             that need no conversion are views of the mapped file.
 
         Raises:
-            ScorestreamError: SOURCE_CHANGED (also after the last batch: then nothing of the partition may be
+            ScorestreamError: BLOCK_LOST; SOURCE_CHANGED (also after the last batch: then nothing of the partition may be
                 used), CORRUPT_DATA, UNKNOWN_COLUMN, UNSUPPORTED_TYPE, WHERE_NOT_APPLICABLE, DISK_FULL.
         """
         return self._rows(table, partition.slices, columns, where, scratch)
@@ -161,7 +164,7 @@ class TableReader:
             hidden = unreadable_columns(schema)
             needed = [name for name in schema.names if name not in hidden][:1]
         target = project(schema, needed)
-        files = {file.path: file for file in table.files}
+        files = self.cached_files.checked(table, slices)
         used = [files[path] for path in {table.fragments[part.fragment].path for part in slices}]
         _check_unchanged(used)
 
@@ -337,6 +340,12 @@ class TableReader:
         except READ_ERRORS as error:
             raise corrupt(f"The file {file.path!r}", error) from None
         return any(never_true(condition, group, physical, target) for condition in where)
+
+    def _reopen(self, path: str) -> None:
+        """Let go of an Arrow file whose name stands for another one now."""
+        with self._lock:
+            for key in [key for key in self._open if key[0] == "arrow" and key[1].path == path]:
+                del self._open[key]
 
     def _handle(self, key: Any, make: Callable[[], Any]) -> Any:
         """Return an open file, shared by all threads; the least recently used ones are dropped."""

@@ -3,14 +3,22 @@
 import mmap
 import secrets
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from scorestream_server.domain.errors import FieldFault, invalid, not_found, precondition
-from scorestream_server.domain.table import FileFormat, Fragment, LoadOptions, SourceFile, TableData
+from scorestream_server.domain.table import (
+    CachedFile,
+    FileFormat,
+    Fragment,
+    LoadOptions,
+    SourceFile,
+    TableData,
+)
+from scorestream_server.tables.checksums import BlockWriter
 from scorestream_server.tables.columns import (
     READ_ERRORS,
     corrupt,
@@ -46,6 +54,7 @@ def load_table(
     *,
     report: Report = lambda _: None,
     cancelled: Cancelled = lambda: False,
+    room: int | None = None,
 ) -> TableData:
     """Load files of one format as one table.
 
@@ -59,14 +68,15 @@ def load_table(
         options: how.
         report: called with the rows converted so far.
         cancelled: asked between blocks; True ends the load.
+        room: how many bytes a converted table may take; None: any number.
 
     Raises:
-        ScorestreamError: CORRUPT_DATA, BAD_COLUMN_NAMES, SCHEMA_MISMATCH, EMPTY_FILE, CSV_BROKEN_LINE and
+        ScorestreamError: CACHE_FULL, where that is not enough; CORRUPT_DATA, BAD_COLUMN_NAMES, SCHEMA_MISMATCH, EMPTY_FILE, CSV_BROKEN_LINE and
             other faults of a file; DISK_FULL; CANCELLED. Nothing is left behind then.
     """
     sources = tuple(_look_at(path) for path in paths)
     form = file_format(paths[0]) or FileFormat.CSV
-    conversion = _Conversion(sources, form, cache_dir, report, cancelled)
+    conversion = _Conversion(sources, form, cache_dir, report, cancelled, room)
     if form is FileFormat.PARQUET:
         return _parquet_table(paths, sources, cancelled)
     if form is FileFormat.ARROW:
@@ -94,13 +104,15 @@ class _Conversion:
     cache_dir: Path
     report: Report
     cancelled: Cancelled
+    room: int | None
 
     def run(
         self, batches: Iterator[pa.RecordBatch], schema: pa.Schema, notes: Sequence[str] = ()
     ) -> TableData:
         """Write the readable columns, already normalised."""
         final = self.cache_dir / f"table-{secrets.token_hex(8)}.arrow"
-        with ArrowFile(temporary_name(final), _readable(schema)) as file:
+        blocks = BlockWriter(self.room)
+        with ArrowFile(temporary_name(final), _readable(schema), blocks) as file:
             for batch in joined(batches):
                 if self.cancelled():
                     raise cancelled_error()
@@ -111,7 +123,8 @@ class _Conversion:
                     "SOURCE_CHANGED", "A file was changed while it was being loaded. Load it again."
                 )
             fragments, cached = file.finish(final, durable=False)
-        return _table(fragments, self.sources, schema, self.form, cached=cached, notes=notes)
+        made = _table(fragments, self.sources, schema, self.form, cached=cached, notes=notes)
+        return replace(made, cached=(CachedFile(cached.path, tuple(blocks.blocks)),))
 
 
 def _parquet_table(paths: Sequence[Path], sources: tuple[SourceFile, ...], cancelled: Cancelled) -> TableData:
