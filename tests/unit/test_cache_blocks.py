@@ -166,22 +166,21 @@ def test_a_directory_that_is_gone_is_not_made_anew(cached: TableData, tmp_path: 
     assert values(reader, cached) == EXPECTED
 
 
-def test_what_is_trusted_is_not_read_again(cached: TableData, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Once a process has seen a block whole, it is not read for that again, unless the file is another one."""
+def test_a_block_is_checked_once_a_process_and_file(cached: TableData) -> None:
+    """What it saw whole it trusts, until the name stands for another file; a new process looks again."""
     reader = TableReader()
     values(reader, cached)
-    asked: list[int] = []
-    from scorestream_server.tables import blocks  # noqa: PLC0415 - only to count
-
-    check = blocks.is_whole
-    monkeypatch.setattr(blocks, "is_whole", lambda handle, block: asked.append(1) or check(handle, block))
-    values(reader, cached)
-    assert asked == []
     path, copy = files_of(cached)
-    path.write_bytes(copy.read_bytes())
+    last = cached.cached[0].blocks[-2]
+    flip(path, last.offset + last.bytes - 1)
+    list(reader.read(cached, plan_partitions(cached, 50_000)[-1], ["a"], scratch=None))
+    assert reader.cached_files.take_notes() == []
+    assert values(TableReader(), cached) == EXPECTED
+    assert path.read_bytes() == copy.read_bytes()
+    path.write_bytes(b"\0" * path.stat().st_size)
     os.utime(path, ns=(cached.files[0].mtime_ns + 1,) * 2)
-    values(reader, cached)
-    assert asked
+    assert values(reader, cached) == EXPECTED
+    assert len(reader.cached_files.take_notes()) == 1
 
 
 def test_uploads_have_blocks_too_and_no_more_room_than_there_is(tmp_path: Path) -> None:

@@ -31,6 +31,7 @@ from scorestream_server.domain.messages import (
     CancelTask,
     CloseJob,
     Command,
+    CopyTable,
     InspectModel,
     LoadTable,
     OpenJob,
@@ -142,7 +143,7 @@ class InProcessPool:
             case LoadTable():
                 paths = [Path(path) for path in task.paths]
                 return TableLoaded(task.task_id, load_table(paths, Path(task.cache_dir)))
-            case InspectModel() | ReadHead() | ReadRows() | Summarise():
+            case InspectModel() | CopyTable() | ReadHead() | ReadRows() | Summarise():
                 raise AssertionError
 
     async def _run_partition(self, task: RunPartition) -> Result:

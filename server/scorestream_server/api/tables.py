@@ -39,6 +39,8 @@ DEFAULT_HEAD = 10
 LARGEST_HEAD = 1000
 MOST_ROWS = 1 << 40
 MOST_COPIES = 16
+LOOK_EVERY_BATCHES = 4
+"""So often an upload, whose size nobody knows, looks whether there is room on the disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +173,8 @@ class TableService(table_service_pb2_grpc.TableServiceServicer):
                     case "arrow_batch":
                         await asyncio.to_thread(writer.batch, message.arrow_batch)
                         batches += 1
+                        if not batches % LOOK_EVERY_BATCHES:
+                            await self._cache.make_way(place)
                     case "footer" if message.footer.batches == batches:
                         return await asyncio.to_thread(writer.finish)
                     case _:

@@ -37,6 +37,7 @@ from scorestream_server.engine.cache_contents import (
     holding_of,
     look_at,
     shared_files,
+    space_of,
     stored_size,
 )
 from scorestream_server.store import cached as cache_store
@@ -147,8 +148,7 @@ class TableCache:
             if space is None:
                 raise cache_errors.no_directory(self._directory.cache_dirs)
             bounds = self._bounds(contents, owner, space.path)
-            if estimate:
-                await self._evict_for(contents, bounds, estimate * times)
+            if await self._evict_for(contents, bounds, estimate * times):
                 contents = await self.contents()
                 bounds = self._bounds(contents, owner, space.path)
             room = most_room(contents.holdings, bounds, times)
@@ -162,6 +162,16 @@ class TableCache:
             self._making.discard(table_uid)
             raise
         return Place(table_uid, owner, folder, room)
+
+    async def make_way(self, place: Place) -> None:
+        """Evict what is idle where a table that is being written, whose size nobody knows, takes of the disk's reserve."""
+        directory = place.folder.parent
+        space = await asyncio.to_thread(space_of, directory, 0)
+        if space is not None and space.room < 0:
+            async with self._deciding:
+                contents = await self.contents()
+                bounds = self._bounds(contents, place.owner, directory)
+                await self._evict_for(contents, bounds, 0)
 
     async def load(self, place: Place, paths: Sequence[str], options: LoadOptions) -> TableData:
         """Have a worker load files as a table, into a place if they must be converted.
@@ -320,16 +330,20 @@ class TableCache:
 
     async def _evict_for(
         self, contents: Contents, bounds: Bounds, wanted: int, *, must: bool = False
-    ) -> None:
-        """Evict what a table of so many bytes needs; nothing where that is not enough, or an error if it must be."""
+    ) -> bool:
+        """Evict what a table of so many bytes needs, and return whether there was anything to evict.
+
+        Where that is not enough nothing goes, or, if it `must` be, an error is raised.
+        """
         found = make_room(contents.holdings, bounds, wanted)
         if isinstance(found, Shortage):
             if must:
                 raise self._full(contents, bounds.owner, found)
-            return
+            return False
         for entry in contents.entries:
             if entry.table.uid in found:
                 await self._evict(entry.table)
+        return bool(found)
 
     async def _evict_idle(self, place: Place) -> bool:
         """Evict everything idle for a table that found its disk full; return whether there was anything."""

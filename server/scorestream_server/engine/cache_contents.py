@@ -94,18 +94,22 @@ def look_at(
         last = used.get(table.uid, record.create_time)
         holding = Holding(table.uid, table.owner, files, table.uid not in busy, reloadable, last)
         entries.append(Entry(table, record, holding))
-    spaces = []
-    for directory in directories:
-        with suppress(OSError):
-            there = os.statvfs(directory)
-            device = directory.stat().st_dev
-            total, free = there.f_blocks * there.f_frsize, there.f_bavail * there.f_frsize
-            spaces.append(
-                DirectorySpace(directory, device, sum(in_directory[directory].values()), free, total)
-            )
+    found_spaces = [space_of(path, sum(in_directory[path].values())) for path in directories]
+    spaces = [space for space in found_spaces if space is not None]
     bytes_used = taken([*(entry.holding for entry in entries), *others])
     most = most_bytes(size, spaces, bytes_used)
     return Contents(tuple(entries), tuple(spaces), bytes_used, most, others)
+
+
+def space_of(directory: Path, used: int) -> DirectorySpace | None:
+    """Return the space of a cache directory of which tables have taken so much; None where it is gone."""
+    try:
+        there = os.statvfs(directory)
+        device = directory.stat().st_dev
+    except OSError:
+        return None
+    total, free = there.f_blocks * there.f_frsize, there.f_bavail * there.f_frsize
+    return DirectorySpace(directory, device, used, free, total)
 
 
 def holding_of(place: Place, data: TableData) -> Holding:

@@ -1,20 +1,16 @@
 """Cache directories: each is one store's, and one server's at a time."""
 
 import contextlib
-import errno
-import fcntl
 import json
 import os
-import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 from scorestream_server.domain.data_directory import DataDirectory, UnusableDirectoryError
-from scorestream_server.store.owner import ORPHAN_SECONDS
+from scorestream_server.store.owner import take_lock
 
 MARKER = "scorestream-cache.json"
-_LOOK_AGAIN_SECONDS = 0.05
 
 
 @contextlib.contextmanager
@@ -73,7 +69,7 @@ def _claim(path: Path, store: str) -> int:
         )
     handle = os.open(marker, os.O_RDWR | os.O_CREAT, 0o600)
     try:
-        _lock(handle, path)
+        take_lock(handle, f"The cache directory {path}", "--cache-dir")
         _mark(handle, path, store)
     except BaseException:
         os.close(handle)
@@ -93,24 +89,7 @@ def _mark(handle: int, path: Path, store: str) -> None:
                 f"The cache directory {path} belongs to another data directory. Nothing in it was changed. Give another "
                 "--cache-dir, or remove this one if that data directory is gone."
             )
-        return
-    os.pwrite(handle, json.dumps({"store": store}).encode(), 0)
+    text = json.dumps({"store": store, "pid": os.getpid(), "address": ""}).encode()
+    os.pwrite(handle, text, 0)
+    os.ftruncate(handle, len(text))
     os.fsync(handle)
-
-
-def _lock(handle: int, path: Path) -> None:
-    until = time.monotonic() + ORPHAN_SECONDS
-    while True:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            if error.errno not in {errno.EAGAIN, errno.EACCES}:
-                raise
-        else:
-            return
-        if time.monotonic() > until:
-            raise UnusableDirectoryError(
-                f"The cache directory {path} is in use by another server, or by a worker that one left behind. Stop that "
-                "one first, or give another --cache-dir."
-            )
-        time.sleep(_LOOK_AGAIN_SECONDS)

@@ -98,7 +98,7 @@ def relocate_cache(connection: sa.Connection, caches: Sequence[Path]) -> int:
     Returns:
         How many tables were changed.
     """
-    return _change(connection, lambda data: _moved(data, caches))
+    return _change(connection, lambda data: moved(data, caches))
 
 
 def only_in(connection: sa.Connection, cache: Path) -> dict[Path, tuple[str, ...]]:
@@ -139,7 +139,7 @@ def _change(
     return changed
 
 
-def _moved(data: TableData, caches: Sequence[Path]) -> TableData:
+def moved(data: TableData, caches: Sequence[Path]) -> TableData:
     """Return a table whose paths are those of its files as they lie in the cache directories."""
     names: dict[str, str] = {}
     for one in data.cached:
