@@ -131,7 +131,7 @@ async def running(config: Config, pool: LocalPool) -> AsyncIterator[Running]:
         stack.callback(pools.close)
         await _take_up(contexts, database, pools)
         cache = TableCache(config, directory, database, pool)
-        stack.push_async_callback(cache.close)
+        stack.push_async_callback(cache.sweeper.close)
         engine = Engine(database, pool, directory, quota, pools, cache)
         pool.on_change = engine.wake
         stack.push_async_callback(engine.close)

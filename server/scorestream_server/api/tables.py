@@ -154,7 +154,7 @@ class TableService(table_service_pb2_grpc.TableServiceServicer):
         session_id, table_id = names.table_ids("name", request.name)
         await self._session(f"sessions/{session_id}", context)
         await self._database.write(lambda connection: table_store.drop(connection, session_id, table_id))
-        self._cache.sweep()
+        self._cache.sweeper.sweep()
         return table_service_pb2.DropTableResponse()
 
     async def _receive(
@@ -269,7 +269,7 @@ class TableService(table_service_pb2_grpc.TableServiceServicer):
             mine = made is not None and made.uid == table.uid
             await self._cache.settle(place, table.data if mine else None)
             if wanted.replace:
-                self._cache.sweep()
+                self._cache.sweeper.sweep()
 
     async def _session(self, name: str, context: Context) -> str:
         session = await self._owned(names.session_id("session", name), context)

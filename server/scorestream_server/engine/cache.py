@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import functools
 import logging
-import shutil
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
@@ -25,8 +24,7 @@ from scorestream_server.domain.cache import (
     make_room,
     most_room,
 )
-from scorestream_server.domain.data_directory import TABLE_FOLDER, DataDirectory
-from scorestream_server.domain.disk import StorageError
+from scorestream_server.domain.data_directory import DataDirectory
 from scorestream_server.domain.errors import ScorestreamError
 from scorestream_server.domain.messages import CopyTable, LoadTable, TableLoaded, Task
 from scorestream_server.domain.table import LoadOptions, Recipe, Table, TableData
@@ -40,6 +38,7 @@ from scorestream_server.engine.cache_contents import (
     space_of,
     stored_size,
 )
+from scorestream_server.engine.cache_sweeper import CacheSweeper, remove_files, remove_others
 from scorestream_server.store import cached as cache_store
 from scorestream_server.store import tables as table_store
 from scorestream_server.store.cached import CacheRecord, LiveTable
@@ -70,12 +69,10 @@ class TableCache:
         self._users: Counter[str] = Counter()
         self._used: dict[str, float] = {}
         self._making: set[str] = set()
-        self._leaving: set[str] = set()
         self._known: dict[str, CacheRecord | None] = {}
         self._reloads: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._deciding = asyncio.Lock()
-        self._sweep: asyncio.Task[None] | None = None
-        self._sweep_again = False
+        self.sweeper = CacheSweeper(directory.cache_dirs, self.contents, self._making)
 
     # -- who uses what ----------------------------------------------------------------------------------
 
@@ -89,8 +86,8 @@ class TableCache:
         self._used[uid] = time.time()
         if not self._users[uid]:
             del self._users[uid]
-            if uid in self._leaving:
-                self.sweep()
+            if uid in self.sweeper.leaving:
+                self.sweeper.sweep()
 
     @contextlib.contextmanager
     def using(self, uid: str) -> Iterator[None]:
@@ -139,21 +136,20 @@ class TableCache:
             asked_copies: how many copies it is to have; None: as the server says.
 
         Raises:
-            ScorestreamError: RESOURCE_EXHAUSTED, CACHE_FULL or TOO_MUCH_CACHED, where there is no room at all.
+            ScorestreamError: UNAVAILABLE, CACHE_GONE, where none of the directories is there.
         """
         times = 1 + self.copies(asked_copies)
         async with self._deciding:
-            contents = await self.contents()
+            contents = await self.contents(without=table_uid)
             space = choose_directory(contents.spaces)
             if space is None:
                 raise cache_errors.no_directory(self._directory.cache_dirs)
             bounds = self._bounds(contents, owner, space.path)
             if await self._evict_for(contents, bounds, estimate * times):
-                contents = await self.contents()
+                contents = await self.contents(without=table_uid)
                 bounds = self._bounds(contents, owner, space.path)
+            # May be none, which does not matter to a table that is read in place.
             room = most_room(contents.holdings, bounds, times)
-            if not room:
-                raise self._full(contents, owner, make_room(contents.holdings, bounds, 1))
         self._making.add(table_uid)
         folder = space.path / table_uid
         try:
@@ -235,7 +231,8 @@ class TableCache:
         if copies and not data.cached[0].copies:
             data = await self._copied(place, data, copies)
         async with self._deciding:
-            contents = await self.contents(await asyncio.to_thread(holding_of, place, data))
+            new = await asyncio.to_thread(holding_of, place, data)
+            contents = await self.contents(new, without=place.uid)
             bounds = self._bounds(contents, place.owner, place.folder.parent)
             await self._evict_for(contents, bounds, 0, must=True)
         return data
@@ -244,7 +241,7 @@ class TableCache:
         """End the making of a table: what is not of `data`, which is in the store by now, goes."""
         kept = set() if data is None else {path for one in data.cached for path in (one.path, *one.copies)}
         folders = [directory / place.uid for directory in self._directory.cache_dirs]
-        await asyncio.to_thread(_remove_others, folders, kept)
+        await asyncio.to_thread(remove_others, folders, kept)
         self._making.discard(place.uid)
 
     async def _copied(self, place: Place, data: TableData, copies: int) -> TableData:
@@ -325,7 +322,7 @@ class TableCache:
         if record is not None:
             logger.info("table %s (%s) is evicted from the cache", table.table_id, table.uid)
             paths = [Path(path) for paths in record.files for path in paths]
-            await asyncio.to_thread(_remove_files, paths)
+            await asyncio.to_thread(remove_files, paths)
         return record is not None
 
     async def _evict_for(
@@ -355,8 +352,13 @@ class TableCache:
 
     # -- what there is ----------------------------------------------------------------------------------
 
-    async def contents(self, *others: Holding) -> Contents:
-        """Return everything in the cache, and tables that are not in the store yet, with a look at its disks."""
+    async def contents(self, *others: Holding, without: str = "") -> Contents:
+        """Return what is in the cache, with a look at its disks.
+
+        Args:
+            others: tables that are not in the store yet.
+            without: a table that is left out, because it is being made, or made again.
+        """
         known, users = frozenset(self._known), dict.fromkeys(self._users)
 
         def look(connection: sa.Connection) -> tuple[list[LiveTable], dict[str, CacheRecord | None]]:
@@ -372,7 +374,12 @@ class TableCache:
         there = {table.uid for table in tables}
         for uid in [uid for uid in self._known if uid not in there]:
             del self._known[uid]
-        found = [(table, record) for table in tables if (record := self._known.get(table.uid)) is not None]
+            self._used.pop(uid, None)
+        found = [
+            (table, record)
+            for table in tables
+            if (record := self._known.get(table.uid)) is not None and table.uid != without
+        ]
         return await asyncio.to_thread(
             look_at,
             found,
@@ -392,45 +399,6 @@ class TableCache:
         bound = found.bound if isinstance(found, Shortage) else Bound.CACHE
         return cache_errors.cache_full(contents, owner, bound, self.most_of_owner)
 
-    # -- what nobody needs any more ---------------------------------------------------------------------
-
-    def sweep(self) -> None:
-        """Have the files of tables removed that were dropped, as soon as nobody uses them."""
-        self._sweep_again = True
-        if self._sweep is None or self._sweep.done():
-            self._sweep = asyncio.create_task(self._swept())
-
-    async def close(self) -> None:
-        """Stop; what was not removed is removed at the next start."""
-        if self._sweep is not None:
-            self._sweep.cancel()
-            await asyncio.gather(self._sweep, return_exceptions=True)
-
-    async def _swept(self) -> None:
-        while self._sweep_again:
-            self._sweep_again = False
-            try:
-                await self._remove_unknown()
-            except (OSError, StorageError, sa.exc.SQLAlchemyError) as error:
-                logger.warning("tables that were dropped could not be removed now: %s", error)
-
-    async def _remove_unknown(self) -> None:
-        making = set(self._making)
-        folders = await asyncio.to_thread(_folders, self._directory.cache_dirs)  # before the store is asked
-        if not folders:
-            return
-        contents = await self.contents()
-        needed = {
-            folder
-            for entry in contents.entries
-            if not entry.record.evicted
-            for folder in entry.record.folders
-        }
-        self._leaving = {entry.table.uid for entry in contents.entries if not entry.table.session_id}
-        making |= self._making
-        gone = [folder for folder in folders if folder not in needed and folder.name not in making]
-        await asyncio.to_thread(_remove_others, gone, set())
-
 
 def _same(new: TableData, old: TableData) -> bool:
     """Return whether a table that was made again is byte for byte what it was."""
@@ -438,31 +406,3 @@ def _same(new: TableData, old: TableData) -> bool:
     return (new.sources, new.rows, new.schema) == (old.sources, old.rows, old.schema) and blocks[0] == blocks[
         1
     ]
-
-
-def _folders(directories: Sequence[Path]) -> list[Path]:
-    found = []
-    for directory in directories:
-        with contextlib.suppress(OSError):  # it is gone
-            found += [path for path in directory.iterdir() if TABLE_FOLDER.fullmatch(path.name)]
-    return found
-
-
-def _remove_others(folders: Sequence[Path], kept: set[str]) -> None:
-    """Remove all files in folders but those that are kept, and folders that are empty then."""
-    for folder in folders:
-        if not any(path.startswith(f"{folder}/") for path in kept):
-            shutil.rmtree(folder, ignore_errors=True)
-            continue
-        with contextlib.suppress(OSError):
-            _remove_files([path for path in folder.iterdir() if str(path) not in kept])
-
-
-def _remove_files(paths: Sequence[Path]) -> None:
-    """Remove files, and their folders where nothing else is in them; what cannot be removed now is at the next start."""
-    for path in paths:
-        with contextlib.suppress(OSError):
-            path.unlink(missing_ok=True)
-    for folder in {path.parent for path in paths}:
-        with contextlib.suppress(OSError):
-            folder.rmdir()

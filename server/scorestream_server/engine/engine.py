@@ -284,7 +284,7 @@ class Engine:
             table, note = await self._cache.reload(active.job.spec.table_uid, active.table, lost)
             if note:
                 await self._warn(active, note)
-        except (ScorestreamError, OSError) as error:
+        except (ScorestreamError, OSError, sa.exc.SQLAlchemyError) as error:
             active.reloading = None
             self._end(active, State.FAILED, _commit_error(error))
             return
@@ -459,7 +459,7 @@ class Engine:
         await self._output.written_down(active)
         self._retire(active)
         if table is not None and job.spec.replace:
-            self._cache.sweep()
+            self._cache.sweeper.sweep()
 
     async def _written(self, operation: Callable[[sa.Connection], None]) -> None:
         """Write what must be written, as soon as the disk takes it."""

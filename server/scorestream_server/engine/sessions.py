@@ -113,7 +113,7 @@ class SessionEnder:
             )
 
         ended = await self._database.write(finish)
-        self._cache.sweep()
+        self._cache.sweeper.sweep()
         folder = self._directory.session(session.id)
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
         home = home_place(self._directory, session)
