@@ -90,6 +90,9 @@ def _mark(handle: int, path: Path, store: str) -> None:
                 "--cache-dir, or remove this one if that data directory is gone."
             )
     text = json.dumps({"store": store, "pid": os.getpid(), "address": ""}).encode()
-    os.pwrite(handle, text, 0)
-    os.ftruncate(handle, len(text))
-    os.fsync(handle)
+    try:
+        os.pwrite(handle, text, 0)
+        os.ftruncate(handle, len(text))
+        os.fsync(handle)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path / MARKER)) from None
