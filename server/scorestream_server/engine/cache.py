@@ -150,13 +150,14 @@ class TableCache:
                 bounds = self._bounds(contents, owner, space.path)
             # May be none, which does not matter to a table that is read in place.
             room = most_room(contents.holdings, bounds, times)
-        self._making.add(table_uid)
         folder = space.path / table_uid
-        try:
-            await asyncio.to_thread(folder.mkdir, exist_ok=True)
-        except BaseException:
-            self._making.discard(table_uid)
-            raise
+        async with self.sweeper.folders:  # one that comes back may have left its folder, which is about to go
+            self._making.add(table_uid)
+            try:
+                await asyncio.to_thread(folder.mkdir, exist_ok=True)
+            except BaseException:
+                self._making.discard(table_uid)
+                raise
         return Place(table_uid, owner, folder, room)
 
     async def make_way(self, place: Place) -> None:
@@ -323,6 +324,7 @@ class TableCache:
             logger.info("table %s (%s) is evicted from the cache", table.table_id, table.uid)
             paths = [Path(path) for paths in record.files for path in paths]
             await asyncio.to_thread(remove_files, paths)
+            self.sweeper.sweep()  # its folders
         return record is not None
 
     async def _evict_for(

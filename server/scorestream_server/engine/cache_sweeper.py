@@ -27,6 +27,7 @@ class CacheSweeper:
 
     Attributes:
         leaving: tables that were dropped, and wait for whoever uses them.
+        folders: held while folders are removed, and while one is made, for a table may come back to its own.
     """
 
     def __init__(
@@ -41,6 +42,7 @@ class CacheSweeper:
         self._task: asyncio.Task[None] | None = None
         self._again = False
         self.leaving: set[str] = set()
+        self.folders = asyncio.Lock()
 
     def sweep(self) -> None:
         """Have the files of tables removed that were dropped, as soon as nobody uses them."""
@@ -63,21 +65,21 @@ class CacheSweeper:
                 logger.warning("tables that were dropped could not be removed now: %s", error)
 
     async def _remove_unknown(self) -> None:
-        making = set(self._making)
-        folders = await asyncio.to_thread(_folders, self._directories)  # before the store is asked
-        if not folders:
-            return
-        contents = await self._contents()
-        needed = {
-            folder
-            for entry in contents.entries
-            if not entry.record.evicted
-            for folder in entry.record.folders
-        }
-        self.leaving = {entry.table.uid for entry in contents.entries if not entry.table.session_id}
-        making |= self._making
-        gone = [folder for folder in folders if folder not in needed and folder.name not in making]
-        await asyncio.to_thread(remove_others, gone, set())
+        async with self.folders:
+            making = set(self._making)  # and what came into the store by then, the store knows
+            folders = await asyncio.to_thread(_folders, self._directories)
+            if not folders:
+                return
+            contents = await self._contents()
+            needed = {
+                folder
+                for entry in contents.entries
+                if not entry.record.evicted
+                for folder in entry.record.folders
+            }
+            self.leaving = {entry.table.uid for entry in contents.entries if not entry.table.session_id}
+            gone = [folder for folder in folders if folder not in needed and folder.name not in making]
+            await asyncio.to_thread(remove_others, gone, set())
 
 
 def _folders(directories: Sequence[Path]) -> list[Path]:
@@ -99,10 +101,7 @@ def remove_others(folders: Sequence[Path], kept: set[str]) -> None:
 
 
 def remove_files(paths: Sequence[Path]) -> None:
-    """Remove files, and their folders where nothing else is in them; what cannot be removed now is at the next start."""
+    """Remove files; what cannot be removed now is at the next start."""
     for path in paths:
         with contextlib.suppress(OSError):
             path.unlink(missing_ok=True)
-    for folder in {path.parent for path in paths}:
-        with contextlib.suppress(OSError):
-            folder.rmdir()
