@@ -15,6 +15,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from scorestream_server.config import Config
 from scorestream_server.device.cpu import CpuDevice
 from scorestream_server.domain.data_directory import DataDirectory
 from scorestream_server.domain.errors import ErrorCode, ScorestreamError
@@ -26,6 +27,7 @@ from scorestream_server.domain.messages import (
     CancelTask,
     CloseJob,
     Command,
+    CopyTable,
     InspectModel,
     LoadTable,
     OpenJob,
@@ -44,6 +46,7 @@ from scorestream_server.domain.messages import (
 from scorestream_server.domain.model import Model
 from scorestream_server.domain.session import Session, SessionState
 from scorestream_server.domain.table import Table
+from scorestream_server.engine.cache import TableCache
 from scorestream_server.engine.engine import Engine
 from scorestream_server.engine.quota import JobQuota
 from scorestream_server.engine.submit import Submission, Submitter
@@ -135,7 +138,7 @@ class InProcessPool:
                 return OutputPublished(task.task_id, output)
             case LoadTable():
                 return TableLoaded(task.task_id, load_table(task.files, Path(task.cache_dir)))
-            case InspectModel() | ReadHead() | ReadRows() | SaveRows() | Summarise():
+            case InspectModel() | CopyTable() | ReadHead() | ReadRows() | SaveRows() | Summarise():
                 raise AssertionError
 
     async def _run_partition(self, task: RunPartition) -> Result:
@@ -257,7 +260,8 @@ async def started(tmp_path: Path) -> AsyncIterator[Bench]:
     pool = InProcessPool()
     limits = Limits()
     quota, usage = JobQuota(limits), Usage(limits.stored_bytes)
-    engine = pool.engine = Engine(database, pool, directory, quota, no_contexts())
+    cache = TableCache(Config(directory.root, None), directory, database, pool)
+    engine = pool.engine = Engine(database, pool, directory, quota, no_contexts(), cache)
     submitter = Submitter(database, engine, directory, DataRoots([tmp_path]), quota, usage)
     code = directory.models / "twice.sql"
     code.write_text("x * 2 AS twice")

@@ -25,9 +25,11 @@ def _tell() -> None:
 _serve = program._serve
 
 
-async def _serve_and_tell(config: Config, ownership: Ownership, output_umask: int) -> None:
+async def _serve_and_tell(
+    config: Config, ownership: Ownership, locks: tuple[int, ...], output_umask: int
+) -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, _tell)
-    await _serve(config, ownership, output_umask)
+    await _serve(config, ownership, locks, output_umask)
 
 
 if __name__ == "__main__":

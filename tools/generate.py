@@ -34,6 +34,7 @@ RENAMED = {
     "AsyncModel": "Model",
     "AsyncLease": "Lease",
     "AsyncContexts": "Contexts",
+    "AsyncCache": "Cache",
     "AsyncFiles": "Files",
     "AsyncFilerefs": "Filerefs",
     "AsyncPapers": "Papers",

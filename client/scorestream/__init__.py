@@ -7,6 +7,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from scorestream.cache import Cache
+    from scorestream.cache_records import CacheDirectory, CachedTable, CacheInfo, CacheUse, Evicted
     from scorestream.client import Client, connect, local
     from scorestream.context_records import ContextInfo, QueueInfo
     from scorestream.contexts import Contexts
@@ -66,6 +68,11 @@ if TYPE_CHECKING:
 __all__ = [
     "AbortedError",
     "AlreadyExistsError",
+    "Cache",
+    "CacheDirectory",
+    "CacheInfo",
+    "CacheUse",
+    "CachedTable",
     "Client",
     "ColumnInfo",
     "ContextInfo",
@@ -77,6 +84,7 @@ __all__ = [
     "Engine",
     "Event",
     "EventType",
+    "Evicted",
     "FailedPreconditionError",
     "Fault",
     "FileInfo",
@@ -131,6 +139,12 @@ __all__ = [
 # Where the names that are not errors or records live. Loaded at first use: gRPC takes a tenth of a second,
 # which `scorestream --help` and shell completion need not wait for.
 HOMES = {
+    "Cache": "cache",
+    "CacheDirectory": "cache_records",
+    "CacheInfo": "cache_records",
+    "CacheUse": "cache_records",
+    "CachedTable": "cache_records",
+    "Evicted": "cache_records",
     "Client": "client",
     "ContextInfo": "context_records",
     "Contexts": "contexts",

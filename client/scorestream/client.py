@@ -41,6 +41,7 @@ from scorestream.wire import (
 )
 
 from . import waiting
+from .cache import Cache
 from .connection import Connection
 from .contexts import Contexts
 from .job import Job
@@ -90,6 +91,11 @@ class Client:
     def contexts(self) -> Contexts:
         """The contexts that sessions are made from."""
         return Contexts(self._connection)
+
+    @property
+    def cache(self) -> Cache:
+        """The server's disk cache."""
+        return Cache(self._connection)
 
     def close(self) -> None:
         """Close the connection, and end the private server if there is one. Jobs of a shared server go on."""

@@ -259,6 +259,8 @@ class TableInfo:
         backing_store: ``IN_PLACE`` where the files that it was loaded from are mapped, else ``DISK_CACHE``.
         format: ``arrow``, ``parquet`` or ``csv``.
         source_paths: what it was loaded from, on the server; empty for an upload or a result.
+        copies: how many copies its blocks have in other cache directories.
+        evicted: its rows went from the cache to make room; they come back when it is used.
     """
 
     name: str
@@ -270,6 +272,8 @@ class TableInfo:
     format: str
     source_paths: tuple[str, ...]
     created: datetime
+    copies: int = 0
+    evicted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

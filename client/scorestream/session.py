@@ -168,7 +168,9 @@ class Session(SessionPapers):
         self.info = session_info(self._connection.call(self._connection.sessions.GetSession, request))
         return self
 
-    def load_table(self, source: Any, name: str | None = None, *, replace: bool = False) -> Table:
+    def load_table(
+        self, source: Any, name: str | None = None, *, replace: bool = False, copies: int | None = None
+    ) -> Table:
         """Make a table of files on the server, or of rows that are sent there.
 
         Args:
@@ -179,6 +181,7 @@ class Session(SessionPapers):
                 DataFrame, streamed in pieces of about 1 MiB.
             name: the table's name; None: after the file, or made up for rows.
             replace: whether a table of that name is replaced.
+            copies: of its blocks in other cache directories; None: as the server has it.
 
         Raises:
             AlreadyExistsError: the table is there and `replace` is false.
@@ -187,13 +190,15 @@ class Session(SessionPapers):
         """
         paths = _paths(source)
         if paths is None:
-            return self._upload(source, name or f"upload_{uuid.uuid4().hex[:8]}", replace=replace)
+            made_up = f"upload_{uuid.uuid4().hex[:8]}"
+            return self._upload(source, name or made_up, replace=replace, copies=copies)
         request = table_service_pb2.LoadTableRequest(
             session=session_name(self.id),
             table_id=table_id_of(Path(paths[0]).name.rpartition(":")[2]) if name is None else name,
             paths=[self._connection.server_path(path) for path in paths],
             replace=replace,
             request_id=uuid.uuid4().hex,
+            copies=copies,
         )
         answer = self._connection.call(self._connection.tables.LoadTable, request)
         return Table(self._connection, table_info(answer))
@@ -338,7 +343,7 @@ class Session(SessionPapers):
             )
         return str(table.name)
 
-    def _upload(self, source: Any, name: str, *, replace: bool) -> Table:
+    def _upload(self, source: Any, name: str, *, replace: bool, copies: int | None = None) -> Table:
         """Send rows and make a table of them."""
         from scorestream.arrow import (  # noqa: PLC0415 - pyarrow loads slowly
             reader_of,
@@ -348,7 +353,11 @@ class Session(SessionPapers):
 
         readers = [reader_of(source)]
         header = table_service_pb2.UploadTableHeader(
-            session=session_name(self.id), table_id=name, replace=replace, request_id=uuid.uuid4().hex
+            session=session_name(self.id),
+            table_id=name,
+            replace=replace,
+            request_id=uuid.uuid4().hex,
+            copies=copies,
         )
 
         def messages() -> Iterator[table_service_pb2.UploadTableRequest]:

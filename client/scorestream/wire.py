@@ -263,6 +263,8 @@ def table_info(message: table_pb2.Table) -> TableInfo:
         format=message.format,
         source_paths=tuple(message.source_paths),
         created=time_of(message.create_time),
+        copies=message.copies,
+        evicted=message.evicted,
     )
 
 

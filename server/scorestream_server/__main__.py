@@ -26,9 +26,11 @@ from scorestream_server.config import (
 )
 from scorestream_server.contexts.file import ConfigurationFile, read_configuration
 from scorestream_server.device.choose import Cards, NoSuchDevice, choose_devices, passed_over
+from scorestream_server.domain.cache import CacheSize, parse_cache_size
 from scorestream_server.domain.data_directory import DataDirectory, UnusableDirectoryError
 from scorestream_server.domain.device import CPU
 from scorestream_server.domain.limits import MOST_SECONDS, NAMES, parse_limits
+from scorestream_server.store.cache_dirs import claimed
 from scorestream_server.store.owner import Ownership, owned
 from scorestream_server.tables.paths import DataRoots
 from scorestream_server.tables.uris import is_uri, local_path, parse_root
@@ -66,6 +68,22 @@ def _parser() -> argparse.ArgumentParser:
         type=Path,
         default=Path(platformdirs.user_data_dir("scorestream")),
         help="folder for everything that the server owns (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--cache-dir",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="folder for tables that are converted or uploaded; may be given several times, best on several disks, and then "
+        "each table has a copy on another one (default: cache in the data directory)",
+    )
+    parser.add_argument(
+        "--cache-size",
+        default="",
+        metavar="AMOUNT",
+        help="how much tables in the cache may take in all: an amount such as 500GiB, or a fraction of its disks "
+        "(default: all but a twentieth of each disk, at most 1GiB)",
     )
     parser.add_argument(
         "--data-root",
@@ -225,7 +243,17 @@ def parse(arguments: list[str] | None = None) -> Config:
         max_task_timeout=flags.max_task_timeout,
         contexts=file.contexts,
         queues=file.queues,
+        cache_dirs=tuple(dict.fromkeys(path.resolve() for path in flags.cache_dir)),
+        cache_size=_cache_size(parser, flags.cache_size),
     )
+
+
+def _cache_size(parser: argparse.ArgumentParser, text: str) -> CacheSize:
+    """Return how much the cache may take."""
+    try:
+        return parse_cache_size(text) if text else CacheSize()
+    except ValueError as error:
+        parser.error(f"--cache-size: {error}")
 
 
 def _configuration(
@@ -301,8 +329,9 @@ def main() -> None:
     # Everything here is about clients' customers. Published outputs alone are for others too.
     umask = os.umask(0o077)
     try:
-        with owned(DataDirectory(config.data_dir)) as ownership:
-            asyncio.run(_serve(config, ownership, umask))
+        directory = DataDirectory(config.data_dir, config.cache_dirs)
+        with owned(directory) as ownership, claimed(directory) as locks:
+            asyncio.run(_serve(config, ownership, locks, umask))
     except UnusableDirectoryError as error:
         sys.stderr.write(f"scorestream serve: {error}\n")
         sys.exit(UNUSABLE_DIRECTORY)
@@ -312,7 +341,7 @@ def main() -> None:
         sys.exit(130)
 
 
-async def _serve(config: Config, ownership: Ownership, output_umask: int) -> None:
+async def _serve(config: Config, ownership: Ownership, locks: tuple[int, ...], output_umask: int) -> None:
     """Start the workers, and import the rest of the server while they come up: each takes a second."""
     pool = LocalPool(
         devices=config.devices,
@@ -320,7 +349,7 @@ async def _serve(config: Config, ownership: Ownership, output_umask: int) -> Non
         gpu_memory=config.gpu_memory,
         task_memory=config.worker_memory,
         stall_seconds=config.stall_seconds,
-        inherited=(ownership.descriptor,),
+        inherited=(ownership.descriptor, *locks),
         output_umask=output_umask,
         kernels=DataDirectory(config.data_dir).kernels,
     )

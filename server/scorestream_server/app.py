@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from scorestream_server.api.audit import audit_file
+from scorestream_server.api.cache import CacheService
 from scorestream_server.api.contexts import ContextService
 from scorestream_server.api.data import DataService
 from scorestream_server.api.devices import DeviceService
@@ -41,6 +42,7 @@ from scorestream_server.domain.event import Event
 from scorestream_server.domain.home import home_place
 from scorestream_server.domain.log import LogBlock, LogSelection
 from scorestream_server.domain.session import SessionState
+from scorestream_server.engine.cache import TableCache
 from scorestream_server.engine.engine import Engine
 from scorestream_server.engine.expiry import SessionExpiry
 from scorestream_server.engine.housekeeping import keep_house
@@ -51,13 +53,14 @@ from scorestream_server.engine.quota import JobQuota
 from scorestream_server.engine.sessions import SessionEnder
 from scorestream_server.engine.submit import Submitter
 from scorestream_server.feed import Feed, LogFeed, Selection
+from scorestream_server.store import cached as cache_store
 from scorestream_server.store import events as event_store
 from scorestream_server.store import log as log_store
 from scorestream_server.store import sessions as session_store
 from scorestream_server.store import tokens as token_store
 from scorestream_server.store.contexts import ContextStore
 from scorestream_server.store.database import Database
-from scorestream_server.store.holdings import read_holdings
+from scorestream_server.store.holdings import Holdings, read_holdings
 from scorestream_server.store.opening import open_store
 from scorestream_server.store.owner import Ownership
 from scorestream_server.store.usage import Usage
@@ -105,7 +108,7 @@ async def running(config: Config, pool: LocalPool) -> AsyncIterator[Running]:
     """
     async with contextlib.AsyncExitStack() as stack:
         stack.push_async_callback(pool.close)
-        directory = DataDirectory(config.data_dir)
+        directory = DataDirectory(config.data_dir, config.cache_dirs)
         await asyncio.to_thread(open_store, directory)
         _make_folders(directory)
 
@@ -118,7 +121,7 @@ async def running(config: Config, pool: LocalPool) -> AsyncIterator[Running]:
         identifier = Identifier(config, database)
 
         await recover_saves(database, directory)
-        holdings = await database.read(lambda connection: read_holdings(connection, directory))
+        holdings = await _holdings(database, directory)
         homes = await _homes(database, directory)
         if removed := await asyncio.to_thread(remove_leftovers, directory, holdings, homes):
             logger.warning("removed %d leftovers of the last run", removed)
@@ -130,10 +133,12 @@ async def running(config: Config, pool: LocalPool) -> AsyncIterator[Running]:
         pools = ContextPools(pool, config.limits.context_workers)
         stack.callback(pools.close)
         await _take_up(contexts, database, pools)
-        engine = Engine(database, pool, directory, quota, pools)
+        cache = TableCache(config, directory, database, pool)
+        stack.push_async_callback(cache.sweeper.close)
+        engine = Engine(database, pool, directory, quota, pools, cache)
         pool.on_change = engine.wake
         stack.push_async_callback(engine.close)
-        ender = SessionEnder(database, engine, pool, directory)
+        ender = SessionEnder(database, engine, pool, directory, cache)
         stack.push_async_callback(ender.close)
         submitter = Submitter(database, engine, directory, roots, quota, usage)
         resumed = await submitter.recover()
@@ -156,19 +161,20 @@ async def running(config: Config, pool: LocalPool) -> AsyncIterator[Running]:
             JobService(
                 database, feed, engine, submitter, ResultReader(database, feed, engine), expiry, papers
             ),
-            TableService(config, database, pool, directory, roots, expiry, usage, saver),
+            TableService(config, database, pool, directory, roots, expiry, usage, saver, cache),
             ModelService(config, database, pool, directory, usage, sessions, roots),
             DeviceService(poller),
             TokenService(config, database, identifier),
             ContextService(database, contexts, server_facts(config, roots), engine.queues, pools),
             FileService(config, database, sessions, engine.homes, roots, usage),
             FilerefService(database, sessions, engine.homes, roots),
-            DataService(database, pool, directory, sessions),
+            DataService(database, pool, directory, sessions, cache),
             LogService(database, log, expiry),
             ReportService(database, papers, expiry),
             VariableService(database, expiry),
             OptionService(database, expiry),
             EngineService(config, poller),
+            CacheService(database, cache),
         )
         server = GrpcServer(config, servicers, identifier)
         address = await server.start()
@@ -277,6 +283,14 @@ def _open_facts() -> Reader:
     from scorestream_server.device.facts import FactReader  # noqa: PLC0415
 
     return FactReader()
+
+
+async def _holdings(database: Database, directory: DataDirectory) -> Holdings:
+    """Return what the store knows, once it knows where its tables are."""
+    caches = directory.cache_dirs
+    if moved := await database.write(lambda connection: cache_store.relocate_cache(connection, caches)):
+        logger.warning("%d tables were found in other cache directories than before", moved)
+    return await database.read(lambda connection: read_holdings(connection, directory))
 
 
 async def _homes(database: Database, directory: DataDirectory) -> list[Path]:

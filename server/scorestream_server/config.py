@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from scorestream_server.domain.cache import CacheSize
 from scorestream_server.domain.context import Context
 from scorestream_server.domain.limits import Limits
 from scorestream_server.domain.queue import Queue
@@ -30,6 +31,8 @@ class Config:
 
     Attributes:
         data_dir: everything that the server owns: database, models, caches, results.
+        cache_dirs: folders for tables that are converted or uploaded; empty: one in `data_dir`.
+        cache_size: how much all of them may take.
         data_roots: folders below which clients' paths may lie, for reading and writing, and URIs, as text, for reading;
             None lets every path through that the server's own user may use (a private server of one user).
         host: address to listen on.
@@ -74,6 +77,8 @@ class Config:
     max_task_timeout: float = 0.0
     contexts: tuple[Context, ...] = ()
     queues: tuple[Queue, ...] = ()
+    cache_dirs: tuple[Path, ...] = ()
+    cache_size: CacheSize = field(default_factory=CacheSize)
 
     @property
     def loopback(self) -> bool:

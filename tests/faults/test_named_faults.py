@@ -92,7 +92,7 @@ def test_a_result_that_cannot_get_its_name_fails_the_job(place: Place) -> None:
 @pytest.mark.parametrize(
     ("what", "where"),
     [
-        ("upload", "sessions/*"),
+        ("upload", "cache/*"),
         ("register", "models/*"),
         ("register", "models"),
         *((what, "scorestream.db*") for what in ("upload", "load", "register", "submit", "session")),

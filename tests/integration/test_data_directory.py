@@ -6,6 +6,7 @@ import sqlite3
 import subprocess
 import sys
 import threading
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -144,6 +145,7 @@ def test_a_directory_that_was_moved_is_served_from_where_it_is(
     back_up(data, tmp_path / "first")
     shutil.copytree(tmp_path / "first", tmp_path / "second")
     shutil.rmtree(tmp_path / "first" / "sessions")
+    shutil.rmtree(tmp_path / "first" / "cache")
     with served(tmp_path / "second", "--device", "cpu") as (client, _):
         check(client)
 
@@ -158,12 +160,12 @@ def test_leftovers_are_removed_at_the_start_and_nothing_else(
     kept = {path for path in data.rglob("*") if path.is_file() and path.parent != data}
     (session,) = (data / "sessions").iterdir()
     (job,) = (session / "jobs").iterdir()
-    (table,) = (session / "tables").iterdir()
+    (table,) = (path for path in (data / "cache").iterdir() if path.is_dir())
     left = [
         data / "models" / "0123.ubj",
         data / "models" / "incoming-1" / "model.ubj",
         data / "sessions" / "ended" / "jobs" / "x" / "part-00000.arrow",
-        session / "tables" / "half-made" / ".upload.arrow.0123.tmp",
+        data / "cache" / str(uuid.uuid4()) / ".upload.arrow.0123.tmp",
         table / ".table-01.arrow.0123.tmp",
         session / "jobs" / "never-recorded" / "part-00000.arrow",
         job / "part-00000.arrow.7.tmp",

@@ -17,6 +17,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoRe
 import scorestream
 from principals import Belongings, People, belongings, people
 from scorestream.v1 import (
+    cache_service_pb2,
     context_pb2,
     context_service_pb2,
     data_service_pb2,
@@ -186,6 +187,8 @@ def cases(alices: Belongings) -> dict[str, tuple[list[Any], grpc.StatusCode]]:
         ),
         "OptionService/ResetOption": ([o.ResetOptionRequest(name=f"{session}/options/timeout")], MISSING),
         "EngineService/ListEngines": ([engine_service_pb2.ListEnginesRequest()], ANYBODY),
+        "CacheService/GetCache": ([cache_service_pb2.GetCacheRequest()], ANYBODY),
+        "CacheService/EvictTables": ([cache_service_pb2.EvictTablesRequest(names=[table])], MISSING),
     }
 
 

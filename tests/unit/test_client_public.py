@@ -14,6 +14,11 @@ ROOT = Path(__file__).parents[2]
 PUBLIC = [
     "AbortedError",
     "AlreadyExistsError",
+    "Cache",
+    "CacheDirectory",
+    "CacheInfo",
+    "CacheUse",
+    "CachedTable",
     "Client",
     "ColumnInfo",
     "ContextInfo",
@@ -25,6 +30,7 @@ PUBLIC = [
     "Engine",
     "Event",
     "EventType",
+    "Evicted",
     "FailedPreconditionError",
     "Fault",
     "FileInfo",
@@ -86,7 +92,7 @@ def test_the_public_names_are_pinned() -> None:
         _ = scorestream.nothing_like_it
 
 
-@pytest.mark.parametrize("name", ["Client", "Session", "Job", "Table", "Model", "Contexts"])
+@pytest.mark.parametrize("name", ["Client", "Session", "Job", "Table", "Model", "Contexts", "Cache"])
 def test_both_clients_have_the_same_names(name: str) -> None:
     """Whatever one offers, the other offers with the same parameters."""
     blocking, waiting = getattr(scorestream, name), getattr(scorestream.aio, f"Async{name}")

@@ -4,10 +4,12 @@ import asyncio
 import re
 
 from engine_bench import PARTITION_ROWS, ROWS, Bench, no_contexts
+from scorestream_server.config import Config
 from scorestream_server.domain.device import WorkerUse
 from scorestream_server.domain.event import EventType
 from scorestream_server.domain.job import State
 from scorestream_server.domain.limits import Limits
+from scorestream_server.engine.cache import TableCache
 from scorestream_server.engine.engine import Engine
 from scorestream_server.engine.quota import JobQuota
 from scorestream_server.engine.submit import Submitter
@@ -98,7 +100,12 @@ async def test_a_new_engine_goes_on_from_the_committed_partitions(bench: Bench) 
     limits = Limits()
     quota, usage = JobQuota(limits), Usage(limits.stored_bytes)
     engine = bench.pool.engine = bench.engine = Engine(
-        bench.database, bench.pool, bench.directory, quota, no_contexts()
+        bench.database,
+        bench.pool,
+        bench.directory,
+        quota,
+        no_contexts(),
+        TableCache(Config(bench.directory.root, None), bench.directory, bench.database, bench.pool),
     )
     bench.submitter = Submitter(
         bench.database, engine, bench.directory, DataRoots([bench.folder]), quota, usage

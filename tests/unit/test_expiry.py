@@ -8,11 +8,13 @@ from pathlib import Path
 
 import pytest_asyncio
 
+from scorestream_server.config import Config
 from scorestream_server.domain.data_directory import DataDirectory
 from scorestream_server.domain.event import Event, EventType
 from scorestream_server.domain.limits import Limits
 from scorestream_server.domain.log import LogBlock, LogSelection
 from scorestream_server.domain.session import Session, SessionState
+from scorestream_server.engine.cache import TableCache
 from scorestream_server.engine.engine import Engine
 from scorestream_server.engine.expiry import SessionExpiry
 from scorestream_server.engine.quota import JobQuota
@@ -61,11 +63,13 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
 
     feed = Feed(await database.read(event_store.last_number), nothing)
     pool = LocalPool(devices=[], lanes=1)
+    cache = TableCache(Config(directory.root, None), directory, database, pool)
     ender = SessionEnder(
         database,
-        Engine(database, pool, directory, JobQuota(Limits()), ContextPools(pool, 0)),
+        Engine(database, pool, directory, JobQuota(Limits()), ContextPools(pool, 0), cache),
         pool,
         directory,
+        cache,
     )
     log = LogFeed(0, no_lines)
     expiry = SessionExpiry(database, feed, log, ender)

@@ -3,6 +3,7 @@
 Everything else (errors, events, states) is shared with `scorestream` itself.
 """
 
+from scorestream.aio.cache import AsyncCache
 from scorestream.aio.client import AsyncClient, connect, local
 from scorestream.aio.contexts import AsyncContexts
 from scorestream.aio.job import AsyncJob
@@ -13,6 +14,7 @@ from scorestream.aio.table import AsyncTable
 from scorestream.aio.variables import AsyncVariables
 
 __all__ = [
+    "AsyncCache",
     "AsyncClient",
     "AsyncContexts",
     "AsyncJob",

@@ -40,6 +40,7 @@ from scorestream.wire import (
 )
 
 from . import waiting
+from .cache import AsyncCache
 from .connection import AsyncConnection
 from .contexts import AsyncContexts
 from .job import AsyncJob
@@ -89,6 +90,11 @@ class AsyncClient:
     def contexts(self) -> AsyncContexts:
         """The contexts that sessions are made from."""
         return AsyncContexts(self._connection)
+
+    @property
+    def cache(self) -> AsyncCache:
+        """The server's disk cache."""
+        return AsyncCache(self._connection)
 
     async def close(self) -> None:
         """Close the connection, and end the private server if there is one. Jobs of a shared server go on."""

@@ -9,6 +9,7 @@ import grpc
 from scorestream import transport_aio
 from scorestream.access import Access
 from scorestream.retry import Patience
+from scorestream.v1.cache_service_pb2_grpc import CacheServiceStub
 from scorestream.v1.context_service_pb2_grpc import ContextServiceStub
 from scorestream.v1.data_service_pb2_grpc import DataServiceStub
 from scorestream.v1.device_service_pb2_grpc import DeviceServiceStub
@@ -61,6 +62,7 @@ class AsyncConnection:
         self.variables = VariableServiceStub(self._channel)
         self.options = OptionServiceStub(self._channel)
         self.engines = EngineServiceStub(self._channel)
+        self.cache = CacheServiceStub(self._channel)
 
     def server_path(self, path: str | Path) -> str:
         """Return a path as the server is to understand it."""

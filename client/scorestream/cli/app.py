@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from scorestream.cli import (
+    cache,
     context,
     data,
     device,
@@ -51,6 +52,7 @@ app.add_typer(data.app, name="library")
 app.add_typer(variable.app, name="variable")
 app.add_typer(option.app, name="option")
 app.add_typer(engine.app, name="engine")
+app.add_typer(cache.app, name="cache")
 
 papers.add_commands(job.app, session.app)
 with_access_options(app)

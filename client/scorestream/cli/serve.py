@@ -13,6 +13,14 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = 8500,
     data_dir: Annotated[Path | None, typer.Option(help="Where the server keeps its state.")] = None,
+    cache_dir: Annotated[
+        list[Path] | None,
+        typer.Option(help="Where tables lie that are converted or uploaded; repeat it, best for each disk."),
+    ] = None,
+    cache_size: Annotated[
+        str | None,
+        typer.Option(help="How much they may take in all: 500GiB, or a fraction of the disks."),
+    ] = None,
     data_root: Annotated[
         list[Path] | None,
         typer.Option(help="Directory that clients may read and write files under; repeat it."),
@@ -74,6 +82,8 @@ def serve(
         "--port": [port],
         "--device": [device],
         "--data-dir": [data_dir],
+        "--cache-dir": cache_dir or [],
+        "--cache-size": [cache_size],
         "--data-root": data_root or [],
         "--workers": [workers],
         "--gpu-memory": [gpu_memory],

@@ -43,6 +43,9 @@ def load_table(
     name: Annotated[str, typer.Option(help="What to call the table; otherwise after the first file.")] = "",
     upload: Annotated[bool, typer.Option("--upload", help="Send files of this machine instead.")] = False,
     replace: Annotated[bool, typer.Option("--replace", help="Replace a table of that name.")] = False,
+    copies: Annotated[
+        int | None, typer.Option(help="Copies in other cache directories; otherwise as the server has it.")
+    ] = None,
     output: OutputOption = Output.TEXT,
     server: ServerOption = DEFAULT_SERVER,
 ) -> None:
@@ -59,10 +62,12 @@ def load_table(
             from scorestream.wire import table_id_of  # noqa: PLC0415 - keeps --help quick
 
             files = [Path(path) for path in paths]
-            table = found.load_table(open_files(files), name or table_id_of(files[0].name), replace=replace)
+            table = found.load_table(
+                open_files(files), name or table_id_of(files[0].name), replace=replace, copies=copies
+            )
         else:
             try:
-                table = found.load_table(paths, name or None, replace=replace)
+                table = found.load_table(paths, name or None, replace=replace, copies=copies)
             except (NotFoundError, PermissionDeniedError):
                 if all(Path(path).exists() for path in paths):
                     say("There is a file of that name on this machine; --upload would send it.")
@@ -199,6 +204,7 @@ def _show(table: "Table", output: Output) -> None:
             "rows": table.rows,
             "columns": ", ".join(f"{field.name} ({field.type})" for field in table.schema),
             "format": table.info.format,
+            "copies": table.info.copies or "",
             "from": ", ".join(table.info.source_paths),
         }
     )

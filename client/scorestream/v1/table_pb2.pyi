@@ -60,6 +60,8 @@ class Table(_message.Message):
     SOURCE_PATHS_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
     ETAG_FIELD_NUMBER: _builtins.int
+    COPIES_FIELD_NUMBER: _builtins.int
+    EVICTED_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Resource name, `sessions/{session}/tables/{table}`. Set by the server."""
     table_id: _builtins.str
@@ -78,6 +80,10 @@ class Table(_message.Message):
     """What tells the files that it was loaded from, as they were then or as this table was last saved to them; see
     SaveTableRequest. Empty for an upload or a job's result. Set by the server.
     """
+    copies: _builtins.int
+    """How many copies its blocks have in other cache directories; 0 for one that is read in place. Set by the server."""
+    evicted: _builtins.bool
+    """Whether its rows were evicted from the cache to make room; its next use loads it again. Set by the server."""
     @_builtins.property
     def source_paths(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Paths that it was loaded from; empty for an upload or a job's result. Set by the server."""
@@ -99,10 +105,12 @@ class Table(_message.Message):
         source_paths: _abc.Iterable[_builtins.str] | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
         etag: _builtins.str = ...,
+        copies: _builtins.int = ...,
+        evicted: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrow_schema", b"arrow_schema", "backing_store", b"backing_store", "create_time", b"create_time", "etag", b"etag", "format", b"format", "name", b"name", "rows", b"rows", "size_bytes", b"size_bytes", "source_paths", b"source_paths", "table_id", b"table_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrow_schema", b"arrow_schema", "backing_store", b"backing_store", "copies", b"copies", "create_time", b"create_time", "etag", b"etag", "evicted", b"evicted", "format", b"format", "name", b"name", "rows", b"rows", "size_bytes", b"size_bytes", "source_paths", b"source_paths", "table_id", b"table_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -26,35 +26,35 @@ from scorestream.v1 import table_pb2 as scorestream_dot_v1_dot_table__pb2
 from scorestream.v1 import table_save_pb2 as scorestream_dot_v1_dot_table__save__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"scorestream/v1/table_service.proto\x12\x0escorestream.v1\x1a\x1ascorestream/v1/table.proto\x1a\x1fscorestream/v1/table_save.proto\"i\n\x10LoadTableRequest\x12\x0f\n\x07session\x18\x01 \x01(\t\x12\x10\n\x08table_id\x18\x02 \x01(\t\x12\r\n\x05paths\x18\x03 \x03(\t\x12\x0f\n\x07replace\x18\x04 \x01(\x08\x12\x12\n\nrequest_id\x18\x05 \x01(\t\"\xb8\x01\n\x12UploadTableRequest\x12\x33\n\x06header\x18\x01 \x01(\x0b\x32!.scorestream.v1.UploadTableHeaderH\x00\x12\x16\n\x0c\x61rrow_schema\x18\x02 \x01(\x0cH\x00\x12\x15\n\x0b\x61rrow_batch\x18\x03 \x01(\x0cH\x00\x12\x33\n\x06\x66ooter\x18\x04 \x01(\x0b\x32!.scorestream.v1.UploadTableFooterH\x00\x42\t\n\x07\x63ontent\"[\n\x11UploadTableHeader\x12\x0f\n\x07session\x18\x01 \x01(\t\x12\x10\n\x08table_id\x18\x02 \x01(\t\x12\x0f\n\x07replace\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"$\n\x11UploadTableFooter\x12\x0f\n\x07\x62\x61tches\x18\x01 \x01(\x03\"\x1f\n\x0fGetTableRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"$\n\x11ListTablesRequest\x12\x0f\n\x07session\x18\x01 \x01(\t\";\n\x12ListTablesResponse\x12%\n\x06tables\x18\x01 \x03(\x0b\x32\x15.scorestream.v1.Table\"/\n\x10HeadTableRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\x05\")\n\x11HeadTableResponse\x12\x14\n\x0c\x61rrow_stream\x18\x01 \x01(\x0c\" \n\x10\x44ropTableRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x13\n\x11\x44ropTableResponse2\xaf\x04\n\x0cTableService\x12\x44\n\tLoadTable\x12 .scorestream.v1.LoadTableRequest\x1a\x15.scorestream.v1.Table\x12J\n\x0bUploadTable\x12\".scorestream.v1.UploadTableRequest\x1a\x15.scorestream.v1.Table(\x01\x12\x42\n\x08GetTable\x12\x1f.scorestream.v1.GetTableRequest\x1a\x15.scorestream.v1.Table\x12S\n\nListTables\x12!.scorestream.v1.ListTablesRequest\x1a\".scorestream.v1.ListTablesResponse\x12P\n\tHeadTable\x12 .scorestream.v1.HeadTableRequest\x1a!.scorestream.v1.HeadTableResponse\x12P\n\tDropTable\x12 .scorestream.v1.DropTableRequest\x1a!.scorestream.v1.DropTableResponse\x12P\n\tSaveTable\x12 .scorestream.v1.SaveTableRequest\x1a!.scorestream.v1.SaveTableResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"scorestream/v1/table_service.proto\x12\x0escorestream.v1\x1a\x1ascorestream/v1/table.proto\x1a\x1fscorestream/v1/table_save.proto\"\x89\x01\n\x10LoadTableRequest\x12\x0f\n\x07session\x18\x01 \x01(\t\x12\x10\n\x08table_id\x18\x02 \x01(\t\x12\r\n\x05paths\x18\x03 \x03(\t\x12\x0f\n\x07replace\x18\x04 \x01(\x08\x12\x12\n\nrequest_id\x18\x05 \x01(\t\x12\x13\n\x06\x63opies\x18\x0f \x01(\x05H\x00\x88\x01\x01\x42\t\n\x07_copies\"\xb8\x01\n\x12UploadTableRequest\x12\x33\n\x06header\x18\x01 \x01(\x0b\x32!.scorestream.v1.UploadTableHeaderH\x00\x12\x16\n\x0c\x61rrow_schema\x18\x02 \x01(\x0cH\x00\x12\x15\n\x0b\x61rrow_batch\x18\x03 \x01(\x0cH\x00\x12\x33\n\x06\x66ooter\x18\x04 \x01(\x0b\x32!.scorestream.v1.UploadTableFooterH\x00\x42\t\n\x07\x63ontent\"{\n\x11UploadTableHeader\x12\x0f\n\x07session\x18\x01 \x01(\t\x12\x10\n\x08table_id\x18\x02 \x01(\t\x12\x0f\n\x07replace\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x13\n\x06\x63opies\x18\n \x01(\x05H\x00\x88\x01\x01\x42\t\n\x07_copies\"$\n\x11UploadTableFooter\x12\x0f\n\x07\x62\x61tches\x18\x01 \x01(\x03\"\x1f\n\x0fGetTableRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"$\n\x11ListTablesRequest\x12\x0f\n\x07session\x18\x01 \x01(\t\";\n\x12ListTablesResponse\x12%\n\x06tables\x18\x01 \x03(\x0b\x32\x15.scorestream.v1.Table\"/\n\x10HeadTableRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\x05\")\n\x11HeadTableResponse\x12\x14\n\x0c\x61rrow_stream\x18\x01 \x01(\x0c\" \n\x10\x44ropTableRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x13\n\x11\x44ropTableResponse2\xaf\x04\n\x0cTableService\x12\x44\n\tLoadTable\x12 .scorestream.v1.LoadTableRequest\x1a\x15.scorestream.v1.Table\x12J\n\x0bUploadTable\x12\".scorestream.v1.UploadTableRequest\x1a\x15.scorestream.v1.Table(\x01\x12\x42\n\x08GetTable\x12\x1f.scorestream.v1.GetTableRequest\x1a\x15.scorestream.v1.Table\x12S\n\nListTables\x12!.scorestream.v1.ListTablesRequest\x1a\".scorestream.v1.ListTablesResponse\x12P\n\tHeadTable\x12 .scorestream.v1.HeadTableRequest\x1a!.scorestream.v1.HeadTableResponse\x12P\n\tDropTable\x12 .scorestream.v1.DropTableRequest\x1a!.scorestream.v1.DropTableResponse\x12P\n\tSaveTable\x12 .scorestream.v1.SaveTableRequest\x1a!.scorestream.v1.SaveTableResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'scorestream.v1.table_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_LOADTABLEREQUEST']._serialized_start=115
-  _globals['_LOADTABLEREQUEST']._serialized_end=220
-  _globals['_UPLOADTABLEREQUEST']._serialized_start=223
-  _globals['_UPLOADTABLEREQUEST']._serialized_end=407
-  _globals['_UPLOADTABLEHEADER']._serialized_start=409
-  _globals['_UPLOADTABLEHEADER']._serialized_end=500
-  _globals['_UPLOADTABLEFOOTER']._serialized_start=502
-  _globals['_UPLOADTABLEFOOTER']._serialized_end=538
-  _globals['_GETTABLEREQUEST']._serialized_start=540
-  _globals['_GETTABLEREQUEST']._serialized_end=571
-  _globals['_LISTTABLESREQUEST']._serialized_start=573
-  _globals['_LISTTABLESREQUEST']._serialized_end=609
-  _globals['_LISTTABLESRESPONSE']._serialized_start=611
-  _globals['_LISTTABLESRESPONSE']._serialized_end=670
-  _globals['_HEADTABLEREQUEST']._serialized_start=672
-  _globals['_HEADTABLEREQUEST']._serialized_end=719
-  _globals['_HEADTABLERESPONSE']._serialized_start=721
-  _globals['_HEADTABLERESPONSE']._serialized_end=762
-  _globals['_DROPTABLEREQUEST']._serialized_start=764
-  _globals['_DROPTABLEREQUEST']._serialized_end=796
-  _globals['_DROPTABLERESPONSE']._serialized_start=798
-  _globals['_DROPTABLERESPONSE']._serialized_end=817
-  _globals['_TABLESERVICE']._serialized_start=820
-  _globals['_TABLESERVICE']._serialized_end=1379
+  _globals['_LOADTABLEREQUEST']._serialized_start=116
+  _globals['_LOADTABLEREQUEST']._serialized_end=253
+  _globals['_UPLOADTABLEREQUEST']._serialized_start=256
+  _globals['_UPLOADTABLEREQUEST']._serialized_end=440
+  _globals['_UPLOADTABLEHEADER']._serialized_start=442
+  _globals['_UPLOADTABLEHEADER']._serialized_end=565
+  _globals['_UPLOADTABLEFOOTER']._serialized_start=567
+  _globals['_UPLOADTABLEFOOTER']._serialized_end=603
+  _globals['_GETTABLEREQUEST']._serialized_start=605
+  _globals['_GETTABLEREQUEST']._serialized_end=636
+  _globals['_LISTTABLESREQUEST']._serialized_start=638
+  _globals['_LISTTABLESREQUEST']._serialized_end=674
+  _globals['_LISTTABLESRESPONSE']._serialized_start=676
+  _globals['_LISTTABLESRESPONSE']._serialized_end=735
+  _globals['_HEADTABLEREQUEST']._serialized_start=737
+  _globals['_HEADTABLEREQUEST']._serialized_end=784
+  _globals['_HEADTABLERESPONSE']._serialized_start=786
+  _globals['_HEADTABLERESPONSE']._serialized_end=827
+  _globals['_DROPTABLEREQUEST']._serialized_start=829
+  _globals['_DROPTABLEREQUEST']._serialized_end=861
+  _globals['_DROPTABLERESPONSE']._serialized_start=863
+  _globals['_DROPTABLERESPONSE']._serialized_end=882
+  _globals['_TABLESERVICE']._serialized_start=885
+  _globals['_TABLESERVICE']._serialized_end=1444
 # @@protoc_insertion_point(module_scope)

@@ -30,6 +30,7 @@ class LoadTableRequest(_message.Message):
     PATHS_FIELD_NUMBER: _builtins.int
     REPLACE_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    COPIES_FIELD_NUMBER: _builtins.int
     session: _builtins.str
     """Resource name of the session, `sessions/{session}`."""
     table_id: _builtins.str
@@ -39,6 +40,10 @@ class LoadTableRequest(_message.Message):
     request_id: _builtins.str
     """A random id of this request (up to 64 characters); a second request with the same id within 24 hours creates
     nothing and returns what the first one created. Empty: no such protection.
+    """
+    copies: _builtins.int
+    """How many copies its blocks get in other cache directories, 0 to 16, where it is converted; no more than there are
+    other directories. Unset: as the server has it, 1 where there are several directories.
     """
     @_builtins.property
     def paths(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -55,12 +60,15 @@ class LoadTableRequest(_message.Message):
         paths: _abc.Iterable[_builtins.str] | None = ...,
         replace: _builtins.bool = ...,
         request_id: _builtins.str = ...,
+        copies: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_copies", b"_copies", "copies", b"copies"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["paths", b"paths", "replace", b"replace", "request_id", b"request_id", "session", b"session", "table_id", b"table_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_copies", b"_copies", "copies", b"copies", "paths", b"paths", "replace", b"replace", "request_id", b"request_id", "session", b"session", "table_id", b"table_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__copies: _TypeAlias = _typing.Literal["copies"]  # noqa: Y015
+    _WhichOneofArgType__copies: _TypeAlias = _typing.Literal["_copies", b"_copies"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__copies) -> _WhichOneofReturnType__copies | None: ...
 
 Global___LoadTableRequest: _TypeAlias = LoadTableRequest  # noqa: Y015
 
@@ -116,6 +124,7 @@ class UploadTableHeader(_message.Message):
     TABLE_ID_FIELD_NUMBER: _builtins.int
     REPLACE_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    COPIES_FIELD_NUMBER: _builtins.int
     session: _builtins.str
     """Resource name of the session, `sessions/{session}`."""
     table_id: _builtins.str
@@ -126,6 +135,8 @@ class UploadTableHeader(_message.Message):
     """A random id of this request (up to 64 characters); a second request with the same id within 24 hours creates
     nothing and returns what the first one created. Empty: no such protection.
     """
+    copies: _builtins.int
+    """How many copies its blocks get in other cache directories, see LoadTableRequest.copies."""
     def __init__(
         self,
         *,
@@ -133,12 +144,15 @@ class UploadTableHeader(_message.Message):
         table_id: _builtins.str = ...,
         replace: _builtins.bool = ...,
         request_id: _builtins.str = ...,
+        copies: _builtins.int | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_copies", b"_copies", "copies", b"copies"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["replace", b"replace", "request_id", b"request_id", "session", b"session", "table_id", b"table_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_copies", b"_copies", "copies", b"copies", "replace", b"replace", "request_id", b"request_id", "session", b"session", "table_id", b"table_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__copies: _TypeAlias = _typing.Literal["copies"]  # noqa: Y015
+    _WhichOneofArgType__copies: _TypeAlias = _typing.Literal["_copies", b"_copies"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__copies) -> _WhichOneofReturnType__copies | None: ...
 
 Global___UploadTableHeader: _TypeAlias = UploadTableHeader  # noqa: Y015
 

@@ -24,6 +24,7 @@ from scorestream_server.domain.session import Session, SessionStatistics
 from scorestream_server.domain.table import Table
 from scorestream_server.domain.token import Token
 from scorestream_server.domain.variable import Variable
+from scorestream_server.store.cached import LiveTable
 from scorestream_server.tables.identity import etag
 
 _SEVERITY = {
@@ -224,11 +225,16 @@ def model(value: Model) -> model_pb2.Model:
     )
 
 
+def table_name(value: Table | LiveTable) -> str:
+    """Return a table's resource name."""
+    return f"{session_name(value.session_id)}/tables/{value.table_id}"
+
+
 def table(value: Table) -> table_pb2.Table:
     """Return a table for the wire."""
     in_place = value.data.in_place
     return table_pb2.Table(
-        name=f"{session_name(value.session_id)}/tables/{value.table_id}",
+        name=table_name(value),
         table_id=value.table_id,
         arrow_schema=value.data.schema,
         rows=value.data.rows,
@@ -238,6 +244,8 @@ def table(value: Table) -> table_pb2.Table:
         source_paths=value.source_paths,
         create_time=timestamp(value.create_time),
         etag=value.data.saved_etag or etag(value.data.sources),
+        copies=len(value.data.cached[0].copies) if value.data.cached else 0,
+        evicted=value.data.evicted,
     )
 
 

@@ -17,13 +17,14 @@ from scorestream_server.domain.errors import FieldFault, ScorestreamError, inval
 from scorestream_server.domain.messages import ReadRows, RowsRead
 from scorestream_server.domain.rows import OrderBy, RowCursor, RowQuery
 from scorestream_server.domain.session import Session
-from scorestream_server.domain.table import Table
+from scorestream_server.domain.table import Table, TableData
 from scorestream_server.domain.variable import Variable
+from scorestream_server.engine.cache import TableCache
 from scorestream_server.store import tables as table_store
 from scorestream_server.store import variables as variable_store
 from scorestream_server.store.database import Database
 from scorestream_server.tables.rows import readable_schema
-from scorestream_server.workers.pool import WorkerPool, run_anywhere
+from scorestream_server.workers.pool import WorkerPool
 
 MOST_ORDER = 100
 
@@ -32,8 +33,14 @@ class DataService(data_service_pb2_grpc.DataServiceServicer):
     """Libraries of sessions, and what is in their tables."""
 
     def __init__(
-        self, database: Database, pool: WorkerPool, directory: DataDirectory, sessions: OwnSessions
+        self,
+        database: Database,
+        pool: WorkerPool,
+        directory: DataDirectory,
+        sessions: OwnSessions,
+        cache: TableCache,
     ) -> None:
+        self._cache = cache
         self._database = database
         self._pool = pool
         self._directory = directory
@@ -82,15 +89,15 @@ class DataService(data_service_pb2_grpc.DataServiceServicer):
         while first or not cursor.ended(table.data):
             path = self._directory.reads(session.id) / f"{uuid.uuid4()}.tmp"
             try:
-                part, place = cursor.window(table.data, query)
-                task = ReadRows(
-                    self._pool.next_task_id(),
-                    part,
-                    query if first else query.without_header(),
-                    place,
-                    str(path),
-                )
-                read = await run_anywhere(self._pool, task, RowsRead)
+                wanted = query if first else query.without_header()
+
+                def task(
+                    data: TableData, path: Path = path, at: RowCursor = cursor, wanted: RowQuery = wanted
+                ) -> ReadRows:
+                    part, place = at.window(data, wanted)
+                    return ReadRows(self._pool.next_task_id(), part, wanted, place, str(path))
+
+                read, table = await self._cache.run(table, task, RowsRead)
                 async for response in _responses(path, read, csv=query.csv):
                     yield response
                     self._sessions.seen(session)

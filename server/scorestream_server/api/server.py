@@ -9,6 +9,8 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from scorestream.v1 import (
+    cache_service_pb2,
+    cache_service_pb2_grpc,
     context_service_pb2,
     context_service_pb2_grpc,
     data_service_pb2,
@@ -40,6 +42,7 @@ from scorestream.v1 import (
     variable_service_pb2,
     variable_service_pb2_grpc,
 )
+from scorestream_server.api.cache import CacheService
 from scorestream_server.api.contexts import ContextService
 from scorestream_server.api.data import DataService
 from scorestream_server.api.devices import DeviceService
@@ -83,6 +86,7 @@ SERVICES: Sequence[Any] = [
         (variable_service_pb2, "VariableService"),
         (option_service_pb2, "OptionService"),
         (engine_service_pb2, "EngineService"),
+        (cache_service_pb2, "CacheService"),
     )
 ]
 
@@ -106,6 +110,7 @@ class Servicers:
     variables: VariableService
     options: OptionService
     engines: EngineService
+    cache: CacheService
 
 
 class GrpcServer:
@@ -141,6 +146,7 @@ class GrpcServer:
         variable_service_pb2_grpc.add_VariableServiceServicer_to_server(servicers.variables, self._server)
         option_service_pb2_grpc.add_OptionServiceServicer_to_server(servicers.options, self._server)
         engine_service_pb2_grpc.add_EngineServiceServicer_to_server(servicers.engines, self._server)
+        cache_service_pb2_grpc.add_CacheServiceServicer_to_server(servicers.cache, self._server)
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         self._names = [service.full_name for service in SERVICES]

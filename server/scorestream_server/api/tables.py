@@ -1,12 +1,10 @@
 """The TableService."""
 
 import asyncio
-import shutil
 import time
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
@@ -18,10 +16,12 @@ from scorestream_server.api.saves import TableSaver
 from scorestream_server.config import Config
 from scorestream_server.domain.data_directory import DataDirectory
 from scorestream_server.domain.errors import ErrorCode, FieldFault, ScorestreamError, invalid
-from scorestream_server.domain.messages import HeadRead, LoadTable, ReadHead, TableLoaded
+from scorestream_server.domain.messages import HeadRead, ReadHead
 from scorestream_server.domain.session import Session, require_active
-from scorestream_server.domain.table import Table, TableData
+from scorestream_server.domain.table import LoadOptions, Table, TableData
 from scorestream_server.engine import log_lines
+from scorestream_server.engine.cache import TableCache
+from scorestream_server.engine.cache_contents import Place, cache_estimate, stored_size
 from scorestream_server.engine.expiry import SessionExpiry
 from scorestream_server.engine.homes import Places
 from scorestream_server.store import log as log_store
@@ -29,15 +29,18 @@ from scorestream_server.store import sessions as session_store
 from scorestream_server.store import tables as table_store
 from scorestream_server.store.database import Database
 from scorestream_server.store.usage import Usage
-from scorestream_server.tables.kept import is_kept
+from scorestream_server.tables.checksums import CACHE_FULL
 from scorestream_server.tables.paths import DataRoots
 from scorestream_server.tables.plan import beginning
 from scorestream_server.tables.upload import UploadWriter
-from scorestream_server.workers.pool import WorkerPool, run_anywhere
+from scorestream_server.workers.pool import WorkerPool
 
 DEFAULT_HEAD = 10
 LARGEST_HEAD = 1000
 MOST_ROWS = 1 << 40
+MOST_COPIES = 16
+LOOK_EVERY_BATCHES = 4
+"""So often an upload, whose size nobody knows, looks whether there is room on the disk."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +53,7 @@ class _Wanted:
     owner: str
     request_id: str
     room: int
+    copies: int | None
 
 
 class TableService(table_service_pb2_grpc.TableServiceServicer):
@@ -65,6 +69,7 @@ class TableService(table_service_pb2_grpc.TableServiceServicer):
         expiry: SessionExpiry,
         usage: Usage,
         saver: TableSaver,
+        cache: TableCache,
     ) -> None:
         self._config = config
         self._database = database
@@ -75,6 +80,7 @@ class TableService(table_service_pb2_grpc.TableServiceServicer):
         self._usage = usage
         self._saver = saver
         self._kept = saver.kept
+        self._cache = cache
 
     async def LoadTable(
         self, request: table_service_pb2.LoadTableRequest, context: Context
@@ -88,15 +94,17 @@ class TableService(table_service_pb2_grpc.TableServiceServicer):
             session = session_store.get(connection, wanted.session_id, wanted.owner)
             return Places.of(connection, self._directory, session, request.paths)
 
-        async def load(folder: Path) -> TableData:
-            places = await self._database.read(find)
-            inputs = await asyncio.to_thread(places.inputs, self._roots)
-            kept = str(self._directory.kept)
-            task = LoadTable(self._pool.next_task_id(), inputs, str(folder), kept=kept)
-            return (await run_anywhere(self._pool, task, TableLoaded)).table
+        places = await self._database.read(find)
+        files = await asyncio.to_thread(places.inputs, self._roots)
+        options = LoadOptions(copies=wanted.copies)
 
+        async def load(place: Place) -> TableData:
+            shared = await self._cache.shared(place, files, options)
+            return await self._cache.load(place, files, options) if shared is None else shared
+
+        estimate = await asyncio.to_thread(cache_estimate, files, options)
         async with self._kept.loading():
-            made = await self._make(wanted, load, tuple(request.paths), context)
+            made = await self._make(wanted, load, tuple(request.paths), context, estimate)
         if wanted.replace:
             await self._kept.sweep()
         return made
@@ -113,9 +121,10 @@ class TableService(table_service_pb2_grpc.TableServiceServicer):
             return convert.table(wanted)
         return await self._make(
             wanted,
-            lambda folder: self._receive(request_iterator, folder / "upload.arrow", wanted),
+            lambda place: self._receive(request_iterator, place, wanted),
             (),
             context,
+            0,
         )
 
     async def GetTable(self, request: table_service_pb2.GetTableRequest, context: Context) -> table_pb2.Table:
@@ -138,8 +147,11 @@ class TableService(table_service_pb2_grpc.TableServiceServicer):
             raise invalid("INVALID_LIMIT", "limit must not be negative.", [FieldFault("limit", "negative")])
         limit = min(request.limit or DEFAULT_HEAD, LARGEST_HEAD)
         table = await self._get(request.name, context)
-        task = ReadHead(self._pool.next_task_id(), beginning(table.data, limit), limit)
-        head = await run_anywhere(self._pool, task, HeadRead)
+        head, _ = await self._cache.run(
+            table,
+            lambda data: ReadHead(self._pool.next_task_id(), beginning(data, limit), limit),
+            HeadRead,
+        )
         return table_service_pb2.HeadTableResponse(arrow_stream=head.stream)
 
     async def DropTable(
@@ -150,6 +162,7 @@ class TableService(table_service_pb2_grpc.TableServiceServicer):
         await self._session(f"sessions/{session_id}", context)
         await self._database.write(lambda connection: table_store.drop(connection, session_id, table_id))
         await self._kept.sweep()
+        self._cache.sweeper.sweep()
         return table_service_pb2.DropTableResponse()
 
     async def SaveTable(
@@ -164,11 +177,12 @@ class TableService(table_service_pb2_grpc.TableServiceServicer):
         return await self._saver.save(request, table, session)
 
     async def _receive(
-        self, messages: AsyncIterator[table_service_pb2.UploadTableRequest], path: Path, wanted: _Wanted
+        self, messages: AsyncIterator[table_service_pb2.UploadTableRequest], place: Place, wanted: _Wanted
     ) -> TableData:
+        path = place.folder / "upload.arrow"
         limit = min(self._config.limits.upload_bytes, wanted.room)
         batches = 0
-        with UploadWriter(path, max_rows=MOST_ROWS, max_bytes=limit) as writer:
+        with UploadWriter(path, max_rows=MOST_ROWS, max_bytes=limit, room=place.room) as writer:
             # A stream that breaks off may look like one that ends: only a footer with the right count ends it.
             async for message in messages:
                 self._expiry.seen(wanted.session_id)
@@ -178,6 +192,8 @@ class TableService(table_service_pb2_grpc.TableServiceServicer):
                     case "arrow_batch":
                         await asyncio.to_thread(writer.batch, message.arrow_batch)
                         batches += 1
+                        if not batches % LOOK_EVERY_BATCHES:
+                            await self._cache.make_way(place)
                     case "footer" if message.footer.batches == batches:
                         return await asyncio.to_thread(writer.finish)
                     case _:
@@ -211,40 +227,47 @@ class TableService(table_service_pb2_grpc.TableServiceServicer):
                 lambda connection: table_store.check_absent(connection, session_id, table_id)
             )
         room = await self._database.read(lambda connection: self._usage.room(connection, owner))
-        return _Wanted(session_id, table_id, request.replace, owner, request_id, room)
+        copies = request.copies if request.HasField("copies") else None
+        if copies is not None and not 0 <= copies <= MOST_COPIES:
+            fault = FieldFault(f"{prefix}copies", f"{copies} is not from 0 to {MOST_COPIES}")
+            raise invalid("INVALID_COPIES", f"{fault.field}: {fault.description}.", [fault])
+        return _Wanted(session_id, table_id, request.replace, owner, request_id, room, copies)
 
     async def _make(
         self,
         wanted: _Wanted,
-        fill: Callable[[Path], Awaitable[TableData]],
+        fill: Callable[[Place], Awaitable[TableData]],
         paths: tuple[str, ...],
         context: Context,
+        estimate: int,
     ) -> table_pb2.Table:
-        """Have a new folder filled and make a table of it; without one, nothing is left of the folder."""
+        """Have a new place in the cache filled and make a table of it; without one, nothing is left of the place."""
         uid = str(uuid.uuid4())
-        folder = self._directory.table(wanted.session_id, uid)
-        filled = False
+        place = await self._cache.place(uid, wanted.owner, estimate, wanted.copies)
+        recorded = False
+        data: TableData | None = None
         try:
-            await asyncio.to_thread(folder.mkdir, parents=True)
-            data = await fill(folder)
-            await asyncio.to_thread(_remove_others, folder, data)
+            data = await self._cache.keep(place, await fill(place), wanted.copies)
             size = sum(file.size for file in data.files)
-            stored = await asyncio.to_thread(_stored, data) if data.in_place and paths else size
-            table = Table(uid, wanted.session_id, wanted.table_id, data, paths, size, stored, time.time())
-            filled = True
+            table = Table(
+                uid, wanted.session_id, wanted.table_id, data, paths, size, stored_size(data), time.time()
+            )
+            recorded = True
             # Shielded: a client that hangs up now must not have the files of a table removed that is being recorded.
-            return convert.table(await asyncio.shield(self._record(wanted, table, folder)))
+            return convert.table(await asyncio.shield(self._record(wanted, table, place)))
         except (OSError, ScorestreamError) as error:
             if isinstance(error, OSError) or error.code is ErrorCode.INTERNAL:
-                # A session's end takes the folder along: then say that it has ended.
+                # A session's end takes its tables along: then say that it has ended.
                 await self._session(f"sessions/{wanted.session_id}", context)
+            if isinstance(error, ScorestreamError) and error.reason == CACHE_FULL and not error.metadata:
+                raise await self._cache.full(place) from error
             raise
         finally:
-            if not filled:
-                await asyncio.shield(asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True))
+            if not recorded:
+                await asyncio.shield(self._cache.settle(place, None))
 
-    async def _record(self, wanted: _Wanted, table: Table, folder: Path) -> Table:
-        """Write a new table down, or remove its folder."""
+    async def _record(self, wanted: _Wanted, table: Table, place: Place) -> Table:
+        """Write a new table down, or remove its files."""
         made: Table | None = None
 
         def create(connection: sa.Connection) -> Table:
@@ -254,7 +277,7 @@ class TableService(table_service_pb2_grpc.TableServiceServicer):
                 connection, table, wanted.owner, wanted.request_id, replace=wanted.replace
             )
             if made.uid == table.uid:
-                log_store.write(connection, log_lines.table_loaded(made, made.create_time))
+                log_store.write(connection, log_lines.table_loaded(made, made.create_time, wanted.copies))
             return made
 
         try:
@@ -262,8 +285,10 @@ class TableService(table_service_pb2_grpc.TableServiceServicer):
             return made
         finally:
             # Also where the same request, sent twice, was quicker the other time.
-            if made is None or made.uid != table.uid:
-                await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+            mine = made is not None and made.uid == table.uid
+            await self._cache.settle(place, table.data if mine else None)
+            if wanted.replace:
+                self._cache.sweeper.sweep()
 
     async def _session(self, name: str, context: Context) -> str:
         session = await self._owned(names.session_id("session", name), context)
@@ -284,16 +309,3 @@ class TableService(table_service_pb2_grpc.TableServiceServicer):
         session_id, table_id = names.table_ids("name", name)
         await self._owned(session_id, context)
         return await self._database.read(lambda connection: table_store.get(connection, session_id, table_id))
-
-
-def _stored(data: TableData) -> int:
-    """Return how many bytes were written for a table that is read in place: those of its sources' copies."""
-    return sum(file.size for file in data.files if is_kept(file, data.kept))
-
-
-def _remove_others(folder: Path, data: TableData) -> None:
-    """Remove what attempts whose workers died have left beside a table's files."""
-    kept = {file.path for file in data.files}
-    for path in folder.iterdir():
-        if str(path) not in kept:
-            path.unlink()

@@ -1,7 +1,11 @@
 """Where what lies in the data directory: path arithmetic only."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
+
+TABLE_FOLDER = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
+"""Names of the folders in a cache directory; nothing else there is ever touched."""
 
 
 class UnusableDirectoryError(Exception):
@@ -23,12 +27,20 @@ class DataDirectory:
         kept/<name>                                     old versions of users' files that tables read in place
         sessions/<session>/jobs/<job>/part-00000.arrow  committed partitions
         sessions/<session>/jobs/<job>/attempts/         where workers that run as another user write them
-        sessions/<session>/tables/<table uid>/          converted and uploaded tables
+        cache/<table uid>/                              converted and uploaded tables, unless `caches` says otherwise
+        store.id                                        whose cache directories are this store's
         sessions/<session>/home/                        files of the session's owner
         sessions/<session>/reads/                       rows on their way to a client
+
+    Attributes:
+        root: the data directory.
+        caches: the cache directories; empty: the one in the data directory.
+
+    Stores of before the cache have tables in ``sessions/<session>/tables/<table uid>/``.
     """
 
     root: Path
+    caches: tuple[Path, ...] = ()
 
     @property
     def database_url(self) -> str:
@@ -95,8 +107,18 @@ class DataDirectory:
         """The committed result of one partition."""
         return self.job(session_id, job_id) / f"part-{index:05d}.arrow"
 
+    @property
+    def cache_dirs(self) -> tuple[Path, ...]:
+        """Folders of the tables in the cache, at least one."""
+        return self.caches or (self.root / "cache",)
+
+    @property
+    def store_id(self) -> Path:
+        """File with the name by which cache directories know their store."""
+        return self.root / "store.id"
+
     def table(self, session_id: str, table_uid: str) -> Path:
-        """Files of a converted or uploaded table."""
+        """Files of a converted or uploaded table of before the cache."""
         return self.session(session_id) / "tables" / table_uid
 
     def home(self, session_id: str) -> Path:

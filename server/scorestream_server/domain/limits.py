@@ -26,6 +26,7 @@ class Limits:
         calls: calls at a time, streams of answers left out.
         streams: streams of answers at a time: subscriptions, and results that are being read.
         stored_bytes: models, tables that the server holds, results, and files in homes, of sessions that have not ended.
+        cache_bytes: files of tables in the cache, copies too; a file that several tables share is counted once.
         upload_bytes: rows of one upload, or one uploaded file.
         model_bytes: one model file.
         session_files: files and directories in the home of a session.
@@ -39,6 +40,7 @@ class Limits:
     calls: int = 1_000
     streams: int = 5_000
     stored_bytes: int = 1024 * _GIB
+    cache_bytes: int = 1024 * _GIB
     upload_bytes: int = 64 * _GIB
     model_bytes: int = 2 * _GIB
     session_files: int = 10_000

@@ -40,6 +40,7 @@ class OpenJob(ToWorker, frozen=True, tag=True):
         priority: for devices that can prefer one lane's work to another's.
         variables: what ``:name`` stands for in `where` and in score code.
         row_number: column of the result with each row's number in the table; empty for none.
+        table_id: what clients call the table.
     """
 
     job_id: str
@@ -54,6 +55,7 @@ class OpenJob(ToWorker, frozen=True, tag=True):
     priority: Priority
     variables: Sequence[Variable] = ()
     row_number: str = ""
+    table_id: str = ""
 
 
 class RunPartition(ToWorker, frozen=True, tag=True):
@@ -83,6 +85,7 @@ class LoadTable(ToWorker, frozen=True, tag=True):
 
     Attributes:
         kept: folder for versions of users' files; empty: the files are the server's own, which nobody changes.
+        room: how many bytes a converted table may take; None: any number.
     """
 
     task_id: int
@@ -90,6 +93,15 @@ class LoadTable(ToWorker, frozen=True, tag=True):
     cache_dir: str
     options: LoadOptions = LoadOptions()
     kept: str = ""
+    room: int | None = None
+
+
+class CopyTable(ToWorker, frozen=True, tag=True):
+    """Copy the cached files of a table into folders, which are made."""
+
+    task_id: int
+    table: TableData
+    folders: Sequence[str]
 
 
 class Publish(ToWorker, frozen=True, tag=True):
@@ -314,7 +326,9 @@ class Leaving(FromWorker, frozen=True, tag=True):
     reason: str
 
 
-Task = RunPartition | InspectModel | LoadTable | ReadHead | Publish | ReadRows | Summarise | SaveRows
+Task = (
+    RunPartition | InspectModel | LoadTable | CopyTable | ReadHead | Publish | ReadRows | Summarise | SaveRows
+)
 Result = (
     PartitionDone
     | ModelInspected
@@ -331,6 +345,7 @@ Command = (
     | CloseJob
     | InspectModel
     | LoadTable
+    | CopyTable
     | ReadHead
     | Publish
     | ReadRows

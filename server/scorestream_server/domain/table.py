@@ -45,12 +45,14 @@ class LoadOptions:
         columns: those that it gets, in this order; empty: all.
         where: SQL predicate; only rows for which it is true become rows of the table. Such a table is converted.
         on_source_change: whether copies are kept of sources that are read in place.
+        copies: how many copies its blocks get in other cache directories; None: as the server says.
     """
 
     disk_cache: bool = False
     columns: tuple[str, ...] = ()
     where: str = ""
     on_source_change: SourceChange = SourceChange.FAIL
+    copies: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +125,44 @@ class Fragment:
 
 
 @dataclass(frozen=True, slots=True)
+class Block:
+    """Bytes of a cached file that are checked as one.
+
+    Attributes:
+        offset: where they begin.
+        bytes: how many there are.
+        xxh3: their checksum, XXH3 with 64 bits.
+    """
+
+    offset: int
+    bytes: int
+    xxh3: int
+
+
+@dataclass(frozen=True, slots=True)
+class CachedFile:
+    """An Arrow file in a cache directory.
+
+    Attributes:
+        path: the file, one of the table's ``files``.
+        blocks: all of its bytes: a block a record batch, in order, and the footer at the end.
+        copies: files of the same bytes in other cache directories.
+    """
+
+    path: str
+    blocks: tuple[Block, ...]
+    copies: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What a converted table was made of: enough to make it again while its sources are what they were."""
+
+    files: tuple[InputFile, ...]
+    options: LoadOptions
+
+
+@dataclass(frozen=True, slots=True)
 class TableData:
     """Rows on disk, ready to be read.
 
@@ -138,6 +178,9 @@ class TableData:
         notes: what a person should know about the load, for example a column that became text.
         kept: the folder where old versions of its sources are, should any have been kept; empty: none ever is.
         saved_etag: the etag of its source as this table's last save left it; empty: it is as it was loaded.
+        cached: those of ``files`` that lie in the cache with checksums; a table in place has none.
+        recipe: how a table in the cache can be made again; None: it cannot, as an upload.
+        evicted: whether its files were removed to make room; it is made again when it is used.
     """
 
     fragments: tuple[Fragment, ...]
@@ -150,6 +193,9 @@ class TableData:
     notes: tuple[str, ...] = ()
     kept: str = ""
     saved_etag: str = ""
+    cached: tuple[CachedFile, ...] = ()
+    recipe: Recipe | None = None
+    evicted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -59,6 +59,8 @@ class ActiveJob:
         lanes: lanes that have worked on it.
         finished: set when the job is final.
         attempts: where its partitions are written by workers that run as another user; None: where they stay.
+        reloading: its table's rows are being brought back into the cache; nothing is handed out meanwhile.
+        reloads: how often that was done for it.
         own_workers: it runs on the server's own workers, as do all of the default context.
     """
 
@@ -84,6 +86,8 @@ class ActiveJob:
     finished: asyncio.Event = field(default_factory=asyncio.Event)
     begun: Job | None = None
     attempts: Path | None = None
+    reloading: asyncio.Task[None] | None = None
+    reloads: int = 0
     own_workers: bool = field(init=False)
     stored: Job = field(init=False)
 
@@ -120,7 +124,7 @@ class ActiveJob:
     @property
     def wants_lane(self) -> bool:
         """Whether there is something to hand out."""
-        return bool(self.pending) and self.ending is None
+        return bool(self.pending) and self.ending is None and self.reloading is None
 
     def ready(self, worker_id: int | None) -> ReadyJob:
         """Return what the scheduler needs to know of a job that wants a lane.
@@ -157,6 +161,10 @@ class ActiveJob:
         self.lost[index] = self.lost.get(index, 0) + 1
         heapq.heappush(self.pending, index)
         return self.lost[index]
+
+    def put_back(self, index: int) -> None:
+        """Put a partition back that nothing is wrong with."""
+        heapq.heappush(self.pending, index)
 
     def count(self, index: int, file: PartitionFile, device: str, done: PartitionDone) -> list[str]:
         """Count a partition as done; return what its worker has to tell of it that is new."""

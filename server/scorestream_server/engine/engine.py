@@ -14,6 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import sqlalchemy as sa
 
 from scorestream_server.domain.context import DEFAULT_CONTEXT
@@ -26,6 +27,7 @@ from scorestream_server.domain.messages import PartitionDone, RunPartition
 from scorestream_server.domain.table import Partition
 from scorestream_server.engine import log_lines
 from scorestream_server.engine.active import ActiveJob
+from scorestream_server.engine.cache import TableCache
 from scorestream_server.engine.ends import JobEnds, commit_error, failure_of, succeeded, time_is_up
 from scorestream_server.engine.homes import Homes
 from scorestream_server.engine.output import OutputWriter
@@ -37,6 +39,7 @@ from scorestream_server.scheduler import Assignment, Shares, WorkerLoad, has_roo
 from scorestream_server.store import jobs as job_store
 from scorestream_server.store import log as log_store
 from scorestream_server.store.database import Database
+from scorestream_server.tables.blocks import BLOCK_LOST
 from scorestream_server.tables.results import attempt_path, commit_partition
 from scorestream_server.workers.contexts import ContextPools
 from scorestream_server.workers.pool import MAX_ATTEMPTS, WorkerLost, WorkerPool
@@ -60,8 +63,10 @@ class Engine:
         directory: DataDirectory,
         quota: JobQuota,
         contexts: ContextPools,
+        cache: TableCache,
     ) -> None:
         self._quota = quota
+        self._cache = cache
         self._database = database
         self._pool = pool
         self._directory = directory
@@ -130,6 +135,7 @@ class Engine:
         """Take up a job that the store has; with a `refusal`, only to fail it for that."""
         active.stored = active.job
         self._jobs[active.job.id] = active
+        self._cache.pin(active.job.spec.table_uid)
         self._quota.add(active.job)
         if active.job.spec.timeout or active.job.spec.queue_timeout or active.job.spec.task_timeout:
             self._timed[active.job.id] = active
@@ -267,13 +273,50 @@ class Engine:
             await asyncio.to_thread(_unlink, temporary)
         except ScorestreamError as error:
             self._land(active, partition)
-            if error.code is not ErrorCode.CANCELLED:
+            if error.reason == BLOCK_LOST and active.ending is None:
+                active.put_back(partition.index)
+                # Else it was sent out with what the table was before.
+                current = error.metadata.get("path") in {one.path for one in active.table.cached}
+                if active.reloading is None and current:
+                    active.reloading = self._spawn(self._reload(active, error))
+            elif error.code is not ErrorCode.CANCELLED:
                 self._ends.fail(active, error)
         else:
             # The lane is free from here on: let it have its next partition while this one is committed.
             self._land(active, partition)
             await self._commit(active, partition, done, worker_id, final, temporary)
         self._ends.finish_if_done(active)
+
+    async def _reload(self, active: ActiveJob, lost: ScorestreamError) -> None:
+        """Go on with a job whose table was evicted or damaged, once its rows are back."""
+        active.reloads += 1
+        try:
+            if active.reloads > MAX_ATTEMPTS:
+                raise lost
+            table, note = await self._cache.reload(active.job.spec.table_uid, active.table, lost)
+            if note:
+                await self._warn(active, note)
+        except (ScorestreamError, OSError, sa.exc.SQLAlchemyError) as error:
+            active.reloading = None
+            self._ends.fail(active, commit_error(error))
+            return
+        active.reloading = None
+        if active.finished.is_set():
+            return
+        active.opening = msgspec.structs.replace(active.opening, table=table.data)
+        for worker_id in active.opened:
+            self._pool.send(worker_id, active.opening)
+        self.wake()
+
+    async def _warn(self, active: ActiveJob, note: str) -> None:
+        active.job = replace(active.job, warnings=(*active.job.warnings, note))
+        job, now = active.job, time.time()
+
+        def warn(connection: sa.Connection) -> None:
+            job_store.warn(connection, job, active.session_name, note, now)
+            log_store.write(connection, log_lines.warned(job, note, now))
+
+        await self._database.write(warn)
 
     def _land(self, active: ActiveJob, partition: Partition) -> None:
         del active.in_flight[partition.index]
@@ -360,6 +403,10 @@ class Engine:
 
     def _let_go(self, active: ActiveJob) -> None:
         del self._jobs[active.job.id]
+        self._cache.unpin(active.job.spec.table_uid)
+        if active.table_made is not None and active.job.spec.replace:
+            self._cache.sweeper.sweep()
+        self._cache.unpin(active.job.spec.table_uid)
         self._quota.remove(active.job)
         self._timed.pop(active.job.id, None)
 

@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from scorestream_server.domain.data_directory import DataDirectory
+from scorestream_server.domain.data_directory import TABLE_FOLDER, DataDirectory
 from scorestream_server.store.holdings import Holdings
 from scorestream_server.tables.home import remove_incoming
 from scorestream_server.tables.publication import settle
@@ -47,6 +47,13 @@ def _unknown(directory: DataDirectory, holdings: Holdings) -> Iterator[Path]:
     yield from (path for path in _entries(directory.models) if path.name not in holdings.models)
     yield from (path for path in _entries(directory.publishing) if path.suffix != ".json")
     yield from (path for path in _entries(directory.kept) if path.name not in holdings.kept)
+    folders = {path.parent for path in holdings.cached}
+    for cache in directory.cache_dirs:
+        for table in (path for path in _entries(cache) if TABLE_FOLDER.fullmatch(path.name)):
+            if table not in folders:
+                yield table
+            else:
+                yield from (path for path in _entries(table) if path not in holdings.cached)
     for session in _entries(directory.sessions):
         if session.name not in holdings.sessions:
             yield session

@@ -23,13 +23,20 @@ def session_ended(name: str, why: str, now: float) -> list[LogLine]:
     return lines_of(LineType.NOTE, now, f"Session {name} ended: {why}." if why else f"Session {name} ended.")
 
 
-def table_loaded(table: Table, now: float) -> LogBlock:
-    """Return what is said of a new table."""
+def table_loaded(table: Table, now: float, asked_copies: int | None = None) -> LogBlock:
+    """Return what is said of a new table that was to have so many copies; None: as many as the server says."""
     data = table.data
     origin = f" from {_some(table.source_paths)}" if table.source_paths else ", sent by the client"
     store = "read in place" if data.in_place and table.source_paths else "kept by the server"
     text = f"Table {table.table_id}: {counted(data.rows, 'row')}{origin}, {data.format.value}, {store}."
     lines = lines_of(LineType.NOTE, now, text)
+    copies = len(data.cached[0].copies) if data.cached else 0
+    if asked_copies is not None and asked_copies > copies:
+        reason = (
+            "each needs another cache directory" if data.cached else "a table that is read in place has none"
+        )
+        text = f"Copies asked for: {asked_copies:,}; made: {copies:,}, for {reason}."
+        lines += lines_of(LineType.NOTE, now, text)
     for note in data.notes:
         lines += lines_of(LineType.WARNING, now, note)
     return _block(table.session_id, "", lines)

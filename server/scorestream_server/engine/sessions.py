@@ -12,6 +12,7 @@ from scorestream_server.domain.home import home_place
 from scorestream_server.domain.session import Session, SessionState
 from scorestream_server.engine import log_lines
 from scorestream_server.engine.active import ActiveJob
+from scorestream_server.engine.cache import TableCache
 from scorestream_server.engine.engine import Engine
 from scorestream_server.store import filerefs as fileref_store
 from scorestream_server.store import homes as home_store
@@ -30,7 +31,15 @@ logger = logging.getLogger(__name__)
 class SessionEnder:
     """Ends sessions; an end that was begun goes on without its client, and after a restart."""
 
-    def __init__(self, database: Database, engine: Engine, pool: LocalPool, directory: DataDirectory) -> None:
+    def __init__(
+        self,
+        database: Database,
+        engine: Engine,
+        pool: LocalPool,
+        directory: DataDirectory,
+        cache: TableCache,
+    ) -> None:
+        self._cache = cache
         self._database = database
         self._engine = engine
         self._pool = pool
@@ -104,6 +113,7 @@ class SessionEnder:
             )
 
         ended = await self._database.write(finish)
+        self._cache.sweeper.sweep()
         folder = self._directory.session(session.id)
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
         home = home_place(self._directory, session)

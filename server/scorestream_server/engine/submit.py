@@ -362,6 +362,7 @@ class Submitter:
             job.spec.priority,
             job.spec.variables,
             job.spec.row_number,
+            table.table_id,
         )
         job = dataclasses.replace(job, partitions_total=len(partitions))
         active = ActiveJob(

@@ -1,7 +1,7 @@
 """A copy of a data directory that is whole, also while a server works in it.
 
 Files here never change once they have their name, so they can be copied at leisure; only the store has to be
-caught at one moment. It is copied after the files, those that came meanwhile follow, and what it names must then
+caught at one moment. Tables in the cache are copied into the cache of the copy, wherever they lie. The store is copied after the files, those that came meanwhile follow, and what it names must then
 be in the copy. Where a file went away in between (a session ended), the store is copied once more.
 """
 
@@ -9,12 +9,14 @@ import contextlib
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from scorestream_server.domain.data_directory import DataDirectory, UnusableDirectoryError
 from scorestream_server.domain.home import RESERVED
+from scorestream_server.store import cached as cache_store
+from scorestream_server.store.cache_dirs import claimed
 from scorestream_server.store.database import open_engine
 from scorestream_server.store.holdings import read_holdings
 from scorestream_server.store.opening import check_store
@@ -46,13 +48,9 @@ def back_up(directory: DataDirectory, to: Path) -> int:
     if any(copy.root.iterdir()):
         raise UnusableDirectoryError(f"{to} is not empty. Name a new folder for each backup.")
     unfinished = copy.database.with_suffix(".unfinished")
-    for _ in range(ROUNDS):
-        _copy_files(directory, copy)
-        _copy_store(directory.database, unfinished)
-        _copy_files(directory, copy)
-        if _whole(copy, unfinished):
-            break
-    else:
+    with claimed(copy):
+        whole = any(_copied(directory, copy, unfinished) for _ in range(ROUNDS))
+    if not whole:
         raise UnusableDirectoryError(
             f"Files that the store names are missing in {directory.root}, {ROUNDS} times in a row; the copy in {to} "
             "is not whole. If sessions end all the time, try again later; otherwise the directory is damaged."
@@ -60,11 +58,19 @@ def back_up(directory: DataDirectory, to: Path) -> int:
     # Under its name last: a server refuses to start on files without a store.
     unfinished.rename(copy.database)
     os.sync()
-    return sum(1 for _ in _files(copy))
+    return sum(1 for _ in (*_files(copy), *copy.cache_dirs[0].glob("*/*")))
+
+
+def _copied(directory: DataDirectory, copy: DataDirectory, unfinished: Path) -> bool:
+    """Copy files and store once; return whether the one has all that the other names."""
+    _copy_files(directory, copy)
+    _copy_store(directory.database, unfinished)
+    _copy_files(directory, copy)
+    return _whole(copy, unfinished)
 
 
 def _files(directory: DataDirectory) -> Iterator[Path]:
-    """Yield the files that are complete; what is being made has a hidden or a temporary name."""
+    """Yield the files that are complete, but for the cache; what is being made has a hidden or a temporary name."""
     if directory.models.is_dir():
         yield from (path for path in directory.models.iterdir() if path.is_file())
     if directory.kept.is_dir():
@@ -101,7 +107,25 @@ def _whole(copy: DataDirectory, store: Path) -> bool:
     try:
         with engine.execution_options(writes=True).begin() as connection:
             relocate(connection, copy.root)
+            cached = cache_store.only_in(connection, copy.cache_dirs[0])
             named = read_holdings(connection, copy).files
     finally:
         engine.dispose()
-    return all(path.is_file() for path in named)
+    return all(_copy_cached(target, places) for target, places in cached.items()) and all(
+        path.is_file() for path in named
+    )
+
+
+def _copy_cached(target: Path, places: Sequence[str]) -> bool:
+    """Copy a table's file from wherever it is; return whether it is there, or nowhere, which a copy cannot mend."""
+    if target.exists():
+        return True
+    target.parent.mkdir(parents=True, exist_ok=True)
+    found = False
+    for place in map(Path, places):
+        if place.is_file():
+            found = True
+            with contextlib.suppress(OSError):  # it went just now
+                shutil.copy2(place, target)
+                return True
+    return not found

@@ -20,6 +20,12 @@ _OPEN = sa.select(SESSIONS.c.id).where(SESSIONS.c.state != SessionState.ENDED.va
 _FINAL = [state.value for state in FINAL_STATES]
 
 
+class _Reads(msgspec.Struct):
+    """What of a job's spec says what it reads."""
+
+    table_uid: str
+
+
 @dataclass(frozen=True, slots=True)
 class Holdings:
     """What there is for the store, of sessions that have not ended.
@@ -30,7 +36,8 @@ class Holdings:
         tables: folders, whether the table was dropped or not: a job may still need it.
         jobs: the names of the committed partitions by folder.
         unfinished: ids of jobs that are not final.
-        files: every file in the directory that the store says is there; those in homes are left out.
+        files: every file in the directory that the store says is there; those in homes and in the cache are left out.
+        cached: files of tables in the cache, and their copies; of a table that was dropped only while a job needs it.
     """
 
     models: AbstractSet[str]
@@ -39,6 +46,7 @@ class Holdings:
     jobs: Mapping[Path, AbstractSet[str]]
     unfinished: AbstractSet[str]
     files: AbstractSet[Path]
+    cached: AbstractSet[Path]
     kept: AbstractSet[str] = frozenset()
     """Names of versions of users' files that are needed, whether there are such versions or not."""
 
@@ -48,11 +56,17 @@ def read_holdings(connection: sa.Connection, directory: DataDirectory) -> Holdin
     models = set(connection.execute(sa.select(MODELS.c.file_name).where(~MODELS.c.removed)).scalars())
     files = {directory.models / name for name in models}
     tables = set()
+    cached: set[Path] = set()
+    needed = _of_unfinished_jobs(connection)
     # Columns by name: a backup reads stores of older versions, too.
-    found = sa.select(TABLES.c.session_id, TABLES.c.uid, TABLES.c.data)
+    found = sa.select(TABLES.c.session_id, TABLES.c.uid, TABLES.c.data, TABLES.c.dropped)
     for table in connection.execute(found.where(TABLES.c.session_id.in_(_OPEN))):
         tables.add(directory.table(table.session_id, table.uid))
         data = msgspec.json.decode(table.data, type=TableData)
+        if data.cached:
+            if not data.evicted and (not table.dropped or table.uid in needed):
+                cached |= {Path(path) for one in data.cached for path in (one.path, *one.copies)}
+            continue
         paths = (Path(file.path) for file in data.files)
         home = directory.home(table.session_id)  # whose files come and go as their owner likes
         files |= {
@@ -78,5 +92,11 @@ def read_holdings(connection: sa.Connection, directory: DataDirectory) -> Holdin
         folders[part.job_id].add(path.name)
         files.add(path)
     sessions = set(connection.execute(_OPEN).scalars())
-    needed = {kept_name(file) for file in kept.sources(connection)}
-    return Holdings(models, sessions, tables, jobs, unfinished, files, needed)
+    versions = {kept_name(file) for file in kept.sources(connection)}
+    return Holdings(models, sessions, tables, jobs, unfinished, files, cached, versions)
+
+
+def _of_unfinished_jobs(connection: sa.Connection) -> set[str]:
+    """Return the tables, dropped or not, that jobs will go on with."""
+    specs = connection.execute(sa.select(JOBS.c.spec).where(JOBS.c.state.not_in(_FINAL))).scalars()
+    return {msgspec.json.decode(spec, type=_Reads).table_uid for spec in specs}

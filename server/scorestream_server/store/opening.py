@@ -3,11 +3,12 @@
 import contextlib
 import logging
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 
 import sqlalchemy as sa
 
-from scorestream_server.domain.data_directory import DataDirectory, UnusableDirectoryError
+from scorestream_server.domain.data_directory import TABLE_FOLDER, DataDirectory, UnusableDirectoryError
 from scorestream_server.store.database import migrate, open_engine, storage_error
 from scorestream_server.store.relocation import relocate
 from scorestream_server.store.schema import VERSION
@@ -26,7 +27,7 @@ def open_store(directory: DataDirectory) -> None:
     path = directory.database
     if path.exists() and path.stat().st_size:
         check_store(path)
-    elif any(folder.is_dir() and any(folder.iterdir()) for folder in (directory.models, directory.sessions)):
+    elif any(folder.is_dir() and any(folder.iterdir()) for folder in _folders_of_files(directory)):
         # A new, empty store would know none of these files, and what no store knows is removed.
         raise UnusableDirectoryError(
             f"The store {path} is missing, and files that belong to it are there. {_RESTORE}"
@@ -46,6 +47,14 @@ def open_store(directory: DataDirectory) -> None:
         raise UnusableDirectoryError(str(told)) from error
     finally:
         engine.dispose()
+
+
+def _folders_of_files(directory: DataDirectory) -> Iterator[Path]:
+    """Yield the folders in which a store has files, if it has any."""
+    yield from (directory.models, directory.sessions)
+    for cache in directory.cache_dirs:
+        if cache.is_dir():
+            yield from (path for path in cache.iterdir() if TABLE_FOLDER.fullmatch(path.name))
 
 
 def check_store(path: Path) -> None:

@@ -39,7 +39,7 @@ class Ownership:
         # Not to be written by: workers inherit it, those too that run as another user.
         self.descriptor = os.open(directory.lock, os.O_RDONLY | os.O_CREAT, 0o600)
         try:
-            _lock(self.descriptor, directory)
+            take_lock(self.descriptor, f"The data directory {directory.root}", "--data-dir")
             self.tell("")
         except BaseException:
             os.close(self.descriptor)
@@ -80,7 +80,17 @@ def _refuse_network(root: Path, mounts: Iterable[Mount]) -> None:
         )
 
 
-def _lock(descriptor: int, directory: DataDirectory) -> None:
+def take_lock(descriptor: int, what: str, flag: str) -> None:
+    """Lock a file in which the owner of a directory wrote down who it is.
+
+    Args:
+        descriptor: of the file.
+        what: the directory, as the beginning of a sentence.
+        flag: that names another one.
+
+    Raises:
+        UnusableDirectoryError: another server has it.
+    """
     until = time.monotonic() + ORPHAN_SECONDS
     while True:
         try:
@@ -99,8 +109,7 @@ def _lock(descriptor: int, directory: DataDirectory) -> None:
                 "" if alive else ", or by a worker that it left behind (the process itself is not to be seen)"
             )
             raise UnusableDirectoryError(
-                f"The data directory {directory.root} is in use by {who}{where}{gone}. Stop that one first, or "
-                "give another --data-dir."
+                f"{what} is in use by {who}{where}{gone}. Stop that one first, or give another {flag}."
             )
         time.sleep(_LOOK_AGAIN_SECONDS)
 

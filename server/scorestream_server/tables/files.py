@@ -13,6 +13,7 @@ import pyarrow as pa
 from scorestream_server.domain.disk import disk_error
 from scorestream_server.domain.errors import ErrorCode, ScorestreamError
 from scorestream_server.domain.table import FileFormat, Fragment, SourceFile
+from scorestream_server.tables.checksums import BlockWriter
 
 Cancelled = Callable[[], bool]
 """Asked again and again by whatever works long; True ends the work."""
@@ -63,13 +64,15 @@ class ArrowFile:
     Args:
         path: the file; it must not exist.
         schema: of the batches.
+        blocks: gets the checksums of what is written; None: nobody wants them.
 
     Attributes:
         rows: rows written so far.
         bytes: their size in memory.
     """
 
-    def __init__(self, path: Path, schema: pa.Schema) -> None:
+    def __init__(self, path: Path, schema: pa.Schema, blocks: BlockWriter | None = None) -> None:
+        self._blocks = blocks
         self.path = path
         self.rows = 0
         self.bytes = 0
@@ -96,6 +99,8 @@ class ArrowFile:
         """Append a batch."""
         with disk_errors(self.path):
             self._writer.write_batch(batch)
+            if self._blocks is not None:
+                self._blocks.add(self.path, self._sink.tell())
         size = batch.nbytes
         self._batches.append((batch.num_rows, size))
         self.rows += batch.num_rows
@@ -105,6 +110,8 @@ class ArrowFile:
         """Complete the file; it keeps its temporary name."""
         with disk_errors(self.path):
             self._writer.close()
+            if self._blocks is not None:
+                self._blocks.add(self.path, self._sink.tell())
             self._sink.close()
 
     def finish(self, final: Path, *, durable: bool) -> tuple[tuple[Fragment, ...], SourceFile]:

@@ -21,6 +21,7 @@ from scorestream_server.domain.table import (
     SourceFile,
     TableData,
 )
+from scorestream_server.tables.blocks import CachedFiles
 from scorestream_server.tables.columns import (
     MAX_BATCH_ROWS,
     READ_ERRORS,
@@ -83,6 +84,8 @@ class TableReader:
         self._largest = min(LARGEST_IN_MEMORY, cache_bytes)
         self._open: OrderedDict[Any, Any] = OrderedDict()
         self._lock = threading.Lock()
+        self.cached_files = CachedFiles(self._reopen)
+        """What is checked before it is read, and mended; it has something to tell of that."""
 
     def read(
         self,
@@ -113,7 +116,7 @@ class TableReader:
             kept version, if there is one.
 
         Raises:
-            ScorestreamError: SOURCE_CHANGED (also after the last batch: then nothing of the partition may be
+            ScorestreamError: BLOCK_LOST; SOURCE_CHANGED (also after the last batch: then nothing of the partition may be
                 used), CORRUPT_DATA, UNKNOWN_COLUMN, UNSUPPORTED_TYPE, WHERE_NOT_APPLICABLE, DISK_FULL.
         """
         number = (row_number, partition.first_row) if row_number else None
@@ -179,7 +182,7 @@ class TableReader:
             hidden = unreadable_columns(schema).keys() | given
             needed += [name for name in schema.names if name not in hidden][:1]
         target = project(schema, needed)
-        files = {file.path: file for file in table.files}
+        files = self.cached_files.checked(table, slices)
         used = {
             path: current(files[path], table.kept)
             for path in {table.fragments[part.fragment].path for part in slices}
@@ -406,6 +409,12 @@ class TableReader:
         except READ_ERRORS as error:
             raise corrupt(f"The file {file.path!r}", error) from None
         return any(never_true(condition, group, physical, target) for condition in where)
+
+    def _reopen(self, path: str) -> None:
+        """Let go of an Arrow file whose name stands for another one now."""
+        with self._lock:
+            for key in [key for key in self._open if key[0] == "arrow" and key[1].path == path]:
+                del self._open[key]
 
     def _handle(self, key: Any, make: Callable[[], Any]) -> Any:
         """Return an open file, shared by all threads; the least recently used ones are dropped."""

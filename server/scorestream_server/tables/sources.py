@@ -11,6 +11,7 @@ import pyarrow as pa
 
 from scorestream_server.domain.errors import FieldFault, ScorestreamError, invalid, precondition
 from scorestream_server.domain.table import (
+    CachedFile,
     FileFormat,
     Fragment,
     FragmentSlice,
@@ -22,6 +23,7 @@ from scorestream_server.domain.table import (
 )
 from scorestream_server.tables import remote
 from scorestream_server.tables.arrow_source import ArrowSource
+from scorestream_server.tables.checksums import BlockWriter
 from scorestream_server.tables.columns import TypesChangedError, joined, project, unreadable_columns
 from scorestream_server.tables.conditions import Condition, excluded_by_constants, filtered
 from scorestream_server.tables.csv_source import CsvSource
@@ -55,6 +57,7 @@ def load_table(
     compile_where: Compile = no_predicates,
     report: Report = lambda _: None,
     cancelled: Cancelled = lambda: False,
+    room: int | None = None,
 ) -> TableData:
     """Load files of one format as one table.
 
@@ -69,17 +72,19 @@ def load_table(
         compile_where: for the predicate of the options.
         report: called with the rows converted so far.
         cancelled: asked between files and blocks; True ends the load.
+        room: how many bytes a converted table may take; None: any number.
 
     Raises:
         ScorestreamError: CORRUPT_DATA, BAD_COLUMN_NAMES, SCHEMA_MISMATCH, EMPTY_FILE, CSV_BROKEN_LINE and
             other faults of a file; MIXED_PARTITIONS and PARTITION_CLASH of directories; UNKNOWN_COLUMN and others of the
-            options; FILE_NOT_FOUND and others of a URI; DISK_FULL; CANCELLED. Nothing is left behind then.
+            options; FILE_NOT_FOUND and others of a URI; CACHE_FULL, where `room` is not enough; DISK_FULL; CANCELLED.
+            Nothing is left behind then.
     """
     named = [one if isinstance(one, InputFile) else InputFile(str(one)) for one in inputs]
     files = remote.expanded(named)
     forms = {file_format(file.path) or FileFormat.CSV: file for file in reversed(files)}
     one_format(forms)
-    load = _Load(files, next(iter(forms)), cache_dir, options, compile_where, report, cancelled)
+    load = _Load(files, next(iter(forms)), cache_dir, options, compile_where, report, cancelled, room)
     return load.run()
 
 
@@ -129,7 +134,9 @@ class _Load:
         compile_where: Compile,
         report: Report,
         cancelled: Cancelled,
+        room: int | None,
     ) -> None:
+        self._room = room
         self._files = [Source(file) for file in files]
         self._form = form
         self._cache_dir = cache_dir
@@ -268,7 +275,8 @@ class _Load:
         """Write the readable columns, already normalised."""
         target = self._choose(schema).target
         final = self._cache_dir / f"table-{secrets.token_hex(8)}.arrow"
-        with ArrowFile(temporary_name(final), target) as file:
+        blocks = BlockWriter(self._room)
+        with ArrowFile(temporary_name(final), target, blocks) as file:
             for batch in joined(batches):
                 if self._cancelled():
                     raise cancelled_error()
@@ -280,7 +288,8 @@ class _Load:
                 )
             fragments, cached = file.finish(final, durable=False)
         told = schema if not self._options.columns else target
-        return self._table(fragments, (cached,), told, in_place=False, notes=notes)
+        made = self._table(fragments, (cached,), told, in_place=False, notes=notes)
+        return replace(made, cached=(CachedFile(cached.path, tuple(blocks.blocks)),))
 
     def _table(
         self,

@@ -7,7 +7,8 @@ from typing import Self
 import pyarrow as pa
 
 from scorestream_server.domain.errors import ErrorCode, FieldFault, ScorestreamError, invalid, precondition
-from scorestream_server.domain.table import FileFormat, TableData
+from scorestream_server.domain.table import CachedFile, FileFormat, TableData
+from scorestream_server.tables.checksums import BlockWriter
 from scorestream_server.tables.columns import normal_schema, normalised, unreadable_columns, validated
 from scorestream_server.tables.files import ArrowFile, temporary_name
 from scorestream_server.tables.ipc_messages import MalformedMessageError, message_claim
@@ -26,14 +27,16 @@ class UploadWriter:
         path: the file's final name; it appears when the upload is complete.
         max_rows: more rows are refused.
         max_bytes: more bytes (decoded, as stored here) are refused.
+        room: how many bytes its file may have; None: any number.
     """
 
-    def __init__(self, path: Path, *, max_rows: int, max_bytes: int) -> None:
+    def __init__(self, path: Path, *, max_rows: int, max_bytes: int, room: int | None = None) -> None:
         self._path = path
         self._max_rows = max_rows
         self._max_bytes = max_bytes
         self._sent: pa.Schema | None = None
         self._target = pa.schema([])
+        self._blocks = BlockWriter(room)
         self._file: ArrowFile | None = None
 
     def __enter__(self) -> Self:
@@ -75,7 +78,7 @@ class UploadWriter:
                 "dates (a dictionary decoded to its values).",
                 [FieldFault(name, f"type {kind} cannot be uploaded") for name, kind in refused.items()],
             )
-        self._file = ArrowFile(temporary_name(self._path), target)
+        self._file = ArrowFile(temporary_name(self._path), target, self._blocks)
         self._sent, self._target = sent, target
         return target
 
@@ -83,7 +86,7 @@ class UploadWriter:
         """Take one record batch message; return the rows received so far.
 
         Raises:
-            ScorestreamError: CORRUPT_DATA, COMPRESSED_BATCH, UPLOAD_TOO_LARGE, UPLOAD_ORDER, DISK_FULL. The
+            ScorestreamError: CORRUPT_DATA, COMPRESSED_BATCH, UPLOAD_TOO_LARGE, CACHE_FULL, UPLOAD_ORDER, DISK_FULL. The
                 upload is then aborted.
         """
         if self._sent is None or self._file is None:
@@ -115,6 +118,7 @@ class UploadWriter:
             file.rows,
             FileFormat.ARROW,
             True,
+            cached=(CachedFile(source.path, tuple(self._blocks.blocks)),),
         )
 
     def abort(self) -> None:

@@ -87,6 +87,12 @@ class OpenedJobs:
         """Write a table's rows to a destination; see `save_rows`."""
         return save_rows(task, self._reader, umask, cancelled)
 
+    def take_notes(self, job_id: str) -> list[str]:
+        """Return what whoever watches a job should know of how its rows were read, by this thread."""
+        notes = self._reader.cached_files.take_notes()
+        job = self._jobs.get(job_id)
+        return [f"Table {job.table_id!r}: {note}" for note in notes] if job is not None else notes
+
     def summary(self, task: Summarise, cancelled: Callable[[], bool]) -> JobSummary:
         """Return what the rows of a final job are like."""
         return summarise(task, self._reader, cancelled)
@@ -108,6 +114,7 @@ class OpenedJobs:
             ScorestreamError: it cannot be scored; CANCELLED where it was told to stop.
         """
         job = self._jobs[task.job_id]
+        self._reader.cached_files.take_notes()  # of a task that failed
         lane.priority = job.priority
         scorer = self._scorer(job)
         columns = pa.ipc.read_schema(pa.py_buffer(job.table.schema))

@@ -29,6 +29,7 @@ from scorestream_server.domain.messages import (
     CancelTask,
     CloseJob,
     Command,
+    CopyTable,
     DeviceLost,
     HeadRead,
     InspectModel,
@@ -72,7 +73,7 @@ LAST_WORDS_SECONDS = 5.0
 """How long such a process waits for the server to hear of it."""
 SIDE_THREADS = 2
 """For models, tables and outputs; scoring goes on beside them in the lanes."""
-SideTask = InspectModel | LoadTable | ReadHead | Publish | ReadRows | Summarise | SaveRows
+SideTask = InspectModel | LoadTable | CopyTable | ReadHead | Publish | ReadRows | Summarise | SaveRows
 SORT_SHARE = 8
 """Putting rows in order takes up to four times their size, and others want memory, too."""
 SPEECHLESS = 71
@@ -183,7 +184,7 @@ class Worker:
                     cpu_seconds=time.thread_time() - processor,
                     bytes_in=bytes_in,
                     memory=resident_memory(),
-                    notes=lane.take_notes(),
+                    notes=[*lane.take_notes(), *self._jobs.take_notes(task.job_id)],
                 )
 
             self._answer(task.task_id, score)
@@ -193,8 +194,9 @@ class Worker:
             task = tasks.get()
             self._answer(task.task_id, functools.partial(self._do, task))
 
-    def _do(self, task: SideTask) -> Result:
+    def _do(self, task: SideTask) -> Result:  # noqa: PLR0911  # one a kind of task
         from scorestream_server.scoring.load import inspect_model  # noqa: PLC0415  # see __init__
+        from scorestream_server.tables.blocks import with_copies  # noqa: PLC0415
         from scorestream_server.tables.kept import keep_sources  # noqa: PLC0415
         from scorestream_server.tables.sources import load_table  # noqa: PLC0415
         from scorestream_server.workers.opened import conditions  # noqa: PLC0415
@@ -210,8 +212,11 @@ class Worker:
                     task.options,
                     compile_where=conditions,
                     cancelled=cancelled,
+                    room=task.room,
                 )
                 return TableLoaded(task.task_id, keep_sources(table, task.options, task.kept, cancelled))
+            case CopyTable():
+                return TableLoaded(task.task_id, with_copies(task.table, list(map(Path, task.folders))))
             case ReadHead():
                 return HeadRead(task.task_id, self._jobs.head(task.table, task.limit))
             case ReadRows():
@@ -295,6 +300,8 @@ def _what(task: Task) -> str:
         case LoadTable(files=files):
             more = f" and {len(files) - 1:,} more" if len(files) > 1 else ""
             what = f"The file {files[0].called!r}{more}"
+        case CopyTable():
+            what = "The copy of a table"
         case ReadHead():
             what = "The first rows of the table"
         case ReadRows():
