@@ -193,7 +193,7 @@ class JobInfo:
 
     Attributes:
         model: what it scores with, ``name@version``.
-        table: the name of the table that it reads.
+        table: the name of the table that it reads; ``tables/NAME``, where the global one was named as such.
         out_table: the name of the table that it makes, or empty; `out_path` likewise for files.
         result_schema: the result's columns as an Arrow IPC schema message.
         outputs: what was published: the name of a table, or the paths of files.
@@ -254,6 +254,13 @@ class TableInfo:
         backing_store: ``IN_PLACE`` where the files that it was loaded from are mapped, else ``DISK_CACHE``.
         format: ``arrow``, ``parquet`` or ``csv``.
         source_paths: what it was loaded from, on the server; empty for an upload or a result.
+        session_id: the session that it belongs to; empty for a global one.
+        owner: who made it.
+        label: for people.
+        lifetime: seconds after its last access after which it is dropped; 0: it stays.
+        last_access: when it was last read, to within a minute.
+        etag: changes with the table and with each update of it.
+        notes: what a person should know about its load.
     """
 
     name: str
@@ -265,6 +272,12 @@ class TableInfo:
     format: str
     source_paths: tuple[str, ...]
     created: datetime
+    owner: str = ""
+    label: str = ""
+    lifetime: float = 0.0
+    last_access: datetime | None = None
+    etag: str = ""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

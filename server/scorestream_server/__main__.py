@@ -29,6 +29,7 @@ from scorestream_server.device.choose import Cards, NoSuchDevice, choose_devices
 from scorestream_server.domain.data_directory import DataDirectory, UnusableDirectoryError
 from scorestream_server.domain.device import CPU
 from scorestream_server.domain.limits import MOST_SECONDS, NAMES, parse_limits
+from scorestream_server.domain.table import BackingStore
 from scorestream_server.store.owner import Ownership, owned
 from scorestream_server.tables.paths import DataRoots
 from scorestream_server.workers.local import LocalPool
@@ -148,7 +149,13 @@ def _parser() -> argparse.ArgumentParser:
         "--config",
         type=Path,
         metavar="FILE",
-        help="TOML file with built-in contexts, [contexts.NAME], and queues, [queues.NAME]",
+        help="TOML file with built-in contexts, [contexts.NAME], queues, [queues.NAME], and libraries, [libraries.NAME]",
+    )
+    parser.add_argument(
+        "--backing-store",
+        choices=[BackingStore.IN_PLACE_PREFERRED.value, BackingStore.DISK_CACHE.value],
+        default=BackingStore.IN_PLACE_PREFERRED.value,
+        help="where tables are mapped from unless their library or their load says otherwise (default: %(default)s)",
     )
     parser.add_argument("--private", action="store_true", help=argparse.SUPPRESS)
     return parser
@@ -209,6 +216,8 @@ def parse(arguments: list[str] | None = None) -> Config:
         max_task_timeout=flags.max_task_timeout,
         contexts=file.contexts,
         queues=file.queues,
+        libraries=file.libraries,
+        backing_store=BackingStore(flags.backing_store),
     )
 
 

@@ -19,8 +19,10 @@ from scorestream_server.api.devices import DeviceService
 from scorestream_server.api.engines import EngineService
 from scorestream_server.api.filerefs import FilerefService
 from scorestream_server.api.files import FileService
+from scorestream_server.api.found_tables import FoundTables
 from scorestream_server.api.identity import Identifier
 from scorestream_server.api.jobs import JobService
+from scorestream_server.api.libraries import LibraryService
 from scorestream_server.api.log import LogService
 from scorestream_server.api.models import ModelService
 from scorestream_server.api.options import OptionService
@@ -29,6 +31,7 @@ from scorestream_server.api.reports import ReportService
 from scorestream_server.api.results import ResultReader
 from scorestream_server.api.server import GrpcServer, Servicers
 from scorestream_server.api.sessions import SessionService
+from scorestream_server.api.table_actions import TableActionService
 from scorestream_server.api.tables import TableService
 from scorestream_server.api.tokens import TokenService
 from scorestream_server.api.variables import VariableService
@@ -48,6 +51,8 @@ from scorestream_server.engine.papers import Papers
 from scorestream_server.engine.quota import JobQuota
 from scorestream_server.engine.sessions import SessionEnder
 from scorestream_server.engine.submit import Submitter
+from scorestream_server.engine.table_keeper import TableKeeper
+from scorestream_server.engine.table_use import TableUse
 from scorestream_server.feed import Feed, LogFeed, Selection
 from scorestream_server.store import events as event_store
 from scorestream_server.store import log as log_store
@@ -56,6 +61,7 @@ from scorestream_server.store import tokens as token_store
 from scorestream_server.store.contexts import ContextStore
 from scorestream_server.store.database import Database
 from scorestream_server.store.holdings import read_holdings
+from scorestream_server.store.libraries import LibraryStore
 from scorestream_server.store.opening import open_store
 from scorestream_server.store.owner import Ownership
 from scorestream_server.store.usage import Usage
@@ -132,37 +138,41 @@ async def running(config: Config, pool: LocalPool) -> AsyncIterator[Running]:
         stack.push_async_callback(engine.close)
         ender = SessionEnder(database, engine, pool, directory)
         stack.push_async_callback(ender.close)
-        submitter = Submitter(database, engine, directory, roots, quota, usage)
-        resumed = await submitter.recover()
-        if resumed:
-            logger.warning("going on with %d jobs of the last run", resumed)
+        use = TableUse()
+        submitter = Submitter(database, engine, directory, roots, quota, usage, use)
+        await _recover(submitter)
         engine.start()
         expiry = SessionExpiry(database, feed, log, ender)
         expiry.start()
         stack.push_async_callback(expiry.close)
         await _go_on_ending(database, ender, stack)
+        stack.push_async_callback(_keep_tables(database, directory, use, engine).close)
 
         papers = Papers(database, pool, directory)
         stack.push_async_callback(papers.close)
         poller = DevicePoller(_open_facts, engine.workers)
         stack.callback(poller.close)
         sessions = OwnSessions(database, expiry)
+        tables = FoundTables(database, expiry, use)
+        libraries = LibraryStore(config.libraries)
         servicers = Servicers(
             SessionService(config, database, feed, engine, ender, expiry, contexts),
             JobService(database, feed, engine, submitter, ResultReader(database, feed), expiry, papers),
-            TableService(config, database, pool, directory, roots, expiry, usage),
+            TableService(config, database, pool, directory, roots, expiry, usage, tables, libraries),
             ModelService(config, database, pool, directory, usage, sessions, roots),
             DeviceService(poller),
             TokenService(config, database, identifier),
             ContextService(database, contexts, server_facts(config, roots), engine.queues, pools),
             FileService(config, database, sessions, engine.homes, roots, usage),
             FilerefService(database, sessions, engine.homes, roots),
-            DataService(database, pool, directory, sessions),
+            DataService(database, pool, directory, sessions, tables),
             LogService(database, log, expiry),
             ReportService(database, papers, expiry),
             VariableService(database, expiry),
             OptionService(database, expiry),
             EngineService(config, poller),
+            LibraryService(database, libraries, roots, sessions),
+            TableActionService(database, directory, tables, engine, usage),
         )
         server = GrpcServer(config, servicers, identifier)
         address = await server.start()
@@ -241,10 +251,34 @@ async def serve(config: Config, pool: LocalPool, ownership: Ownership) -> None:
 
 
 def _make_folders(directory: DataDirectory) -> None:
-    for folder in (directory.models, directory.sessions, directory.publishing):
+    for folder in (
+        directory.models,
+        directory.sessions,
+        directory.publishing,
+        directory.global_tables,
+        directory.reads(""),
+    ):
         folder.mkdir(exist_ok=True)
     if directory.root.stat().st_mode & 0o077:
         logger.warning("others may look into %s; keep them out with: chmod 700", directory.root)
+
+
+async def _recover(submitter: Submitter) -> None:
+    """Take up the jobs that the last run did not finish."""
+    if resumed := await submitter.recover():
+        logger.warning("going on with %d jobs of the last run", resumed)
+
+
+def _keep_tables(database: Database, directory: DataDirectory, use: TableUse, engine: Engine) -> TableKeeper:
+    """Begin to look after tables; the jobs of the last run are taken up by now."""
+    keeper = TableKeeper(
+        database,
+        directory,
+        use,
+        lambda: {active.job.spec.table_uid for active in engine.jobs.values()},
+    )
+    keeper.start()
+    return keeper
 
 
 async def _take_up(contexts: ContextStore, database: Database, pools: ContextPools) -> None:

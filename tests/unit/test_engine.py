@@ -50,6 +50,7 @@ from scorestream_server.domain.table import Table
 from scorestream_server.engine.engine import Engine
 from scorestream_server.engine.quota import JobQuota
 from scorestream_server.engine.submit import Submission, Submitter
+from scorestream_server.engine.table_use import TableUse
 from scorestream_server.scheduler import PREFETCH
 from scorestream_server.scoring.load import inspect_model
 from scorestream_server.store import jobs, log, models, sessions, tables
@@ -262,7 +263,7 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
     limits = Limits()
     quota, usage = JobQuota(limits), Usage(limits.stored_bytes)
     engine = pool.engine = Engine(database, pool, directory, quota, no_contexts())
-    submitter = Submitter(database, engine, directory, DataRoots([tmp_path]), quota, usage)
+    submitter = Submitter(database, engine, directory, DataRoots([tmp_path]), quota, usage, TableUse())
     code = directory.models / "twice.sql"
     code.write_text("x * 2 AS twice")
     values = np.random.default_rng(1).normal(size=ROWS)
@@ -421,7 +422,7 @@ async def test_a_new_engine_goes_on_from_the_committed_partitions(bench: Bench) 
         bench.database, bench.pool, bench.directory, quota, no_contexts()
     )
     bench.submitter = Submitter(
-        bench.database, engine, bench.directory, DataRoots([bench.folder]), quota, usage
+        bench.database, engine, bench.directory, DataRoots([bench.folder]), quota, usage, TableUse()
     )
     assert await bench.submitter.recover() == 1
     engine.start()

@@ -6,6 +6,7 @@ Everything else (errors, events, states) is shared with `scorestream` itself.
 from scorestream.aio.client import AsyncClient, connect, local
 from scorestream.aio.contexts import AsyncContexts
 from scorestream.aio.job import AsyncJob
+from scorestream.aio.libraries import AsyncLibraries
 from scorestream.aio.model import AsyncModel
 from scorestream.aio.options import AsyncOptions
 from scorestream.aio.session import AsyncSession
@@ -16,6 +17,7 @@ __all__ = [
     "AsyncClient",
     "AsyncContexts",
     "AsyncJob",
+    "AsyncLibraries",
     "AsyncModel",
     "AsyncOptions",
     "AsyncSession",

@@ -374,12 +374,15 @@ class JobSpec(_message.Message):
     TIMEOUT_FIELD_NUMBER: _builtins.int
     QUEUE_TIMEOUT_FIELD_NUMBER: _builtins.int
     VARIABLES_FIELD_NUMBER: _builtins.int
+    OUT_LABEL_FIELD_NUMBER: _builtins.int
+    OUT_LIFETIME_FIELD_NUMBER: _builtins.int
+    OUT_PROMOTE_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Model to score with: `models/{model}` for its newest version at the time of creation, or
     `models/{model}/versions/{version}`. The job keeps the version that it resolved to. Required.
     """
     table: _builtins.str
-    """Name of a table of the session. Required."""
+    """Name of a table: of the session, or else the global one of that name; `tables/{table}` is the global one. Required."""
     where: _builtins.str
     """SQL predicate over the table's columns; only rows for which it is true are scored. Empty: all rows."""
     out_table: _builtins.str
@@ -398,6 +401,10 @@ class JobSpec(_message.Message):
     server decides by the model's cost. Small partitions show rows sooner and cost throughput. Unset: the session's
     option `partition_rows`.
     """
+    out_label: _builtins.str
+    """Label of the table that is made of the result, see Table.label."""
+    out_promote: _builtins.bool
+    """Whether the table that is made of the result is a global one, from the moment on in which the job succeeds."""
     @_builtins.property
     def keep(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Input columns that are carried into the result, before the score columns, in this order."""
@@ -420,6 +427,10 @@ class JobSpec(_message.Message):
         server sets all that are used, with the values that the job keeps.
         """
 
+    @_builtins.property
+    def out_lifetime(self) -> _duration_pb2.Duration:
+        """How long after its last access the table that is made of the result is dropped; unset: it stays."""
+
     def __init__(
         self,
         *,
@@ -435,10 +446,13 @@ class JobSpec(_message.Message):
         timeout: _duration_pb2.Duration | None = ...,
         queue_timeout: _duration_pb2.Duration | None = ...,
         variables: _abc.Mapping[_builtins.str, _variable_pb2.VariableValue] | None = ...,
+        out_label: _builtins.str = ...,
+        out_lifetime: _duration_pb2.Duration | None = ...,
+        out_promote: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_partition_rows", b"_partition_rows", "out_path", b"out_path", "out_table", b"out_table", "output", b"output", "partition_rows", b"partition_rows", "queue_timeout", b"queue_timeout", "timeout", b"timeout"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_partition_rows", b"_partition_rows", "out_lifetime", b"out_lifetime", "out_path", b"out_path", "out_table", b"out_table", "output", b"output", "partition_rows", b"partition_rows", "queue_timeout", b"queue_timeout", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_partition_rows", b"_partition_rows", "keep", b"keep", "model", b"model", "out_path", b"out_path", "out_table", b"out_table", "output", b"output", "partition_rows", b"partition_rows", "priority", b"priority", "queue_timeout", b"queue_timeout", "replace", b"replace", "table", b"table", "timeout", b"timeout", "variables", b"variables", "where", b"where"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_partition_rows", b"_partition_rows", "keep", b"keep", "model", b"model", "out_label", b"out_label", "out_lifetime", b"out_lifetime", "out_path", b"out_path", "out_promote", b"out_promote", "out_table", b"out_table", "output", b"output", "partition_rows", b"partition_rows", "priority", b"priority", "queue_timeout", b"queue_timeout", "replace", b"replace", "table", b"table", "timeout", b"timeout", "variables", b"variables", "where", b"where"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__partition_rows: _TypeAlias = _typing.Literal["partition_rows"]  # noqa: Y015
     _WhichOneofArgType__partition_rows: _TypeAlias = _typing.Literal["_partition_rows", b"_partition_rows"]  # noqa: Y015

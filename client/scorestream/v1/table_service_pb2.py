@@ -22,38 +22,40 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
+from scorestream.v1 import data_pb2 as scorestream_dot_v1_dot_data__pb2
 from scorestream.v1 import table_pb2 as scorestream_dot_v1_dot_table__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"scorestream/v1/table_service.proto\x12\x0escorestream.v1\x1a\x1ascorestream/v1/table.proto\"i\n\x10LoadTableRequest\x12\x0f\n\x07session\x18\x01 \x01(\t\x12\x10\n\x08table_id\x18\x02 \x01(\t\x12\r\n\x05paths\x18\x03 \x03(\t\x12\x0f\n\x07replace\x18\x04 \x01(\x08\x12\x12\n\nrequest_id\x18\x05 \x01(\t\"\xb8\x01\n\x12UploadTableRequest\x12\x33\n\x06header\x18\x01 \x01(\x0b\x32!.scorestream.v1.UploadTableHeaderH\x00\x12\x16\n\x0c\x61rrow_schema\x18\x02 \x01(\x0cH\x00\x12\x15\n\x0b\x61rrow_batch\x18\x03 \x01(\x0cH\x00\x12\x33\n\x06\x66ooter\x18\x04 \x01(\x0b\x32!.scorestream.v1.UploadTableFooterH\x00\x42\t\n\x07\x63ontent\"[\n\x11UploadTableHeader\x12\x0f\n\x07session\x18\x01 \x01(\t\x12\x10\n\x08table_id\x18\x02 \x01(\t\x12\x0f\n\x07replace\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"$\n\x11UploadTableFooter\x12\x0f\n\x07\x62\x61tches\x18\x01 \x01(\x03\"\x1f\n\x0fGetTableRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"$\n\x11ListTablesRequest\x12\x0f\n\x07session\x18\x01 \x01(\t\";\n\x12ListTablesResponse\x12%\n\x06tables\x18\x01 \x03(\x0b\x32\x15.scorestream.v1.Table\"/\n\x10HeadTableRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\x05\")\n\x11HeadTableResponse\x12\x14\n\x0c\x61rrow_stream\x18\x01 \x01(\x0c\" \n\x10\x44ropTableRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x13\n\x11\x44ropTableResponse2\xdd\x03\n\x0cTableService\x12\x44\n\tLoadTable\x12 .scorestream.v1.LoadTableRequest\x1a\x15.scorestream.v1.Table\x12J\n\x0bUploadTable\x12\".scorestream.v1.UploadTableRequest\x1a\x15.scorestream.v1.Table(\x01\x12\x42\n\x08GetTable\x12\x1f.scorestream.v1.GetTableRequest\x1a\x15.scorestream.v1.Table\x12S\n\nListTables\x12!.scorestream.v1.ListTablesRequest\x1a\".scorestream.v1.ListTablesResponse\x12P\n\tHeadTable\x12 .scorestream.v1.HeadTableRequest\x1a!.scorestream.v1.HeadTableResponse\x12P\n\tDropTable\x12 .scorestream.v1.DropTableRequest\x1a!.scorestream.v1.DropTableResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"scorestream/v1/table_service.proto\x12\x0escorestream.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x19scorestream/v1/data.proto\x1a\x1ascorestream/v1/table.proto\"\xfe\x02\n\x10LoadTableRequest\x12\x0f\n\x07session\x18\x01 \x01(\t\x12\x10\n\x08table_id\x18\x02 \x01(\t\x12\r\n\x05paths\x18\x03 \x03(\t\x12\x0f\n\x07replace\x18\x04 \x01(\x08\x12\x12\n\nrequest_id\x18\x05 \x01(\t\x12\x0f\n\x07library\x18\x06 \x01(\t\x12=\n\rbacking_store\x18\x07 \x01(\x0e\x32&.scorestream.v1.BackingStorePreference\x12\x0f\n\x07\x63olumns\x18\x08 \x03(\t\x12\r\n\x05where\x18\t \x01(\t\x12\r\n\x05label\x18\n \x01(\t\x12+\n\x08lifetime\x18\x0b \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x13\n\x06\x63opies\x18\x0c \x01(\x05H\x00\x88\x01\x01\x12\x0f\n\x07promote\x18\r \x01(\x08\x12\x36\n\x10on_source_change\x18\x0e \x01(\x0e\x32\x1c.scorestream.v1.SourceChangeB\t\n\x07_copies\"\xb8\x01\n\x12UploadTableRequest\x12\x33\n\x06header\x18\x01 \x01(\x0b\x32!.scorestream.v1.UploadTableHeaderH\x00\x12\x16\n\x0c\x61rrow_schema\x18\x02 \x01(\x0cH\x00\x12\x15\n\x0b\x61rrow_batch\x18\x03 \x01(\x0cH\x00\x12\x33\n\x06\x66ooter\x18\x04 \x01(\x0b\x32!.scorestream.v1.UploadTableFooterH\x00\x42\t\n\x07\x63ontent\"\xa8\x01\n\x11UploadTableHeader\x12\x0f\n\x07session\x18\x01 \x01(\t\x12\x10\n\x08table_id\x18\x02 \x01(\t\x12\x0f\n\x07replace\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\r\n\x05label\x18\x05 \x01(\t\x12+\n\x08lifetime\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07promote\x18\x07 \x01(\x08\"$\n\x11UploadTableFooter\x12\x0f\n\x07\x62\x61tches\x18\x01 \x01(\x03\"\x1f\n\x0fGetTableRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"$\n\x11ListTablesRequest\x12\x0f\n\x07session\x18\x01 \x01(\t\";\n\x12ListTablesResponse\x12%\n\x06tables\x18\x01 \x03(\x0b\x32\x15.scorestream.v1.Table\"/\n\x10HeadTableRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\x05\")\n\x11HeadTableResponse\x12\x14\n\x0c\x61rrow_stream\x18\x01 \x01(\x0c\" \n\x10\x44ropTableRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x13\n\x11\x44ropTableResponse2\xdd\x03\n\x0cTableService\x12\x44\n\tLoadTable\x12 .scorestream.v1.LoadTableRequest\x1a\x15.scorestream.v1.Table\x12J\n\x0bUploadTable\x12\".scorestream.v1.UploadTableRequest\x1a\x15.scorestream.v1.Table(\x01\x12\x42\n\x08GetTable\x12\x1f.scorestream.v1.GetTableRequest\x1a\x15.scorestream.v1.Table\x12S\n\nListTables\x12!.scorestream.v1.ListTablesRequest\x1a\".scorestream.v1.ListTablesResponse\x12P\n\tHeadTable\x12 .scorestream.v1.HeadTableRequest\x1a!.scorestream.v1.HeadTableResponse\x12P\n\tDropTable\x12 .scorestream.v1.DropTableRequest\x1a!.scorestream.v1.DropTableResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'scorestream.v1.table_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_LOADTABLEREQUEST']._serialized_start=82
-  _globals['_LOADTABLEREQUEST']._serialized_end=187
-  _globals['_UPLOADTABLEREQUEST']._serialized_start=190
-  _globals['_UPLOADTABLEREQUEST']._serialized_end=374
-  _globals['_UPLOADTABLEHEADER']._serialized_start=376
-  _globals['_UPLOADTABLEHEADER']._serialized_end=467
-  _globals['_UPLOADTABLEFOOTER']._serialized_start=469
-  _globals['_UPLOADTABLEFOOTER']._serialized_end=505
-  _globals['_GETTABLEREQUEST']._serialized_start=507
-  _globals['_GETTABLEREQUEST']._serialized_end=538
-  _globals['_LISTTABLESREQUEST']._serialized_start=540
-  _globals['_LISTTABLESREQUEST']._serialized_end=576
-  _globals['_LISTTABLESRESPONSE']._serialized_start=578
-  _globals['_LISTTABLESRESPONSE']._serialized_end=637
-  _globals['_HEADTABLEREQUEST']._serialized_start=639
-  _globals['_HEADTABLEREQUEST']._serialized_end=686
-  _globals['_HEADTABLERESPONSE']._serialized_start=688
-  _globals['_HEADTABLERESPONSE']._serialized_end=729
-  _globals['_DROPTABLEREQUEST']._serialized_start=731
-  _globals['_DROPTABLEREQUEST']._serialized_end=763
-  _globals['_DROPTABLERESPONSE']._serialized_start=765
-  _globals['_DROPTABLERESPONSE']._serialized_end=784
-  _globals['_TABLESERVICE']._serialized_start=787
-  _globals['_TABLESERVICE']._serialized_end=1264
+  _globals['_LOADTABLEREQUEST']._serialized_start=142
+  _globals['_LOADTABLEREQUEST']._serialized_end=524
+  _globals['_UPLOADTABLEREQUEST']._serialized_start=527
+  _globals['_UPLOADTABLEREQUEST']._serialized_end=711
+  _globals['_UPLOADTABLEHEADER']._serialized_start=714
+  _globals['_UPLOADTABLEHEADER']._serialized_end=882
+  _globals['_UPLOADTABLEFOOTER']._serialized_start=884
+  _globals['_UPLOADTABLEFOOTER']._serialized_end=920
+  _globals['_GETTABLEREQUEST']._serialized_start=922
+  _globals['_GETTABLEREQUEST']._serialized_end=953
+  _globals['_LISTTABLESREQUEST']._serialized_start=955
+  _globals['_LISTTABLESREQUEST']._serialized_end=991
+  _globals['_LISTTABLESRESPONSE']._serialized_start=993
+  _globals['_LISTTABLESRESPONSE']._serialized_end=1052
+  _globals['_HEADTABLEREQUEST']._serialized_start=1054
+  _globals['_HEADTABLEREQUEST']._serialized_end=1101
+  _globals['_HEADTABLERESPONSE']._serialized_start=1103
+  _globals['_HEADTABLERESPONSE']._serialized_end=1144
+  _globals['_DROPTABLEREQUEST']._serialized_start=1146
+  _globals['_DROPTABLEREQUEST']._serialized_end=1178
+  _globals['_DROPTABLERESPONSE']._serialized_start=1180
+  _globals['_DROPTABLERESPONSE']._serialized_end=1199
+  _globals['_TABLESERVICE']._serialized_start=1202
+  _globals['_TABLESERVICE']._serialized_end=1679
 # @@protoc_insertion_point(module_scope)

@@ -123,6 +123,9 @@ def job(value: Job) -> job_pb2.Job:
             timeout=duration(spec.timeout),
             queue_timeout=duration(spec.queue_timeout),
             variables={variable.name: variable_value(variable) for variable in spec.variables},
+            out_label=spec.out_label,
+            out_lifetime=duration(spec.out_lifetime),
+            out_promote=spec.out_promote,
             **output,
         ),
         state=state(value.state),
@@ -230,8 +233,9 @@ def model(value: Model) -> model_pb2.Model:
 def table(value: Table) -> table_pb2.Table:
     """Return a table for the wire."""
     in_place = value.data.in_place
+    scope = "" if value.is_global else f"{session_name(value.session_id)}/"
     return table_pb2.Table(
-        name=f"{session_name(value.session_id)}/tables/{value.table_id}",
+        name=f"{scope}tables/{value.table_id}",
         table_id=value.table_id,
         arrow_schema=value.data.schema,
         rows=value.data.rows,
@@ -240,6 +244,12 @@ def table(value: Table) -> table_pb2.Table:
         format=value.data.format.value,
         source_paths=value.source_paths,
         create_time=timestamp(value.create_time),
+        owner=value.owner,
+        label=value.label,
+        lifetime=duration(value.lifetime),
+        last_access_time=timestamp(value.last_access_time),
+        etag=value.etag,
+        notes=[*value.data.notes, *([value.loaded.note] if value.loaded.note else [])],
     )
 
 

@@ -13,21 +13,28 @@ import sqlalchemy as sa
 
 from scorestream.v1 import table_pb2, table_service_pb2, table_service_pb2_grpc
 from scorestream_server.api import convert, names
-from scorestream_server.api.auth import Context, owner_of, reach_of, require_owner
+from scorestream_server.api.auth import Context, owner_of
+from scorestream_server.api.found_tables import FoundTables
+from scorestream_server.api.library_loads import library_inputs, library_named, shown_paths
+from scorestream_server.api.table_wishes import TableWish, load_wish, table_wish
 from scorestream_server.config import Config
 from scorestream_server.domain.data_directory import DataDirectory
 from scorestream_server.domain.errors import ErrorCode, FieldFault, ScorestreamError, invalid
+from scorestream_server.domain.faults import Faults
+from scorestream_server.domain.loading import LoadWish, loaded_as, told
 from scorestream_server.domain.messages import HeadRead, LoadTable, ReadHead, TableLoaded
 from scorestream_server.domain.session import Session
-from scorestream_server.domain.table import Table, TableData
+from scorestream_server.domain.table import LoadedAs, Table, TableData
 from scorestream_server.engine import log_lines
 from scorestream_server.engine.expiry import SessionExpiry
 from scorestream_server.engine.homes import Places
 from scorestream_server.engine.submit import require_active
+from scorestream_server.engine.table_files import bytes_key, own_files
 from scorestream_server.store import log as log_store
 from scorestream_server.store import sessions as session_store
 from scorestream_server.store import tables as table_store
 from scorestream_server.store.database import Database
+from scorestream_server.store.libraries import LibraryStore
 from scorestream_server.store.usage import Usage
 from scorestream_server.tables.paths import DataRoots
 from scorestream_server.tables.plan import beginning
@@ -47,12 +54,14 @@ class _Wanted:
     table_id: str
     replace: bool
     owner: str
+    admin: bool
     request_id: str
     room: int
+    wish: TableWish
 
 
 class TableService(table_service_pb2_grpc.TableServiceServicer):
-    """Tables of a session: loaded, uploaded, looked at, dropped."""
+    """Tables of sessions and global ones: loaded, uploaded, looked at, dropped."""
 
     def __init__(
         self,
@@ -63,6 +72,8 @@ class TableService(table_service_pb2_grpc.TableServiceServicer):
         roots: DataRoots,
         expiry: SessionExpiry,
         usage: Usage,
+        tables: FoundTables,
+        libraries: LibraryStore,
     ) -> None:
         self._config = config
         self._database = database
@@ -71,26 +82,43 @@ class TableService(table_service_pb2_grpc.TableServiceServicer):
         self._roots = roots
         self._expiry = expiry
         self._usage = usage
+        self._tables = tables
+        self._libraries = libraries
 
     async def LoadTable(
         self, request: table_service_pb2.LoadTableRequest, context: Context
     ) -> table_pb2.Table:
         """Make a table of files."""
-        wanted = await self._wanted(request, "", context)
+        faults = Faults()
+        load = load_wish(request, faults)
+        wanted = await self._wanted(request, "", context, faults)
         if isinstance(wanted, Table):
-            return convert.table(wanted)
+            return convert.table(self._tables.told(wanted))
+        library = await self._database.read(
+            lambda connection: library_named(connection, self._libraries, wanted.session_id, request.library)
+        )
 
         def find(connection: sa.Connection) -> Places:
             session = session_store.get(connection, wanted.session_id, wanted.owner)
             return Places.of(connection, self._directory, session, request.paths)
 
-        async def load(folder: Path) -> TableData:
+        def inputs(places: Places) -> tuple[Path, ...]:
+            return (
+                places.inputs(self._roots)
+                if library is None
+                else library_inputs(library, request.paths, self._roots)
+            )
+
+        asked = loaded_as(self._config.backing_store, library, load)
+
+        async def fill(folder: Path) -> TableData:
             places = await self._database.read(find)
-            paths = await asyncio.to_thread(places.inputs, self._roots)
-            task = LoadTable(self._pool.next_task_id(), tuple(map(str, paths)), str(folder))
+            paths = await asyncio.to_thread(inputs, places)
+            task = LoadTable(self._pool.next_task_id(), tuple(map(str, paths)), str(folder), asked.options)
             return (await run_anywhere(self._pool, task, TableLoaded)).table
 
-        return await self._make(wanted, load, tuple(request.paths), context)
+        paths = request.paths if library is None else shown_paths(library, request.paths)
+        return await self._make(wanted, fill, tuple(paths), asked, context)
 
     async def UploadTable(
         self, request_iterator: AsyncIterator[table_service_pb2.UploadTableRequest], context: Context
@@ -99,27 +127,34 @@ class TableService(table_service_pb2_grpc.TableServiceServicer):
         first = await anext(aiter(request_iterator), None)
         if first is None or first.WhichOneof("content") != "header":
             raise invalid("UPLOAD_ORDER", "The first message of an upload must be its header.")
-        wanted = await self._wanted(first.header, "header.", context)
+        wanted = await self._wanted(first.header, "header.", context, Faults())
         if isinstance(wanted, Table):
-            return convert.table(wanted)
+            return convert.table(self._tables.told(wanted))
         return await self._make(
             wanted,
             lambda folder: self._receive(request_iterator, folder / "upload.arrow", wanted),
             (),
+            loaded_as(self._config.backing_store, None, LoadWish()),
             context,
         )
 
     async def GetTable(self, request: table_service_pb2.GetTableRequest, context: Context) -> table_pb2.Table:
         """Return one table."""
-        return convert.table(await self._get(request.name, context))
+        found = await self._tables.get("name", request.name, context)
+        return convert.table(self._tables.told(found.table))
 
     async def ListTables(
         self, request: table_service_pb2.ListTablesRequest, context: Context
     ) -> table_service_pb2.ListTablesResponse:
-        """List a session's tables."""
-        session_id = (await self._owned(names.session_id("session", request.session), context)).id
+        """List a session's tables, or the global ones."""
+        session_id = ""
+        if request.session:
+            named = names.session_id("session", request.session)
+            session_id = (await self._tables.session(named, context, active=False)).id
         tables = await self._database.read(lambda connection: table_store.of_session(connection, session_id))
-        return table_service_pb2.ListTablesResponse(tables=map(convert.table, tables))
+        return table_service_pb2.ListTablesResponse(
+            tables=[convert.table(self._tables.told(table)) for table in tables]
+        )
 
     async def HeadTable(
         self, request: table_service_pb2.HeadTableRequest, context: Context
@@ -128,18 +163,25 @@ class TableService(table_service_pb2_grpc.TableServiceServicer):
         if request.limit < 0:
             raise invalid("INVALID_LIMIT", "limit must not be negative.", [FieldFault("limit", "negative")])
         limit = min(request.limit or DEFAULT_HEAD, LARGEST_HEAD)
-        table = await self._get(request.name, context)
-        task = ReadHead(self._pool.next_task_id(), beginning(table.data, limit), limit)
-        head = await run_anywhere(self._pool, task, HeadRead)
+        async with self._tables.reading("name", request.name, context) as found:
+            task = ReadHead(self._pool.next_task_id(), beginning(found.table.data, limit), limit)
+            head = await run_anywhere(self._pool, task, HeadRead)
         return table_service_pb2.HeadTableResponse(arrow_stream=head.stream)
 
     async def DropTable(
         self, request: table_service_pb2.DropTableRequest, context: Context
     ) -> table_service_pb2.DropTableResponse:
         """Drop a table."""
-        session_id, table_id = names.table_ids("name", request.name)
-        await self._session(f"sessions/{session_id}", context)
-        await self._database.write(lambda connection: table_store.drop(connection, session_id, table_id))
+        found = await self._tables.get("name", request.name, context, active=True, own=True)
+        principal = context.principal
+
+        def drop(connection: sa.Connection) -> None:
+            table = table_store.get(connection, found.session_id, found.table.table_id)
+            if table.is_global:
+                table_store.require_changeable(table, principal.name, admin=principal.admin)
+            table_store.drop(connection, table.uid)
+
+        await self._database.write(drop)
         return table_service_pb2.DropTableResponse()
 
     async def _receive(
@@ -167,15 +209,16 @@ class TableService(table_service_pb2_grpc.TableServiceServicer):
             "off or is out of order. Send it again.",
         )
 
-    async def _wanted(self, request: Any, prefix: str, context: Context) -> _Wanted | Table:
+    async def _wanted(self, request: Any, prefix: str, context: Context, faults: Faults) -> _Wanted | Table:
         """Return what a request asks for, or what the same request made before.
 
         Args:
-            request: a message with session, table_id, replace and request_id.
+            request: a message with session, table_id, replace, request_id, label, lifetime and promote.
             prefix: where it is in what the client sent, for the names of faulty fields.
             context: of the call.
+            faults: what is wrong with the request so far; raised here.
         """
-        owner = owner_of(context)
+        owner, admin = owner_of(context), context.principal.admin
         request_id = names.check_request_id(request.request_id)
         earlier = await self._database.read(
             lambda connection: table_store.find_request(connection, owner, request_id)
@@ -183,33 +226,68 @@ class TableService(table_service_pb2_grpc.TableServiceServicer):
         if earlier is not None:
             return earlier
         session_id = await self._session(request.session, context)
-        table_id = names.check_table_id(f"{prefix}table_id", request.table_id)
-        if not request.replace:
+        wish = table_wish(request, prefix, faults)
+        table_id = ""
+        with faults.of(f"{prefix}table_id"):
+            table_id = names.check_table_id(f"{prefix}table_id", request.table_id)
+        faults.raise_any()
+        scope = "" if wish.promote else session_id
+
+        def look(connection: sa.Connection) -> int:
             # Before any work is done for it; the store decides in the end.
-            await self._database.read(
-                lambda connection: table_store.check_absent(connection, session_id, table_id)
-            )
-        room = await self._database.read(lambda connection: self._usage.room(connection, owner))
-        return _Wanted(session_id, table_id, request.replace, owner, request_id, room)
+            if not request.replace:
+                table_store.check_absent(connection, scope, table_id)
+            elif not scope:
+                table_store.check_replaceable(connection, table_id, owner, admin=admin)
+            return self._usage.room(connection, owner)
+
+        room = await self._database.read(look)
+        return _Wanted(session_id, table_id, request.replace, owner, admin, request_id, room, wish)
 
     async def _make(
         self,
         wanted: _Wanted,
         fill: Callable[[Path], Awaitable[TableData]],
         paths: tuple[str, ...],
+        asked: LoadedAs,
         context: Context,
     ) -> table_pb2.Table:
         """Have a new folder filled and make a table of it; without one, nothing is left of the folder."""
-        uid = str(uuid.uuid4())
-        folder = self._directory.table(wanted.session_id, uid)
+        uid, wish = str(uuid.uuid4()), wanted.wish
+        folder = (
+            self._directory.global_table(uid)
+            if wish.promote
+            else self._directory.table(wanted.session_id, uid)
+        )
         filled = False
         try:
             await asyncio.to_thread(folder.mkdir, parents=True)
             data = await fill(folder)
+            if wish.promote:
+                session = await self._owned(wanted.session_id, context)
+                data = await asyncio.to_thread(
+                    own_files, data, folder, self._directory, session, of_home=True
+                )
             await asyncio.to_thread(_remove_others, folder, data)
+            now = time.time()
             size = sum(file.size for file in data.files)
-            stored = 0 if data.in_place and paths else size
-            table = Table(uid, wanted.session_id, wanted.table_id, data, paths, size, stored, time.time())
+            table = Table(
+                uid,
+                wanted.session_id,
+                wanted.table_id,
+                data,
+                paths,
+                size,
+                0 if data.in_place and paths else size,
+                now,
+                owner=wanted.owner,
+                is_global=wish.promote,
+                label=wish.label,
+                lifetime=wish.lifetime,
+                last_access_time=now,
+                bytes_key=await asyncio.to_thread(bytes_key, data),
+                loaded=told(asked, data, sent=not paths),
+            )
             filled = True
             # Shielded: a client that hangs up now must not have the files of a table removed that is being recorded.
             return convert.table(await asyncio.shield(self._record(wanted, table, folder)))
@@ -230,7 +308,12 @@ class TableService(table_service_pb2_grpc.TableServiceServicer):
             # As long as it took, the session may be over.
             require_active(session_store.get(connection, wanted.session_id, wanted.owner))
             made = table_store.create(
-                connection, table, wanted.owner, wanted.request_id, replace=wanted.replace
+                connection,
+                table,
+                wanted.owner,
+                wanted.request_id,
+                replace=wanted.replace,
+                admin=wanted.admin,
             )
             if made.uid == table.uid:
                 log_store.write(connection, log_lines.table_loaded(made, made.create_time))
@@ -245,24 +328,10 @@ class TableService(table_service_pb2_grpc.TableServiceServicer):
                 await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
     async def _session(self, name: str, context: Context) -> str:
-        session = await self._owned(names.session_id("session", name), context)
-        require_active(session)
-        return session.id
+        return (await self._tables.session(names.session_id("session", name), context, active=True)).id
 
     async def _owned(self, session_id: str, context: Context) -> Session:
-        """Return a session of the caller's own."""
-        owner = reach_of(context)
-        session = await self._database.read(
-            lambda connection: session_store.get(connection, session_id, owner)
-        )
-        require_owner(context, session.owner)
-        self._expiry.seen(session_id)
-        return session
-
-    async def _get(self, name: str, context: Context) -> Table:
-        session_id, table_id = names.table_ids("name", name)
-        await self._owned(session_id, context)
-        return await self._database.read(lambda connection: table_store.get(connection, session_id, table_id))
+        return await self._tables.session(session_id, context, active=True)
 
 
 def _remove_others(folder: Path, data: TableData) -> None:

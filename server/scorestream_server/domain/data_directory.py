@@ -23,6 +23,8 @@ class DataDirectory:
         sessions/<session>/tables/<table uid>/          converted and uploaded tables
         sessions/<session>/home/                        files of the session's owner
         sessions/<session>/reads/                       rows on their way to a client
+        tables/<table uid>/                             converted and uploaded tables that are global
+        reads/                                          rows of global tables on their way to a client
     """
 
     root: Path
@@ -82,10 +84,19 @@ class DataDirectory:
         """Files of a converted or uploaded table."""
         return self.session(session_id) / "tables" / table_uid
 
+    @property
+    def global_tables(self) -> Path:
+        """Folder of the folders of global tables."""
+        return self.root / "tables"
+
+    def global_table(self, table_uid: str) -> Path:
+        """Files of a global table."""
+        return self.global_tables / table_uid
+
     def home(self, session_id: str) -> Path:
         """The session's home, where nothing else says where that is."""
         return self.session(session_id) / "home"
 
     def reads(self, session_id: str) -> Path:
-        """Rows of tables on their way to a client."""
-        return self.session(session_id) / "reads"
+        """Rows of a session's tables on their way to a client; where it is empty, of global tables."""
+        return (self.session(session_id) if session_id else self.root) / "reads"

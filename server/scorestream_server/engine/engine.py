@@ -31,6 +31,7 @@ from scorestream_server.engine.homes import Homes
 from scorestream_server.engine.output import OutputWriter
 from scorestream_server.engine.queues import QueueCounts
 from scorestream_server.engine.quota import JobQuota
+from scorestream_server.engine.result_tables import ResultTables
 from scorestream_server.engine.waits import WorkerWaits
 from scorestream_server.scheduler import Assignment, Shares, WorkerLoad, has_room, schedule
 from scorestream_server.store import jobs as job_store
@@ -70,7 +71,7 @@ class Engine:
         self.contexts = contexts
         """The workers of contexts; sessions join and leave them."""
         self.homes = Homes(database, directory)
-        self._output = OutputWriter(pool, directory, self.homes)
+        self._output = OutputWriter(pool, directory, self.homes, ResultTables(database, directory))
         self._jobs: dict[str, ActiveJob] = {}
         self._timed: dict[str, ActiveJob] = {}
         self._shares = Shares()
@@ -410,6 +411,7 @@ class Engine:
             await self._written(finish)
         except ScorestreamError as error:  # the output table's name was taken meanwhile
             active.table_made = None
+            await self._output.forget(table)
             active.failure = _failure(error)
             await self._finish(active, State.FAILED)
             return

@@ -2,8 +2,6 @@
 
 import asyncio
 import contextlib
-import time
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +11,7 @@ from scorestream_server.domain.messages import LoadTable, OutputPublished, Publi
 from scorestream_server.domain.table import Destination, FileFormat, Published, Table, TableData
 from scorestream_server.engine.active import ActiveJob
 from scorestream_server.engine.homes import Homes
+from scorestream_server.engine.result_tables import ResultTables
 from scorestream_server.tables.publication import settle
 from scorestream_server.workers.pool import WorkerPool, run_anywhere
 
@@ -28,10 +27,13 @@ class JobOutput:
 class OutputWriter:
     """Has workers write outputs."""
 
-    def __init__(self, pool: WorkerPool, directory: DataDirectory, homes: Homes) -> None:
+    def __init__(
+        self, pool: WorkerPool, directory: DataDirectory, homes: Homes, tables: ResultTables
+    ) -> None:
         self._pool = pool
         self._directory = directory
         self._homes = homes
+        self._tables = tables
 
     async def publish(self, active: ActiveJob) -> JobOutput:
         """Write the output of a job whose partitions are all committed.
@@ -44,7 +46,8 @@ class OutputWriter:
             paths = (await self._files(active, spec.destination)).paths
             return JobOutput(tuple(map(spec.destination.named, paths)))
         if spec.out_table:
-            return JobOutput((spec.out_table,), await self._table(active))
+            scope = "tables/" if spec.out_promote else ""
+            return JobOutput((f"{scope}{spec.out_table}",), await self._table(active))
         return JobOutput()
 
     async def written_down(self, active: ActiveJob) -> None:
@@ -56,6 +59,11 @@ class OutputWriter:
                     await self._homes.measure(active.job.session_id)
             with contextlib.suppress(OSError):  # else the next start does
                 await asyncio.to_thread(self._directory.journal(active.job.id).unlink, missing_ok=True)
+
+    async def forget(self, table: Table | None) -> None:
+        """Remove what is left of a table that the store did not take."""
+        if table is not None:
+            await self._tables.forget(table)
 
     async def _files(self, active: ActiveJob, destination: Destination) -> Published:
         """Have the output written beside its name and moved there."""
@@ -93,6 +101,4 @@ class OutputWriter:
             data = (await run_anywhere(self._pool, task, TableLoaded)).table
         else:
             data = TableData((), (), (), active.job.result_schema, 0, FileFormat.ARROW, in_place=True)
-        size = sum(file.bytes for file in files)
-        job = active.job
-        return Table(str(uuid.uuid4()), job.session_id, job.spec.out_table, data, (), size, 0, time.time())
+        return await self._tables.of_result(active.job, data, sum(file.bytes for file in files))

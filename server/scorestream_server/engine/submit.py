@@ -27,6 +27,7 @@ from scorestream_server.engine.active import ActiveJob, partition_rows
 from scorestream_server.engine.engine import Engine
 from scorestream_server.engine.homes import Places
 from scorestream_server.engine.quota import JobQuota
+from scorestream_server.engine.table_use import Reading, TableUse
 from scorestream_server.scoring.check import check_job
 from scorestream_server.scoring.match import match_columns
 from scorestream_server.store import jobs as job_store
@@ -74,6 +75,9 @@ class Submission:
     status_notification: bool = False
     reset_log_line_numbers: bool = False
     variables: tuple[Variable, ...] = ()
+    out_label: str = ""
+    out_lifetime: float = 0.0
+    out_promote: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +128,7 @@ class Submitter:
         roots: DataRoots,
         quota: JobQuota,
         usage: Usage,
+        use: TableUse,
     ) -> None:
         self._database = database
         self._engine = engine
@@ -131,6 +136,7 @@ class Submitter:
         self._roots = roots
         self._quota = quota
         self._usage = usage
+        self._use = use
         self._orders = itertools.count(1)
 
     async def submit(self, submission: Submission) -> Job:
@@ -141,11 +147,14 @@ class Submitter:
         """
         # Looking things up, parsing and looking at files are one step of one thread: every change of threads
         # costs as much as a statement.
-        active = await self._database.read(lambda connection: self._prepare(connection, submission))
-        if isinstance(active, Job):
-            return active
-        # Shielded: a client that hangs up now must not leave a job that is recorded, and that nobody drives.
-        return await asyncio.shield(self._record(active, submission.request_id))
+        with self._use.reading() as reading:
+            active = await self._database.read(
+                lambda connection: self._prepare(connection, submission, reading)
+            )
+            if isinstance(active, Job):
+                return active
+            # Shielded: a client that hangs up now must not leave a job that is recorded, and that nobody drives.
+            return await asyncio.shield(self._record(active, submission.request_id))
 
     async def resume(self, resumption: Resumption) -> Job:
         """Record a job that does what an ended one did not come to, and hand it to the engine.
@@ -156,10 +165,13 @@ class Submitter:
             ScorestreamError: NOT_FOUND; FAILED_PRECONDITION where there is nothing to go on with, or something
                 is not as it was when the ended job began.
         """
-        active = await self._database.read(lambda connection: self._resumed(connection, resumption))
-        if isinstance(active, Job):
-            return active
-        return await asyncio.shield(self._record(active, resumption.request_id))  # as above
+        with self._use.reading() as reading:
+            active = await self._database.read(
+                lambda connection: self._resumed(connection, resumption, reading)
+            )
+            if isinstance(active, Job):
+                return active
+            return await asyncio.shield(self._record(active, resumption.request_id))  # as above
 
     async def recover(self) -> int:
         """Go on with every job that the store says is not final; return how many there are."""
@@ -220,7 +232,9 @@ class Submitter:
             self._engine.add(active)
         return made
 
-    def _resumed(self, connection: sa.Connection, resumption: Resumption) -> ActiveJob | Job:
+    def _resumed(
+        self, connection: sa.Connection, resumption: Resumption, reading: Reading
+    ) -> ActiveJob | Job:
         """Return the job that goes on where an ended one stopped, or the one that the same request made before."""
         earlier = job_store.find_request(connection, resumption.owner, resumption.request_id)
         if earlier is not None:
@@ -232,6 +246,7 @@ class Submitter:
         self._require_room(connection, session)
         model = model_store.get(connection, old.spec.model_id, old.spec.model_version)
         table = table_store.by_uid(connection, old.spec.table_uid)
+        self._use.found(reading, table, resumption.time)
         if old.spec.destination is not None:
             check_output(old.spec.destination, replace=old.spec.replace)
         job = dataclasses.replace(
@@ -271,7 +286,9 @@ class Submitter:
         active.restore(taken, {})
         return active
 
-    def _prepare(self, connection: sa.Connection, submission: Submission) -> ActiveJob | Job:
+    def _prepare(
+        self, connection: sa.Connection, submission: Submission, reading: Reading
+    ) -> ActiveJob | Job:
         """Return the job that a submission asks for, or the one that the same request made before."""
         earlier = job_store.find_request(connection, submission.owner, submission.request_id)
         if earlier is not None:
@@ -284,10 +301,10 @@ class Submitter:
         with faults.of("spec.model"):
             model = model_store.get(connection, submission.model_id, submission.model_version)
         with faults.of("spec.table"):
-            table = table_store.get(connection, session.id, submission.table_id)
+            table = table_store.named(connection, session.id, submission.table_id)
+            self._use.found(reading, table, submission.time)
         with faults.of("spec.out_table"):
-            if submission.out_table and not submission.replace:
-                table_store.check_absent(connection, session.id, submission.out_table)
+            _check_out_table(connection, submission)
         faults.raise_any()
         columns = pa.ipc.read_schema(pa.py_buffer(table.data.schema))
         path = self._model_path(model)
@@ -314,7 +331,7 @@ class Submitter:
         spec = JobSpec(
             model.model_id,
             model.version,
-            table.table_id,
+            submission.table_id,
             table.uid,
             submission.where,
             submission.keep,
@@ -331,6 +348,9 @@ class Submitter:
             task_timeout=session.task_timeout,
             status_notification=submission.status_notification,
             reset_log_line_numbers=submission.reset_log_line_numbers,
+            out_label=submission.out_label,
+            out_lifetime=submission.out_lifetime,
+            out_promote=submission.out_promote,
         )
         job = Job(
             id=submission.job_id,
@@ -388,6 +408,17 @@ class Submitter:
 
     def _model_path(self, model: Model) -> Path:
         return self._directory.models / model.file_name
+
+
+def _check_out_table(connection: sa.Connection, submission: Submission) -> None:
+    """Refuse the name of a table that could not be made when the job succeeds, as far as that is known now."""
+    if not submission.out_table:
+        return
+    scope = "" if submission.out_promote else submission.session_id
+    if not submission.replace:
+        table_store.check_absent(connection, scope, submission.out_table)
+    elif not scope:
+        table_store.check_replaceable(connection, submission.out_table, submission.owner, admin=False)
 
 
 def _or(own: Value | None, default: Value) -> Value:

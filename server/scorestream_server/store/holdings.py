@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import sqlalchemy as sa
@@ -44,17 +45,16 @@ def read_holdings(connection: sa.Connection, directory: DataDirectory) -> Holdin
     models = set(connection.execute(sa.select(MODELS.c.file_name).where(~MODELS.c.removed)).scalars())
     files = {directory.models / name for name in models}
     tables = set()
-    # Columns by name: a backup reads stores of older versions, too.
-    found = sa.select(TABLES.c.session_id, TABLES.c.uid, TABLES.c.data)
-    for table in connection.execute(found.where(TABLES.c.session_id.in_(_OPEN))):
-        tables.add(directory.table(table.session_id, table.uid))
+    for table in connection.execute(_kept_tables(connection)):
+        if table.is_global:
+            tables.add(directory.global_table(table.uid))
+        else:
+            tables.add(directory.table(table.session_id, table.uid))
         data = msgspec.json.decode(table.data, type=TableData)
         paths = (Path(file.path) for file in data.files)
         home = directory.home(table.session_id)  # whose files come and go as their owner likes
         files |= {
-            path
-            for path in paths
-            if path.is_relative_to(directory.sessions) and not path.is_relative_to(home)
+            path for path in paths if path.is_relative_to(directory.root) and not path.is_relative_to(home)
         }
     jobs: dict[Path, set[str]] = {}
     folders: dict[str, set[str]] = {}
@@ -75,3 +75,22 @@ def read_holdings(connection: sa.Connection, directory: DataDirectory) -> Holdin
         files.add(path)
     sessions = set(connection.execute(_OPEN).scalars())
     return Holdings(models, sessions, tables, jobs, unfinished, files)
+
+
+def has_global_tables(connection: sa.Connection) -> bool:
+    """Whether the store is of a version that has global tables; a backup reads older ones, too."""
+    return any(
+        column["name"] == TABLES.c.is_global.name
+        for column in sa.inspect(connection).get_columns(TABLES.name)
+    )
+
+
+def _kept_tables(connection: sa.Connection) -> sa.Select[Any]:
+    """Return the statement for the tables whose files are there."""
+    # Columns by name: those that stores of older versions have, too.
+    columns = (TABLES.c.session_id, TABLES.c.uid, TABLES.c.data)
+    of_open = TABLES.c.session_id.in_(_OPEN)
+    if not has_global_tables(connection):
+        return sa.select(*columns, sa.false().label("is_global")).where(of_open)
+    kept = sa.and_(sa.or_(of_open, TABLES.c.is_global), ~TABLES.c.cleared)
+    return sa.select(*columns, TABLES.c.is_global).where(kept)

@@ -26,7 +26,10 @@ def open_store(directory: DataDirectory) -> None:
     path = directory.database
     if path.exists() and path.stat().st_size:
         check_store(path)
-    elif any(folder.is_dir() and any(folder.iterdir()) for folder in (directory.models, directory.sessions)):
+    elif any(
+        folder.is_dir() and any(folder.iterdir())
+        for folder in (directory.models, directory.sessions, directory.global_tables)
+    ):
         # A new, empty store would know none of these files, and what no store knows is removed.
         raise UnusableDirectoryError(
             f"The store {path} is missing, and files that belong to it are there. {_RESTORE}"
