@@ -1,5 +1,8 @@
 """Rows D3, D4, D6 and D8 of the list of features: libraries, where tables are mapped from, global tables, and their lives."""
 
+import contextlib
+import os
+import sqlite3
 import subprocess
 import uuid
 from collections.abc import Callable
@@ -12,10 +15,14 @@ import pytest
 from pyarrow import feather
 
 import scorestream
+from scorestream_server.domain.data_directory import DataDirectory
+from scorestream_server.store.backup import back_up
+from scorestream_server.store.opening import open_store
 from served import served, started
 
 Ask = Callable[..., Any]
 Run = Callable[..., subprocess.CompletedProcess[str]]
+FAULTS = Path(__file__).parents[1] / "faults"
 
 
 @pytest.fixture
@@ -112,7 +119,7 @@ def test_d6_promoted_tables_are_everybodys_and_outlive_their_session(
 ) -> None:
     """Uploads, results, files of the home and files in place; by promotion, at load, and out of a job."""
     model = local.register_model("d6_twice", source="var1 * 2 AS twice")
-    few, names = customers.slice(0, 100), [f"{name}_{number}" for number in range(6)]
+    few, names = customers.slice(0, 100), [f"{name}_{number}" for number in range(7)]
     with local.create_session() as session:
         session.files.upload(folder / "rows.parquet", "mine.parquet")
         session.load_table(few, names[0])
@@ -122,6 +129,9 @@ def test_d6_promoted_tables_are_everybodys_and_outlive_their_session(
         for one in names[:3]:
             assert ask("table", "promote", session.id, one)["session_id"] == ""
         session.table(names[3]).promote()
+        of_home = session.table(names[1]).describe()
+        assert "home" in of_home.note and of_home.info.backing_store == "DISK_CACHE"
+        session.files.upload(folder / "rows.csv", "mine.parquet", replace=True)
         run(
             *("table", "load", session.id, folder / "rows.csv", "--name", names[4], "--promote"),
             *("--label", "straight", "--server", local.address),
@@ -130,6 +140,7 @@ def test_d6_promoted_tables_are_everybodys_and_outlive_their_session(
             model, names[0], out=names[5], keep=few.column_names, label="of a job", promote=True
         )
         assert job.wait().outputs == (f"tables/{names[5]}",)
+        session.load_table(few, names[6], promote=True)
         assert session.tables() == []
         assert session.table(names[5]).info.label == "of a job"
     listed = {row["name"]: row for row in ask("table", "list", "--global")}
@@ -227,26 +238,51 @@ def test_d8_a_table_goes_when_it_was_not_read_for_its_lifetime(session: scorestr
     assert [table.name for table in session.tables()] == ["stays"]
 
 
-def test_d6_global_tables_survive_a_kill_and_leave_nothing(
+def test_d6_global_tables_survive_kills_and_backups_and_leave_nothing(
     tmp_path: Path, customers: pa.Table, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What a client was told is there after kill -9; folders that no table has are removed at the next start."""
+    """What a client was told is there after kill -9 in the middle of a promotion, which did not happen then.
+
+    What it had begun, and folders that no table has, are gone at the next start; a backup has global tables, too.
+    """
     monkeypatch.delenv("SCORESTREAM_TOKEN")
-    few, data_dir = customers.slice(0, 100), tmp_path / "data"
-    with started(data_dir, "--device", "cpu") as (address, process), scorestream.connect(address) as client:
+    few, data_dir, copy, killed = (
+        customers.slice(0, 100),
+        *(tmp_path / name for name in ("data", "copy", "k")),
+    )
+    environment = {
+        "PYTHONPATH": os.pathsep.join([str(FAULTS / "inject"), os.environ.get("PYTHONPATH", "")]),
+        "KILL_IN": "scorestream_server",
+        "KILL_AT": f"open {data_dir}/tables/[0-9a-f-]+ ",  # when its files are linked
+        "KILL": "itself",
+        "KILLED": str(killed),
+    }
+    killed.touch()  # not yet
+    with (
+        started(data_dir, "--device", "cpu", environment=environment) as (address, _),
+        scorestream.connect(address) as client,
+    ):
         session = client.create_session("maker")
         session.load_table(few, "kept", lifetime=3600).promote()
-        session.load_table(few, "gone").promote()
-        client.table("gone").drop()
-        process.kill()
-    stray = data_dir / "tables" / str(uuid.uuid4())
-    stray.mkdir()
-    (stray / "00000.arrow").write_bytes(b"half")
+        half = session.load_table(few, "half")
+        killed.unlink()
+        with pytest.raises(scorestream.UnavailableError):
+            half.promote()
+    assert killed.exists()
+    back_up(DataDirectory(data_dir), copy)
+    assert len(list((copy / "tables").iterdir())) == 2  # what was begun is nobody's
+    (data_dir / "tables" / str(uuid.uuid4())).mkdir()
     with served(data_dir, "--device", "cpu") as (client, _):
         assert [table.name for table in client.tables()] == ["kept"]
-        assert client.table("kept").read() == few
-        assert not stray.exists()
-        client.get_session("maker").terminate()
-        assert client.table("kept").head(1).num_rows == 1
         [folder] = (data_dir / "tables").iterdir()
         assert [file.suffix for file in folder.iterdir()] == [".arrow"]
+        session = client.get_session("maker")
+        assert session.table("half").session_id == session.id
+        assert session.table("half").read() == client.table("kept").read() == few
+        session.terminate()
+        assert client.table("kept").read() == few
+    open_store(DataDirectory(copy))
+    with contextlib.closing(sqlite3.connect(copy / "scorestream.db")) as store:
+        [(data,)] = store.execute("SELECT data FROM tables WHERE is_global AND NOT dropped").fetchall()
+    [file] = (copy / "tables" / folder.name).iterdir()
+    assert str(file).encode() in data

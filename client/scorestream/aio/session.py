@@ -392,4 +392,3 @@ async def list_jobs(connection: AsyncConnection, session: str, limit: int | None
             break
         request.page_token = answer.next_page_token
     return jobs[:limit]
-

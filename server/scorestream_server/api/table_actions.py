@@ -20,6 +20,7 @@ from scorestream_server.contexts.rules import require_known
 from scorestream_server.domain.data_directory import DataDirectory
 from scorestream_server.domain.errors import FieldFault, invalid, precondition
 from scorestream_server.domain.faults import Faults
+from scorestream_server.domain.loading import taken_along
 from scorestream_server.domain.session import Session
 from scorestream_server.domain.table import Table, TableData
 from scorestream_server.engine.engine import Engine
@@ -119,7 +120,12 @@ class TableActionService(table_action_service_pb2_grpc.TableActionServiceService
                 table_life.promote(connection, made, replace_=request.replace, admin=admin)
                 return made
 
-            made = await asyncio.shield(self._promote(table, put))
+            try:
+                made = await asyncio.shield(self._promote(table, put))
+            except OSError:
+                # A session's end takes the files along: then say that it has ended.
+                await self._tables.session(table.session_id, context, active=True)
+                raise
         return convert.table(self._tables.told(made))
 
     async def CopyTable(
@@ -166,7 +172,12 @@ class TableActionService(table_action_service_pb2_grpc.TableActionServiceService
 
             of_home = target.id != table.session_id
             folder = self._directory.table(target.id, copy.uid)
-            made = await asyncio.shield(self._with_files(table, copy, folder, put, of_home=of_home))
+            try:
+                made = await asyncio.shield(self._with_files(table, copy, folder, put, of_home=of_home))
+            except OSError:
+                for session in filter(None, (found.session, target)):  # as above
+                    await self._tables.session(session.id, context, active=True)
+                raise
         return convert.table(self._tables.told(made))
 
     async def UpdateTable(
@@ -250,4 +261,5 @@ def _of_files(
 ) -> Table:
     data: TableData = own_files(old.data, folder, directory, session, of_home=of_home)
     stored = 0 if data.in_place and old.source_paths else old.size_bytes
-    return replace(new, data=data, stored_bytes=stored, bytes_key=bytes_key(data))
+    loaded = taken_along(old.loaded, old.data, data)
+    return replace(new, data=data, stored_bytes=stored, bytes_key=bytes_key(data), loaded=loaded)

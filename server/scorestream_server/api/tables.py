@@ -21,7 +21,7 @@ from scorestream_server.config import Config
 from scorestream_server.domain.data_directory import DataDirectory
 from scorestream_server.domain.errors import ErrorCode, FieldFault, ScorestreamError, invalid
 from scorestream_server.domain.faults import Faults
-from scorestream_server.domain.loading import LoadWish, loaded_as, told
+from scorestream_server.domain.loading import LoadWish, loaded_as, taken_along, told
 from scorestream_server.domain.messages import HeadRead, LoadTable, ReadHead, TableLoaded
 from scorestream_server.domain.session import Session
 from scorestream_server.domain.table import LoadedAs, Table, TableData
@@ -262,7 +262,7 @@ class TableService(table_service_pb2_grpc.TableServiceServicer):
         filled = False
         try:
             await asyncio.to_thread(folder.mkdir, parents=True)
-            data = await fill(folder)
+            filled_in = data = await fill(folder)
             if wish.promote:
                 session = await self._owned(wanted.session_id, context)
                 data = await asyncio.to_thread(
@@ -286,7 +286,7 @@ class TableService(table_service_pb2_grpc.TableServiceServicer):
                 lifetime=wish.lifetime,
                 last_access_time=now,
                 bytes_key=await asyncio.to_thread(bytes_key, data),
-                loaded=told(asked, data, sent=not paths),
+                loaded=taken_along(told(asked, filled_in, sent=not paths), filled_in, data),
             )
             filled = True
             # Shielded: a client that hangs up now must not have the files of a table removed that is being recorded.

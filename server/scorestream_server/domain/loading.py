@@ -89,8 +89,21 @@ def told(loaded: LoadedAs, data: TableData, *, sent: bool) -> LoadedAs:
         why = "rows that a predicate chose at load are not what the source holds"
     elif data.format is FileFormat.ARROW:
         why = "Arrow files that are compressed, and Arrow streams, cannot be mapped"
+    elif data.format is FileFormat.PARQUET:
+        why = "these files cannot be read where they lie"
     else:
         why = f"{data.format.value.upper()} cannot be mapped"
+    return _noted(loaded, why)
+
+
+def taken_along(loaded: LoadedAs, before: TableData, after: TableData) -> LoadedAs:
+    """Return how a table was loaded, with why it has copies of its sources where it had none before."""
+    if not before.in_place or after.in_place:
+        return loaded
+    return _noted(loaded, "files of a session's home are its owner's to change, and were copied")
+
+
+def _noted(loaded: LoadedAs, why: str) -> LoadedAs:
     note = (
         f"in_place_preferred ({loaded.origin}) does not apply: {why}. The table lies in the server's cache."
     )

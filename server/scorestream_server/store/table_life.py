@@ -48,6 +48,7 @@ def promote(connection: sa.Connection, table: Table, *, replace_: bool, admin: b
         "data": msgspec.json.encode(table.data),
         "stored_bytes": table.stored_bytes,
         "bytes_key": table.bytes_key,
+        "loaded": msgspec.json.encode(table.loaded).decode(),
     }
     connection.execute(sa.update(TABLES).where(TABLES.c.uid == table.uid).values(values))
 
