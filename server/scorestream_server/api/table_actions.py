@@ -259,7 +259,9 @@ class TableActionService(table_action_service_pb2_grpc.TableActionServiceService
 def _of_files(
     old: Table, new: Table, folder: Path, directory: DataDirectory, session: Session, *, of_home: bool
 ) -> Table:
-    data: TableData = own_files(old.data, folder, directory, session, of_home=of_home)
+    data: TableData = own_files(
+        old.data, folder, directory, session, of_home=of_home, anew=new.uid != old.uid
+    )
     stored = 0 if data.in_place and old.source_paths else old.size_bytes
     loaded = taken_along(old.loaded, old.data, data)
     return replace(new, data=data, stored_bytes=stored, bytes_key=bytes_key(data), loaded=loaded)

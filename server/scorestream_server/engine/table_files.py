@@ -16,9 +16,15 @@ from scorestream_server.tables.files import disk_errors, source_file, sync
 
 
 def own_files(
-    data: TableData, folder: Path, directory: DataDirectory, session: Session, *, of_home: bool
+    data: TableData,
+    folder: Path,
+    directory: DataDirectory,
+    session: Session,
+    *,
+    of_home: bool,
+    anew: bool = False,
 ) -> TableData:
-    """Return a table's data with its files in a folder of its own, as far as they are not sources outside of the session.
+    """Return a table's data with files in a folder of its own, where those that it has would go with something else.
 
     What this server wrote is linked, so that no bytes are copied. Files of the session's home are its owner's to change,
     and are copied. All others stay where they are.
@@ -27,14 +33,16 @@ def own_files(
         data: a table of the session.
         folder: made where it is needed; whoever calls removes it where this fails.
         directory: the data directory.
-        session: that made the table.
+        session: that made the table, and takes its folder along at its end.
         of_home: whether files of the home are taken, too.
+        anew: whether it is for another table, which is not to lose its files with this one.
 
     Raises:
         ScorestreamError: SOURCE_CHANGED, where a file of the home is no longer what was loaded; DISK_FULL.
         OSError: a file is gone.
     """
     home = Path(os.path.realpath(home_place(directory, session).root))
+    ends = directory.session(session.id)
     moved: dict[str, SourceFile] = {}
     copied = False
     for place, file in enumerate(data.files):
@@ -45,8 +53,10 @@ def own_files(
         if path.is_relative_to(home):
             if not of_home:
                 continue
-            take, copied = shutil.copy2, True
-        elif path.is_relative_to(directory.root):
+            take, copied = _copy, True
+        elif path.is_relative_to(ends) or (
+            anew and (not data.in_place or path.is_relative_to(directory.root))
+        ):
             take = _link
         else:
             continue
@@ -54,8 +64,6 @@ def own_files(
         target = folder / f"{place:05d}{path.suffix}"
         with disk_errors(folder):
             take(path, target)
-            if take is not _link:
-                sync(target)
         taken = source_file(target)
         if (taken.size, taken.mtime_ns) != (file.size, file.mtime_ns):
             raise precondition(
@@ -87,7 +95,12 @@ def _link(path: Path, target: Path) -> None:
     except OSError:  # another file system, or one without links
         if not path.exists():
             raise
-        shutil.copy2(path, target)
+        _copy(path, target)
+
+
+def _copy(path: Path, target: Path) -> None:
+    shutil.copy2(path, target)
+    sync(target)
 
 
 def bytes_key(data: TableData) -> str:

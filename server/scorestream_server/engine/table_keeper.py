@@ -5,7 +5,6 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Collection
-from pathlib import Path
 
 import sqlalchemy as sa
 
@@ -117,14 +116,14 @@ class TableKeeper:
         uids = [one.uid for one in free]
         await self._database.write(lambda connection: table_life.clear(connection, uids))
         for one in free:
-            await asyncio.to_thread(shutil.rmtree, self._folder(one), ignore_errors=True)
+            # A promoted table has had both.
+            for folder in (
+                self._directory.table(one.session_id, one.uid),
+                self._directory.global_table(one.uid),
+            ):
+                await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
             self._leaving.pop(one.uid, None)
             self._use.forget(one.uid)
-
-    def _folder(self, one: Dropped) -> Path:
-        if one.is_global:
-            return self._directory.global_table(one.uid)
-        return self._directory.table(one.session_id, one.uid)
 
     async def _run(self) -> None:
         while True:

@@ -12,9 +12,7 @@ from scorestream_server.domain.table_life import Life
 from scorestream_server.store import tables
 from scorestream_server.store.schema import TABLES
 
-_TO_CLEAR = sa.select(TABLES.c.uid, TABLES.c.session_id, TABLES.c.is_global).where(
-    TABLES.c.dropped, ~TABLES.c.cleared
-)
+_TO_CLEAR = sa.select(TABLES.c.uid, TABLES.c.session_id).where(TABLES.c.dropped, ~TABLES.c.cleared)
 _LIVES = sa.select(TABLES.c.uid, TABLES.c.lifetime, TABLES.c.last_access_time).where(
     tables.LIVE, TABLES.c.lifetime > sa.literal_column("0")
 )
@@ -22,11 +20,10 @@ _LIVES = sa.select(TABLES.c.uid, TABLES.c.lifetime, TABLES.c.last_access_time).w
 
 @dataclass(frozen=True, slots=True)
 class Dropped:
-    """A table that was dropped and whose folder may still be there."""
+    """A table that was dropped and whose files may still be there."""
 
     uid: str
     session_id: str
-    is_global: bool
 
 
 def promote(connection: sa.Connection, table: Table, *, replace_: bool, admin: bool) -> None:
@@ -118,7 +115,7 @@ def is_dropped(connection: sa.Connection, uid: str) -> bool:
 
 def to_clear(connection: sa.Connection) -> list[Dropped]:
     """Return the tables that were dropped, and of which that was not noted."""
-    return [Dropped(row.uid, row.session_id, row.is_global) for row in connection.execute(_TO_CLEAR)]
+    return [Dropped(row.uid, row.session_id) for row in connection.execute(_TO_CLEAR)]
 
 
 def clear(connection: sa.Connection, uids: Sequence[str]) -> None:
