@@ -50,6 +50,7 @@ from scorestream_server.engine.cache import TableCache
 from scorestream_server.engine.engine import Engine
 from scorestream_server.engine.quota import JobQuota
 from scorestream_server.engine.submit import Submission, Submitter
+from scorestream_server.engine.table_use import TableUse
 from scorestream_server.scoring.load import inspect_model
 from scorestream_server.store import jobs, log, models, sessions, tables
 from scorestream_server.store.database import Database, migrate, open_engine
@@ -262,7 +263,7 @@ async def started(tmp_path: Path) -> AsyncIterator[Bench]:
     quota, usage = JobQuota(limits), Usage(limits.stored_bytes)
     cache = TableCache(Config(directory.root, None), directory, database, pool)
     engine = pool.engine = Engine(database, pool, directory, quota, no_contexts(), cache)
-    submitter = Submitter(database, engine, directory, DataRoots([tmp_path]), quota, usage)
+    submitter = Submitter(database, engine, directory, DataRoots([tmp_path]), quota, usage, TableUse())
     code = directory.models / "twice.sql"
     code.write_text("x * 2 AS twice")
     values = np.random.default_rng(1).normal(size=ROWS)

@@ -35,8 +35,16 @@ if TYPE_CHECKING:
         UnimplementedError,
         UnknownError,
     )
-    from scorestream.file_records import ColumnInfo, FileInfo, FilerefInfo, LibraryInfo
+    from scorestream.file_records import ColumnInfo, FileInfo, FilerefInfo
     from scorestream.job import Job
+    from scorestream.libraries import Libraries
+    from scorestream.library_records import (
+        BackingStore,
+        LibraryInfo,
+        SourceChange,
+        TableDescription,
+        TableSource,
+    )
     from scorestream.model import Model
     from scorestream.options import Options
     from scorestream.outcomes import LogLine, LogLineType, ResultLink, ResultType
@@ -68,6 +76,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AbortedError",
     "AlreadyExistsError",
+    "BackingStore",
     "Cache",
     "CacheDirectory",
     "CacheInfo",
@@ -97,6 +106,7 @@ __all__ = [
     "JobFailure",
     "JobInfo",
     "JobTimedOutError",
+    "Libraries",
     "LibraryInfo",
     "LogLine",
     "LogLineType",
@@ -122,10 +132,13 @@ __all__ = [
     "Session",
     "SessionInfo",
     "SessionState",
+    "SourceChange",
     "State",
     "StatusRow",
     "Table",
+    "TableDescription",
     "TableInfo",
+    "TableSource",
     "TokenInfo",
     "UnauthenticatedError",
     "UnavailableError",
@@ -153,7 +166,12 @@ HOMES = {
     "FilerefInfo": "file_records",
     "Engine": "settings",
     "Job": "job",
-    "LibraryInfo": "file_records",
+    "BackingStore": "library_records",
+    "Libraries": "libraries",
+    "LibraryInfo": "library_records",
+    "SourceChange": "library_records",
+    "TableDescription": "library_records",
+    "TableSource": "library_records",
     "Model": "model",
     "QueueInfo": "context_records",
     "LogLine": "outcomes",

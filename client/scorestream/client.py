@@ -48,13 +48,14 @@ from .job import Job
 from .model import Model
 from .options import list_engines
 from .session import Session, list_jobs
+from .shared_tables import SharedTables
 
 DEFAULT_ADDRESS = "127.0.0.1:8500"
 DEFAULT_PATIENCE = 15.0
 CHUNK_BYTES = 1 << 20
 
 
-class Client:
+class Client(SharedTables):
     """A client of one server. Close it, or use it as a context manager.
 
     Args:

@@ -44,23 +44,6 @@ class FilerefInfo:
 
 
 @dataclass(frozen=True, slots=True)
-class LibraryInfo:
-    """A named place that holds tables.
-
-    Attributes:
-        name: ``work`` holds the session's own tables.
-        read_only: whether its tables can only be read.
-        transient: whether its tables end with the session.
-        tables: how many it has.
-    """
-
-    name: str
-    read_only: bool
-    transient: bool
-    tables: int
-
-
-@dataclass(frozen=True, slots=True)
 class ColumnInfo:
     """A column of a table.
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from scorestream.errors import InvalidArgumentError
-from scorestream.file_records import ColumnInfo, FileInfo, FilerefInfo, LibraryInfo
+from scorestream.file_records import ColumnInfo, FileInfo, FilerefInfo
 from scorestream.v1 import data_pb2, data_service_pb2, file_pb2, fileref_pb2
 from scorestream.wire import time_of
 
@@ -28,11 +28,6 @@ def file_info(message: file_pb2.File) -> FileInfo:
 def fileref_info(message: fileref_pb2.Fileref) -> FilerefInfo:
     """Return a fileref's description."""
     return FilerefInfo(message.fileref_id, message.path, message.exists, time_of(message.create_time))
-
-
-def library_info(message: data_pb2.Library) -> LibraryInfo:
-    """Return a library's description."""
-    return LibraryInfo(message.library_id, message.read_only, message.transient, message.tables)
 
 
 def column_info(message: data_pb2.Column) -> ColumnInfo:

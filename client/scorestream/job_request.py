@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from scorestream.arguments import priority_number
 from scorestream.errors import InvalidArgumentError
 from scorestream.output_wire import output_to_wire
 from scorestream.outputs import OutputOptions
@@ -43,7 +44,7 @@ def job_spec(
         where=where,
         keep=keep,
         replace=replace,
-        priority=job_pb2.PRIORITY_UNSPECIFIED if priority is None else _priority(priority),
+        priority=job_pb2.PRIORITY_UNSPECIFIED if priority is None else priority_number(priority),
         partition_rows=partition_rows,
         timeout=None if timeout is None else duration(timeout, "timeout"),
         queue_timeout=None if queue_timeout is None else duration(queue_timeout, "queue_timeout"),
@@ -57,13 +58,3 @@ def job_spec(
     if out_path:
         spec.out_path = out_path
     return spec
-
-
-def _priority(priority: Priority | str) -> job_pb2.Priority.ValueType:
-    """Return a priority class on the wire."""
-    try:
-        return job_pb2.Priority.Value(f"PRIORITY_{Priority(priority.upper())}")
-    except ValueError:
-        raise InvalidArgumentError(
-            f"{priority!r} is no priority; use low, normal or high.", reason="BAD_PRIORITY"
-        ) from None

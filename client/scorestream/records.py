@@ -194,7 +194,7 @@ class JobInfo:
 
     Attributes:
         model: what it scores with, ``name@version``.
-        table: the name of the table that it reads.
+        table: the name of the table that it reads; ``tables/NAME``, where the global one was named as such.
         out_table: the name of the table that it makes, or empty; `out_path` likewise for files.
         result_schema: the result's columns as an Arrow IPC schema message.
         outputs: what was published: the name of a table, or the paths of files.
@@ -261,6 +261,13 @@ class TableInfo:
         source_paths: what it was loaded from, on the server; empty for an upload or a result.
         copies: how many copies its blocks have in other cache directories.
         evicted: its rows went from the cache to make room; they come back when it is used.
+        session_id: the session that it belongs to; empty for a global one.
+        owner: who made it.
+        label: for people.
+        lifetime: seconds after its last access after which it is dropped; 0: it stays.
+        last_access: when it was last read, to within a minute.
+        etag: changes with the table and with each update of it.
+        notes: what a person should know about its load.
     """
 
     name: str
@@ -274,6 +281,12 @@ class TableInfo:
     created: datetime
     copies: int = 0
     evicted: bool = False
+    owner: str = ""
+    label: str = ""
+    lifetime: float = 0.0
+    last_access: datetime | None = None
+    etag: str = ""
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

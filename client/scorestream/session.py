@@ -5,11 +5,13 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
+from scorestream.arguments import paths_of
 from scorestream.errors import InvalidArgumentError
-from scorestream.file_records import LibraryInfo
 from scorestream.job_request import job_spec
+from scorestream.library_records import LoadSettings, TableSettings
+from scorestream.library_wire import load_request, set_output_table, upload_header
 from scorestream.outputs import OutputOptions
 from scorestream.records import Priority, SessionInfo, SessionState, StatusRow
 from scorestream.statistics import SessionStatistics, session_statistics
@@ -35,10 +37,11 @@ from .filerefs import Filerefs
 from .files import Files
 from .job import Job
 from .lease import Lease
+from .libraries import Libraries
 from .model import Model
 from .options import Options
 from .papers import SessionPapers
-from .table import Table, list_libraries
+from .table import Table
 from .variables import Variables
 
 
@@ -109,6 +112,11 @@ class Session(SessionPapers):
         return Options(self._connection, self.id)
 
     @property
+    def libraries(self) -> Libraries:
+        """Its libraries; ``work`` holds its own tables."""
+        return Libraries(self._connection, self.id)
+
+    @property
     def files(self) -> Files:
         """The files in its home."""
         return Files(self._connection, self.id)
@@ -169,7 +177,12 @@ class Session(SessionPapers):
         return self
 
     def load_table(
-        self, source: Any, name: str | None = None, *, replace: bool = False, copies: int | None = None
+        self,
+        source: Any,
+        name: str | None = None,
+        *,
+        replace: bool = False,
+        **settings: Unpack[LoadSettings],
     ) -> Table:
         """Make a table of files on the server, or of rows that are sent there.
 
@@ -181,24 +194,24 @@ class Session(SessionPapers):
                 DataFrame, streamed in pieces of about 1 MiB.
             name: the table's name; None: after the file, or made up for rows.
             replace: whether a table of that name is replaced.
-            copies: of its blocks in other cache directories; None: as the server has it.
+            settings: the library, columns, rows and more; `LoadSettings` explains each.
 
         Raises:
             AlreadyExistsError: the table is there and `replace` is false.
             InvalidArgumentError: it cannot be read; all faults are named.
             PermissionDeniedError: a path outside the server's data roots.
         """
-        paths = _paths(source)
+        paths = paths_of(source)
         if paths is None:
             made_up = f"upload_{uuid.uuid4().hex[:8]}"
-            return self._upload(source, name or made_up, replace=replace, copies=copies)
-        request = table_service_pb2.LoadTableRequest(
-            session=session_name(self.id),
-            table_id=table_id_of(Path(paths[0]).name.rpartition(":")[2]) if name is None else name,
-            paths=[self._connection.server_path(path) for path in paths],
+            return self._upload(source, name or made_up, settings, replace=replace)
+        request = load_request(
+            session_name(self.id),
+            table_id_of(Path(paths[0]).name.rpartition(":")[2]) if name is None else name,
+            paths if settings.get("library") else [self._connection.server_path(path) for path in paths],
+            settings,
             replace=replace,
             request_id=uuid.uuid4().hex,
-            copies=copies,
         )
         answer = self._connection.call(self._connection.tables.LoadTable, request)
         return Table(self._connection, table_info(answer))
@@ -210,14 +223,10 @@ class Session(SessionPapers):
         return [Table(self._connection, table_info(table)) for table in answer.tables]
 
     def table(self, name: str) -> Table:
-        """Return one of the session's tables."""
+        """Return the session's table of that name, or else the global one."""
         request = table_service_pb2.GetTableRequest(name=table_name(self.id, name))
         answer = self._connection.call(self._connection.tables.GetTable, request)
         return Table(self._connection, table_info(answer))
-
-    def libraries(self) -> list[LibraryInfo]:
-        """Return the session's libraries by name; ``work`` holds its own tables."""
-        return list_libraries(self._connection, self.id)
 
     def score(
         self,
@@ -240,6 +249,7 @@ class Session(SessionPapers):
         variables: Mapping[str, Any] | None = None,
         status_notification: bool = False,
         reset_log_line_numbers: bool = False,
+        **out_settings: Unpack[TableSettings],
     ) -> Job:
         """Start a scoring job and return at once; the job goes on even if this client leaves.
 
@@ -248,7 +258,7 @@ class Session(SessionPapers):
 
         Args:
             model: a registered model, its name (the newest version), or ``name@version``.
-            table: a table of this session, its name, or rows as in `load_table`, which then stay in the
+            table: a table of this session or a global one, its name (the session's first), or rows as in `load_table`, which then stay in the
                 session under a made-up name.
             where: SQL predicate; only rows for which it is true are scored. ``:name`` is a variable.
             out: name of a table of this session to make of the result.
@@ -270,6 +280,7 @@ class Session(SessionPapers):
             status_notification: whether the log says how far the job is, up to 1,000 times.
             reset_log_line_numbers: whether the session's log is numbered from 0 again with the job's first line.
             variables: values by name that win over those of the session (`AsyncVariables`); each has to be used.
+            out_settings: ``label``, ``lifetime`` and ``promote`` of the table `out`, as `TableSettings` explains them.
 
         Raises:
             NotFoundError: the model or the table is not there.
@@ -294,6 +305,7 @@ class Session(SessionPapers):
             append=append,
             row_number=row_number,
         )
+        set_output_table(spec, out_settings)
         request = job_service_pb2.CreateJobRequest(
             session=session_name(self.id),
             display_name=name,
@@ -335,7 +347,9 @@ class Session(SessionPapers):
         if isinstance(table, str):
             return table
         if not isinstance(table, Table):
-            table = self._upload(table, f"upload_{uuid.uuid4().hex[:8]}", replace=False)
+            table = self._upload(table, f"upload_{uuid.uuid4().hex[:8]}", {}, replace=False)
+        if not table.session_id:
+            return f"tables/{table.name}"
         if table.session_id != self.id:
             raise InvalidArgumentError(
                 f"Table {table.name} belongs to session {table.session_id}, not to {self.name} ({self.id}).",
@@ -343,7 +357,7 @@ class Session(SessionPapers):
             )
         return str(table.name)
 
-    def _upload(self, source: Any, name: str, *, replace: bool, copies: int | None = None) -> Table:
+    def _upload(self, source: Any, name: str, settings: LoadSettings, *, replace: bool) -> Table:
         """Send rows and make a table of them."""
         from scorestream.arrow import (  # noqa: PLC0415 - pyarrow loads slowly
             reader_of,
@@ -352,12 +366,8 @@ class Session(SessionPapers):
         )
 
         readers = [reader_of(source)]
-        header = table_service_pb2.UploadTableHeader(
-            session=session_name(self.id),
-            table_id=name,
-            replace=replace,
-            request_id=uuid.uuid4().hex,
-            copies=copies,
+        header = upload_header(
+            session_name(self.id), name, settings, replace=replace, request_id=uuid.uuid4().hex
         )
 
         def messages() -> Iterator[table_service_pb2.UploadTableRequest]:
@@ -387,12 +397,3 @@ def list_jobs(connection: Connection, session: str, limit: int | None) -> list[J
             break
         request.page_token = answer.next_page_token
     return jobs[:limit]
-
-
-def _paths(source: Any) -> list[str] | None:
-    """Return the paths that `source` consists of, or None if it is no path."""
-    if isinstance(source, str | Path):
-        return [str(source)]
-    if isinstance(source, list | tuple) and source and all(isinstance(path, str | Path) for path in source):
-        return [str(path) for path in source]
-    return None

@@ -8,28 +8,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scorestream.errors import counted
-from scorestream.file_records import ColumnInfo, LibraryInfo
-from scorestream.file_wire import Order, RowMessages, column_info, library_info
-from scorestream.records import TableInfo
+from scorestream.file_records import ColumnInfo
+from scorestream.file_wire import Order, RowMessages, column_info
 from scorestream.v1 import data_service_pb2, table_save_pb2, table_service_pb2
-from scorestream.wire import session_name, table_name
+from scorestream.wire import table_name
 
-from .connection import Connection
+from .table_actions import TableActions
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
-class Table:
-    """A named table of a session.
+class Table(TableActions):
+    """A named table of a session, or a global one.
 
     Attributes:
         info: its description as the server gave it.
     """
-
-    def __init__(self, connection: Connection, info: TableInfo) -> None:
-        self._connection = connection
-        self.info = info
 
     def __repr__(self) -> str:
         return f"<Table {self.name}: {counted(self.rows, 'row')}>"
@@ -41,7 +36,7 @@ class Table:
 
     @property
     def session_id(self) -> str:
-        """The session that it belongs to."""
+        """The session that it belongs to; empty for a global one."""
         return self.info.session_id
 
     @property
@@ -167,11 +162,11 @@ class Table:
         with closing(messages):
             yield from messages
 
-    def etag(self) -> str:
+    def source_etag(self) -> str:
         """Return what tells the files that it was loaded from, as they were then or as it was last saved to them."""
         request = table_service_pb2.GetTableRequest(name=table_name(self.session_id, self.name))
         answer = self._connection.call(self._connection.tables.GetTable, request)
-        return str(answer.etag)
+        return str(answer.source_etag)
 
     def save(self, path: str | Path | None = None, *, etag: str | None = None, replace: bool = False) -> str:
         """Write it to a file or data set on the server, all of it or nothing, and return the etag of what is there then.
@@ -201,10 +196,3 @@ class Table:
         """Drop the table; jobs that already run on it go on."""
         request = table_service_pb2.DropTableRequest(name=table_name(self.session_id, self.name))
         self._connection.call(self._connection.tables.DropTable, request, repeat=False)
-
-
-def list_libraries(connection: Connection, session_id: str) -> list[LibraryInfo]:
-    """Return the libraries of a session."""
-    request = data_service_pb2.ListLibrariesRequest(session=session_name(session_id))
-    answer = connection.call(connection.data.ListLibraries, request)
-    return [library_info(library) for library in answer.libraries]

@@ -82,8 +82,8 @@ def job_name(job: str) -> str:
 
 
 def table_name(session_id: str, table: str) -> str:
-    """Return the resource name of a session's table."""
-    return f"sessions/{session_id}/tables/{table}"
+    """Return the resource name of a session's table, or of a global one, whose session is empty."""
+    return f"sessions/{session_id}/tables/{table}" if session_id else f"tables/{table}"
 
 
 def model_name(model: str) -> str:
@@ -217,7 +217,7 @@ def job_info(message: job_pb2.Job) -> JobInfo:
         session_id=last(message.session),
         owner=message.owner,
         model=model_label(spec.model),
-        table=last(spec.table),
+        table=spec.table,
         where=spec.where,
         keep=tuple(spec.keep),
         out_table=spec.out_table,
@@ -255,7 +255,7 @@ def table_info(message: table_pb2.Table) -> TableInfo:
     """Return a table's description."""
     return TableInfo(
         name=message.table_id,
-        session_id=message.name.split("/")[1],
+        session_id=message.name.split("/")[1] if message.name.startswith("sessions/") else "",
         arrow_schema=message.arrow_schema,
         rows=message.rows,
         size_bytes=message.size_bytes,
@@ -265,6 +265,12 @@ def table_info(message: table_pb2.Table) -> TableInfo:
         created=time_of(message.create_time),
         copies=message.copies,
         evicted=message.evicted,
+        owner=message.owner,
+        label=message.label,
+        lifetime=message.lifetime.ToTimedelta().total_seconds(),
+        last_access=time_or_none(message, "last_access_time"),
+        etag=message.etag,
+        notes=tuple(message.notes),
     )
 
 

@@ -30,6 +30,7 @@ from scorestream_server.domain.cache import CacheSize, parse_cache_size
 from scorestream_server.domain.data_directory import DataDirectory, UnusableDirectoryError
 from scorestream_server.domain.device import CPU
 from scorestream_server.domain.limits import MOST_SECONDS, NAMES, parse_limits
+from scorestream_server.domain.table import BackingStore
 from scorestream_server.store.cache_dirs import claimed
 from scorestream_server.store.owner import Ownership, owned
 from scorestream_server.tables.paths import DataRoots
@@ -170,7 +171,13 @@ def _parser() -> argparse.ArgumentParser:
         "--config",
         type=Path,
         metavar="FILE",
-        help="TOML file with built-in contexts, [contexts.NAME], and queues, [queues.NAME]",
+        help="TOML file with built-in contexts, [contexts.NAME], queues, [queues.NAME], and libraries, [libraries.NAME]",
+    )
+    parser.add_argument(
+        "--backing-store",
+        choices=[BackingStore.IN_PLACE_PREFERRED.value, BackingStore.DISK_CACHE.value],
+        default=BackingStore.IN_PLACE_PREFERRED.value,
+        help="where tables are mapped from unless their library or their load says otherwise (default: %(default)s)",
     )
     parser.add_argument("--private", action="store_true", help=argparse.SUPPRESS)
     return parser
@@ -245,6 +252,8 @@ def parse(arguments: list[str] | None = None) -> Config:
         queues=file.queues,
         cache_dirs=tuple(dict.fromkeys(path.resolve() for path in flags.cache_dir)),
         cache_size=_cache_size(parser, flags.cache_size),
+        libraries=file.libraries,
+        backing_store=BackingStore(flags.backing_store),
     )
 
 

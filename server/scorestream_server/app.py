@@ -20,8 +20,10 @@ from scorestream_server.api.devices import DeviceService
 from scorestream_server.api.engines import EngineService
 from scorestream_server.api.filerefs import FilerefService
 from scorestream_server.api.files import FileService
+from scorestream_server.api.found_tables import FoundTables
 from scorestream_server.api.identity import Identifier
 from scorestream_server.api.jobs import JobService
+from scorestream_server.api.libraries import LibraryService
 from scorestream_server.api.log import LogService
 from scorestream_server.api.models import ModelService
 from scorestream_server.api.options import OptionService
@@ -31,6 +33,7 @@ from scorestream_server.api.results import ResultReader
 from scorestream_server.api.saves import TableSaver, recover_saves
 from scorestream_server.api.server import GrpcServer, Servicers
 from scorestream_server.api.sessions import SessionService
+from scorestream_server.api.table_actions import TableActionService
 from scorestream_server.api.tables import TableService
 from scorestream_server.api.tokens import TokenService
 from scorestream_server.api.variables import VariableService
@@ -52,6 +55,8 @@ from scorestream_server.engine.papers import Papers
 from scorestream_server.engine.quota import JobQuota
 from scorestream_server.engine.sessions import SessionEnder
 from scorestream_server.engine.submit import Submitter
+from scorestream_server.engine.table_keeper import TableKeeper
+from scorestream_server.engine.table_use import TableUse
 from scorestream_server.feed import Feed, LogFeed, Selection
 from scorestream_server.store import cached as cache_store
 from scorestream_server.store import events as event_store
@@ -60,7 +65,8 @@ from scorestream_server.store import sessions as session_store
 from scorestream_server.store import tokens as token_store
 from scorestream_server.store.contexts import ContextStore
 from scorestream_server.store.database import Database
-from scorestream_server.store.holdings import Holdings, read_holdings
+from scorestream_server.store.holdings import read_holdings
+from scorestream_server.store.libraries import LibraryStore
 from scorestream_server.store.opening import open_store
 from scorestream_server.store.owner import Ownership
 from scorestream_server.store.usage import Usage
@@ -120,11 +126,7 @@ async def running(config: Config, pool: LocalPool) -> AsyncIterator[Running]:
         stack.enter_context(audit_file(directory.audit))
         identifier = Identifier(config, database)
 
-        await recover_saves(database, directory)
-        holdings = await _holdings(database, directory)
-        homes = await _homes(database, directory)
-        if removed := await asyncio.to_thread(remove_leftovers, directory, holdings, homes):
-            logger.warning("removed %d leftovers of the last run", removed)
+        await _tidy_up(database, directory)
 
         feed, log = await feeds.open(database)
         roots = DataRoots(config.data_roots)
@@ -140,15 +142,15 @@ async def running(config: Config, pool: LocalPool) -> AsyncIterator[Running]:
         stack.push_async_callback(engine.close)
         ender = SessionEnder(database, engine, pool, directory, cache)
         stack.push_async_callback(ender.close)
-        submitter = Submitter(database, engine, directory, roots, quota, usage)
-        resumed = await submitter.recover()
-        if resumed:
-            logger.warning("going on with %d jobs of the last run", resumed)
+        use = TableUse()
+        submitter = Submitter(database, engine, directory, roots, quota, usage, use)
+        await _recover(submitter)
         engine.start()
         expiry = SessionExpiry(database, feed, log, ender)
         expiry.start()
         stack.push_async_callback(expiry.close)
         await _go_on_ending(database, ender, stack)
+        stack.push_async_callback(_keep_tables(database, directory, use, engine, cache).close)
 
         papers = Papers(database, pool, directory)
         stack.push_async_callback(papers.close)
@@ -156,25 +158,31 @@ async def running(config: Config, pool: LocalPool) -> AsyncIterator[Running]:
         stack.callback(poller.close)
         sessions = OwnSessions(database, expiry)
         saver = TableSaver(database, pool, directory, roots, engine.homes, KeptVersions(database, directory))
+        tables = FoundTables(database, expiry, use)
+        libraries = LibraryStore(config.libraries)
         servicers = Servicers(
             SessionService(config, database, feed, engine, ender, expiry, contexts),
             JobService(
                 database, feed, engine, submitter, ResultReader(database, feed, engine), expiry, papers
             ),
-            TableService(config, database, pool, directory, roots, expiry, usage, saver, cache),
+            TableService(
+                config, database, pool, directory, roots, expiry, usage, saver, cache, tables, libraries
+            ),
             ModelService(config, database, pool, directory, usage, sessions, roots),
             DeviceService(poller),
             TokenService(config, database, identifier),
             ContextService(database, contexts, server_facts(config, roots), engine.queues, pools),
             FileService(config, database, sessions, engine.homes, roots, usage),
             FilerefService(database, sessions, engine.homes, roots),
-            DataService(database, pool, directory, sessions, cache),
+            DataService(database, pool, directory, sessions, tables, cache),
             LogService(database, log, expiry),
             ReportService(database, papers, expiry),
             VariableService(database, expiry),
             OptionService(database, expiry),
             EngineService(config, poller),
             CacheService(database, cache),
+            LibraryService(database, libraries, roots, sessions),
+            TableActionService(database, directory, tables, engine, usage, cache),
         )
         server = GrpcServer(config, servicers, identifier)
         address = await server.start()
@@ -253,13 +261,40 @@ async def serve(config: Config, pool: LocalPool, ownership: Ownership) -> None:
 
 
 def _make_folders(directory: DataDirectory) -> None:
-    for folder in (directory.models, directory.sessions, directory.publishing):
+    for folder in (
+        directory.models,
+        directory.sessions,
+        directory.publishing,
+        directory.global_tables,
+        directory.reads(""),
+    ):
         folder.mkdir(exist_ok=True)
     found = directory.root.stat()
     # By its group come workers that run as another user, who then find nothing but what is for them.
     passing = 0o010 if found.st_gid == os.getegid() else 0
     if found.st_mode & 0o077 & ~passing:
         logger.warning("others may look into %s; keep them out with: chmod 700", directory.root)
+
+
+async def _recover(submitter: Submitter) -> None:
+    """Take up the jobs that the last run did not finish."""
+    if resumed := await submitter.recover():
+        logger.warning("going on with %d jobs of the last run", resumed)
+
+
+def _keep_tables(
+    database: Database, directory: DataDirectory, use: TableUse, engine: Engine, cache: TableCache
+) -> TableKeeper:
+    """Begin to look after tables; the jobs of the last run are taken up by now."""
+    keeper = TableKeeper(
+        database,
+        directory,
+        use,
+        lambda: {active.job.spec.table_uid for active in engine.jobs.values()},
+        cache.sweeper.sweep,
+    )
+    keeper.start()
+    return keeper
 
 
 async def _take_up(contexts: ContextStore, database: Database, pools: ContextPools) -> None:
@@ -285,12 +320,16 @@ def _open_facts() -> Reader:
     return FactReader()
 
 
-async def _holdings(database: Database, directory: DataDirectory) -> Holdings:
-    """Return what the store knows, once it knows where its tables are."""
+async def _tidy_up(database: Database, directory: DataDirectory) -> None:
+    """Put in order what the last run left, once the store knows where its tables are."""
+    await recover_saves(database, directory)
     caches = directory.cache_dirs
     if moved := await database.write(lambda connection: cache_store.relocate_cache(connection, caches)):
         logger.warning("%d tables were found in other cache directories than before", moved)
-    return await database.read(lambda connection: read_holdings(connection, directory))
+    holdings = await database.read(lambda connection: read_holdings(connection, directory))
+    homes = await _homes(database, directory)
+    if removed := await asyncio.to_thread(remove_leftovers, directory, holdings, homes):
+        logger.warning("removed %d leftovers of the last run", removed)
 
 
 async def _homes(database: Database, directory: DataDirectory) -> list[Path]:

@@ -8,8 +8,10 @@ from pathlib import Path
 
 from scorestream_server.domain.cache import CacheSize
 from scorestream_server.domain.context import Context
+from scorestream_server.domain.library import Library
 from scorestream_server.domain.limits import Limits
 from scorestream_server.domain.queue import Queue
+from scorestream_server.domain.table import BackingStore
 
 DEFAULT_PORT = 8500
 MIB = 1 << 20
@@ -54,6 +56,8 @@ class Config:
         max_task_timeout: seconds that any job may run, and so the most that a context may allow; 0 for ever.
         contexts: the built-in ones beside the default one.
         queues: those that the configuration file has.
+        libraries: the global ones that the configuration file has.
+        backing_store: where tables are mapped from unless their library or their load says otherwise.
     """
 
     data_dir: Path
@@ -79,6 +83,8 @@ class Config:
     queues: tuple[Queue, ...] = ()
     cache_dirs: tuple[Path, ...] = ()
     cache_size: CacheSize = field(default_factory=CacheSize)
+    libraries: tuple[Library, ...] = ()
+    backing_store: BackingStore = BackingStore.IN_PLACE_PREFERRED
 
     @property
     def loopback(self) -> bool:

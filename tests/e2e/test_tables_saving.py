@@ -85,13 +85,13 @@ def test_d7_two_sessions_change_one_file_and_neither_hangs_nor_loses(
         # Both load the table, and map the same file.
         hers, his = alice.load_table(path, "customers"), bob.load_table(path, "customers")
         assert hers.info.backing_store == his.info.backing_store == "IN_PLACE"
-        assert hers.etag() == his.etag() != ""
+        assert hers.source_etag() == his.source_etag() != ""
         # Each makes changes of their own.
         her_change = changed(alice, hers, "alices")
         his_change = changed(bob, his, "bobs")
         # Alice saves hers back to the source, while a job of Bob's goes over what it was.
         job = bob.score("twice", his, keep=["id"], partition_rows=1000)
-        etag = her_change.save(path, etag=hers.etag())
+        etag = her_change.save(path, etag=hers.source_etag())
         saved = read_arrow(path)
         assert set(saved["balance"].to_pylist()) == {2.0}
         assert saved["id"].to_pylist() == list(range(ROWS))
@@ -105,7 +105,7 @@ def test_d7_two_sessions_change_one_file_and_neither_hangs_nor_loses(
         assert len(kept(two)) == 1
         # Second bad end: Bob overwrites her changes and nobody knows. He is told who was there before him.
         with pytest.raises(scorestream.AbortedError) as caught:
-            his_change.save(path, etag=his.etag())
+            his_change.save(path, etag=his.source_etag())
         error = caught.value
         assert error.reason == "SOURCE_CHANGED_SINCE_LOAD"
         assert "'alice' saved over it from session 'alice'" in str(error)
@@ -121,9 +121,9 @@ def test_d7_two_sessions_change_one_file_and_neither_hangs_nor_loses(
         assert "'alice' saved over it" in told
         # He loads it again, does his changes to that, and saves them.
         again = bob.load_table(path, "customers", replace=True)
-        assert again.etag() == etag
+        assert again.source_etag() == etag
         assert set(again.read()["balance"].to_pylist()) == {2.0}
-        newer = changed(bob, again, "bobs").save(path, etag=again.etag())
+        newer = changed(bob, again, "bobs").save(path, etag=again.source_etag())
         assert set(read_arrow(path)["balance"].to_pylist()) == {3.0}
         # Now it is Alice who is told, and her table is what it was.
         with pytest.raises(scorestream.AbortedError, match="'bob' saved over it from session 'bob'"):
@@ -151,21 +151,21 @@ def test_d7_a_table_is_saved_back_to_its_source_again_and_again(
     pacsv.write_csv(customers(1.5), folder / "t.csv")
     with two.alice.create_session("again") as session:
         upload = session.load_table(customers(1.5), "upload")
-        assert upload.etag() == ""
+        assert upload.source_etag() == ""
         with pytest.raises(scorestream.InvalidArgumentError, match="Give a path"):
             upload.save()
         upload.save(folder / "set")
         for name in ("t.arrow", "t.parquet", "t.csv", "set"):
             table = session.load_table(folder / name, "table", replace=True)
-            first = table.etag()
+            first = table.source_etag()
             second = table.save()
-            assert first != second == table.etag()
+            assert first != second == table.source_etag()
             words = ("table", "save", session.id, "table", "-o", "json", "--server", two.address)
             told = json.loads(run(*words).stdout)
-            assert told == {"table": "table", "rows": ROWS, "etag": table.etag()}
+            assert told == {"table": "table", "rows": ROWS, "etag": table.source_etag()}
             assert told["etag"] != second
             again = session.load_table(folder / name, "again", replace=True)
-            assert again.etag() == told["etag"]
+            assert again.source_etag() == told["etag"]
             assert again.read() == table.read() == customers(1.5)
             (folder / name).rename(folder / "gone")
             with pytest.raises(scorestream.AbortedError, match="it is gone"):
@@ -186,14 +186,14 @@ def test_d7_of_many_saves_at_once_one_wins_and_the_others_are_told(two: People, 
     with two.alice.create_session("many") as session:
         table = session.load_table(path, "table")
         uploads = [session.load_table(customers(float(one)), f"upload_{one}") for one in range(1, 5)]
-        won, lost = at_once([partial(one.save, path, etag=table.etag()) for one in uploads])
+        won, lost = at_once([partial(one.save, path, etag=table.source_etag()) for one in uploads])
         assert len(won) == 1
-        assert session.load_table(path, "now").etag() == won[0]
+        assert session.load_table(path, "now").source_etag() == won[0]
         assert table.read() == customers(0.0)
         new = folder / "new.arrow"
         won, more = at_once([partial(one.save, new, replace=True) for one in uploads])
         assert won
-        assert session.load_table(new, "now", replace=True).etag() in won
+        assert session.load_table(new, "now", replace=True).source_etag() in won
         for target in (path, new):
             assert len(set(read_arrow(target)["balance"].to_pylist())) == 1
         assert {error.reason for error in lost + more} == {"SOURCE_CHANGED_SINCE_LOAD"}

@@ -20,6 +20,7 @@ from scorestream.v1 import (
     cache_service_pb2,
     context_pb2,
     context_service_pb2,
+    data_pb2,
     data_service_pb2,
     device_service_pb2,
     engine_service_pb2,
@@ -27,12 +28,15 @@ from scorestream.v1 import (
     fileref_service_pb2,
     job_pb2,
     job_service_pb2,
+    library_service_pb2,
     log_service_pb2,
     model_service_pb2,
     option_service_pb2,
     report_service_pb2,
     session_pb2,
     session_service_pb2,
+    table_action_service_pb2,
+    table_pb2,
     table_save_pb2,
     table_service_pb2,
     token_pb2,
@@ -81,6 +85,7 @@ def cases(alices: Belongings) -> dict[str, tuple[list[Any], grpc.StatusCode]]:
         f.UploadFileRequest(footer=f.UploadFileFooter(digest=hashlib.sha256(b"").hexdigest())),
     ]
     v, o = variable_service_pb2, option_service_pb2
+    b, x, library = library_service_pb2, table_action_service_pb2, f"{session}/libraries/hers"
     one = variable_pb2.VariableValue(int_value=1)
     upload = t.UploadTableRequest(header=t.UploadTableHeader(session=session, table_id="mine"))
     add = [
@@ -162,7 +167,6 @@ def cases(alices: Belongings) -> dict[str, tuple[list[Any], grpc.StatusCode]]:
         "FilerefService/GetFileref": ([r.GetFilerefRequest(name=fileref)], MISSING),
         "FilerefService/ListFilerefs": ([r.ListFilerefsRequest(session=session)], MISSING),
         "FilerefService/DeassignFileref": ([r.DeassignFilerefRequest(name=fileref)], MISSING),
-        "DataService/ListLibraries": ([a.ListLibrariesRequest(session=session)], MISSING),
         "DataService/ListColumns": ([a.ListColumnsRequest(name=table)], MISSING),
         "DataService/ReadRows": ([a.ReadRowsRequest(name=table)], MISSING),
         "TableService/SaveTable": ([table_save_pb2.SaveTableRequest(name=table, path="x.csv")], MISSING),
@@ -187,6 +191,21 @@ def cases(alices: Belongings) -> dict[str, tuple[list[Any], grpc.StatusCode]]:
         ),
         "OptionService/ResetOption": ([o.ResetOptionRequest(name=f"{session}/options/timeout")], MISSING),
         "EngineService/ListEngines": ([engine_service_pb2.ListEnginesRequest()], ANYBODY),
+        "LibraryService/CreateLibrary": ([b.CreateLibraryRequest(session=session, library_id="l")], MISSING),
+        "LibraryService/GetLibrary": ([b.GetLibraryRequest(name=library)], MISSING),
+        "LibraryService/ListLibraries": ([b.ListLibrariesRequest(session=session)], MISSING),
+        "LibraryService/UpdateLibrary": (
+            [b.UpdateLibraryRequest(library=data_pb2.Library(name=library))],
+            MISSING,
+        ),
+        "LibraryService/DeleteLibrary": ([b.DeleteLibraryRequest(name=library)], MISSING),
+        "TableActionService/DescribeTable": ([x.DescribeTableRequest(name=table)], MISSING),
+        "TableActionService/PromoteTable": ([x.PromoteTableRequest(name=table)], MISSING),
+        "TableActionService/CopyTable": ([x.CopyTableRequest(name=table, session=session)], MISSING),
+        "TableActionService/UpdateTable": (
+            [x.UpdateTableRequest(table=table_pb2.Table(name=table, label="mine"))],
+            MISSING,
+        ),
         "CacheService/GetCache": ([cache_service_pb2.GetCacheRequest()], ANYBODY),
         "CacheService/EvictTables": ([cache_service_pb2.EvictTablesRequest(names=[table])], MISSING),
     }

@@ -14,6 +14,7 @@ ROOT = Path(__file__).parents[2]
 PUBLIC = [
     "AbortedError",
     "AlreadyExistsError",
+    "BackingStore",
     "Cache",
     "CacheDirectory",
     "CacheInfo",
@@ -43,6 +44,7 @@ PUBLIC = [
     "JobFailure",
     "JobInfo",
     "JobTimedOutError",
+    "Libraries",
     "LibraryInfo",
     "LogLine",
     "LogLineType",
@@ -68,10 +70,13 @@ PUBLIC = [
     "Session",
     "SessionInfo",
     "SessionState",
+    "SourceChange",
     "State",
     "StatusRow",
     "Table",
+    "TableDescription",
     "TableInfo",
+    "TableSource",
     "TokenInfo",
     "UnauthenticatedError",
     "UnavailableError",
@@ -92,7 +97,9 @@ def test_the_public_names_are_pinned() -> None:
         _ = scorestream.nothing_like_it
 
 
-@pytest.mark.parametrize("name", ["Client", "Session", "Job", "Table", "Model", "Contexts", "Cache"])
+@pytest.mark.parametrize(
+    "name", ["Client", "Session", "Job", "Table", "Model", "Contexts", "Cache", "Libraries"]
+)
 def test_both_clients_have_the_same_names(name: str) -> None:
     """Whatever one offers, the other offers with the same parameters."""
     blocking, waiting = getattr(scorestream, name), getattr(scorestream.aio, f"Async{name}")

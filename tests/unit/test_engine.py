@@ -13,6 +13,7 @@ from scorestream_server.engine.cache import TableCache
 from scorestream_server.engine.engine import Engine
 from scorestream_server.engine.quota import JobQuota
 from scorestream_server.engine.submit import Submitter
+from scorestream_server.engine.table_use import TableUse
 from scorestream_server.scheduler import PREFETCH
 from scorestream_server.store import jobs
 from scorestream_server.store.usage import Usage
@@ -108,7 +109,7 @@ async def test_a_new_engine_goes_on_from_the_committed_partitions(bench: Bench) 
         TableCache(Config(bench.directory.root, None), bench.directory, bench.database, bench.pool),
     )
     bench.submitter = Submitter(
-        bench.database, engine, bench.directory, DataRoots([bench.folder]), quota, usage
+        bench.database, engine, bench.directory, DataRoots([bench.folder]), quota, usage, TableUse()
     )
     assert await bench.submitter.recover() == 1
     engine.start()

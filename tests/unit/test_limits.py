@@ -92,7 +92,7 @@ async def test_only_what_is_in_the_data_directory_and_not_over_counts(database: 
             put(connection, session.id, "a", 100)
             put(connection, session.id, "b", 10)
         found.append(stored_bytes(connection, "me"))
-        tables.drop(connection, "s1", "a")
+        tables.drop(connection, "s1-a")
         found.append(stored_bytes(connection, "me"))
         sessions.set_state(connection, "s2", "me", SessionState.ENDED, 5.0)
         found.append(stored_bytes(connection, "me"))
@@ -128,7 +128,7 @@ async def test_a_job_may_go_by_an_old_figure_but_is_not_refused_by_one(database:
         await database.read(job)
     assert caught.value.reason == "TOO_MUCH_STORED"
     assert "120 bytes" in caught.value.message
-    await database.write(lambda connection: tables.drop(connection, "s1", "b"))
+    await database.write(lambda connection: tables.drop(connection, "b"))
     await database.read(job)
 
 

@@ -91,7 +91,7 @@ async def test_a_table_is_made_once(database: Database) -> None:
     def run(connection: sa.Connection) -> list[str]:
         connection_of["it"] = connection
         made = [create("uid-1", "a").uid, create("uid-2", "a").uid, create("uid-3", "b").uid]
-        tables.drop(connection, "session", "rows")
+        tables.drop(connection, "uid-3")
         return [*made, create("uid-4", "b").uid, create("uid-5", "").uid]
 
     assert await database.write(run) == ["uid-1", "uid-1", "uid-3", "uid-3", "uid-5"]

@@ -10,13 +10,18 @@ import sys
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+import msgspec
 import pytest
 import sqlalchemy as sa
 from hypothesis import given
 from hypothesis import strategies as st
 
 from scorestream_server.domain.data_directory import DataDirectory, UnusableDirectoryError
+from scorestream_server.domain.table import FileFormat, LoadedAs, TableData
+from scorestream_server.store import table_life
+from scorestream_server.store import tables as table_store
 from scorestream_server.store.database import open_engine
+from scorestream_server.store.holdings import read_holdings
 from scorestream_server.store.mounts import Mount, current_mounts, mount_of, parse_mounts
 from scorestream_server.store.opening import open_store
 from scorestream_server.store.owner import Ownership
@@ -296,3 +301,39 @@ def test_files_without_their_store_are_not_taken_for_leftovers(directory: DataDi
     with pytest.raises(UnusableDirectoryError, match=r"is missing, and files that belong to it"):
         open_store(directory)
     assert not directory.database.exists()
+
+
+def test_tables_of_stores_before_global_ones_are_as_they_were(directory: DataDirectory) -> None:
+    """They have their session's owner, count as read when they were made, and are mapped from where they could be."""
+    engine = open_engine(directory.database_url)
+    data = TableData((), (), (), b"", 7, FileFormat.ARROW, in_place=True)
+    with engine.execution_options(writes=True).begin() as connection:
+        upgrade(connection, "0009")
+        for session, state in (("open", "ACTIVE"), ("over", "ENDED")):
+            connection.exec_driver_sql(
+                "INSERT INTO sessions (id, name, owner, state, weight, create_time, last_active_time) "
+                "VALUES (?, ?, 'me', ?, 100, 1, 1)",
+                (session, session, state),
+            )
+            for dropped in (0, 1):
+                connection.exec_driver_sql(
+                    "INSERT INTO tables (uid, session_id, table_id, data, source_paths, size_bytes, create_time, dropped) "
+                    "VALUES (?, ?, 't', ?, ?, 1, 5.0, ?)",
+                    (f"{session}-{dropped}", session, msgspec.json.encode(data), b"[]", dropped),
+                )
+        assert {path.name for path in read_holdings(connection, directory).tables} == {"open-0", "open-1"}
+    engine.dispose()
+    open_store(directory)
+    engine = open_engine(directory.database_url)
+    with engine.begin() as connection:
+        [table] = table_store.of_session(connection, "open")
+        assert (table.uid, table.owner, table.last_access_time, table.loaded) == (
+            "open-0",
+            "me",
+            5.0,
+            LoadedAs(),
+        )
+        assert (table.data, table.is_global, table.lifetime) == (data, False, 0.0)
+        assert [one.uid for one in table_life.to_clear(connection)] == ["open-1"]
+        assert {path.name for path in read_holdings(connection, directory).tables} == {"open-0", "open-1"}
+    engine.dispose()

@@ -7,6 +7,7 @@ from scorestream.aio.cache import AsyncCache
 from scorestream.aio.client import AsyncClient, connect, local
 from scorestream.aio.contexts import AsyncContexts
 from scorestream.aio.job import AsyncJob
+from scorestream.aio.libraries import AsyncLibraries
 from scorestream.aio.model import AsyncModel
 from scorestream.aio.options import AsyncOptions
 from scorestream.aio.session import AsyncSession
@@ -18,6 +19,7 @@ __all__ = [
     "AsyncClient",
     "AsyncContexts",
     "AsyncJob",
+    "AsyncLibraries",
     "AsyncModel",
     "AsyncOptions",
     "AsyncSession",

@@ -47,13 +47,14 @@ from .job import AsyncJob
 from .model import AsyncModel
 from .options import list_engines
 from .session import AsyncSession, list_jobs
+from .shared_tables import AsyncSharedTables
 
 DEFAULT_ADDRESS = "127.0.0.1:8500"
 DEFAULT_PATIENCE = 15.0
 CHUNK_BYTES = 1 << 20
 
 
-class AsyncClient:
+class AsyncClient(AsyncSharedTables):
     """A client of one server. Close it, or use it as a context manager.
 
     Args:

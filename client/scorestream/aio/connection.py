@@ -17,11 +17,13 @@ from scorestream.v1.engine_service_pb2_grpc import EngineServiceStub
 from scorestream.v1.file_service_pb2_grpc import FileServiceStub
 from scorestream.v1.fileref_service_pb2_grpc import FilerefServiceStub
 from scorestream.v1.job_service_pb2_grpc import JobServiceStub
+from scorestream.v1.library_service_pb2_grpc import LibraryServiceStub
 from scorestream.v1.log_service_pb2_grpc import LogServiceStub
 from scorestream.v1.model_service_pb2_grpc import ModelServiceStub
 from scorestream.v1.option_service_pb2_grpc import OptionServiceStub
 from scorestream.v1.report_service_pb2_grpc import ReportServiceStub
 from scorestream.v1.session_service_pb2_grpc import SessionServiceStub
+from scorestream.v1.table_action_service_pb2_grpc import TableActionServiceStub
 from scorestream.v1.table_service_pb2_grpc import TableServiceStub
 from scorestream.v1.token_service_pb2_grpc import TokenServiceStub
 from scorestream.v1.variable_service_pb2_grpc import VariableServiceStub
@@ -63,6 +65,8 @@ class AsyncConnection:
         self.options = OptionServiceStub(self._channel)
         self.engines = EngineServiceStub(self._channel)
         self.cache = CacheServiceStub(self._channel)
+        self.libraries = LibraryServiceStub(self._channel)
+        self.table_actions = TableActionServiceStub(self._channel)
 
     def server_path(self, path: str | Path) -> str:
         """Return a path as the server is to understand it."""

@@ -4,11 +4,13 @@ import uuid
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
+from scorestream.arguments import paths_of
 from scorestream.errors import InvalidArgumentError
-from scorestream.file_records import LibraryInfo
 from scorestream.job_request import job_spec
+from scorestream.library_records import LoadSettings, TableSettings
+from scorestream.library_wire import load_request, set_output_table, upload_header
 from scorestream.outputs import OutputOptions
 from scorestream.records import Priority, SessionInfo, SessionState, StatusRow
 from scorestream.statistics import SessionStatistics, session_statistics
@@ -34,10 +36,11 @@ from .filerefs import AsyncFilerefs
 from .files import AsyncFiles
 from .job import AsyncJob
 from .lease import AsyncLease
+from .libraries import AsyncLibraries
 from .model import AsyncModel
 from .options import AsyncOptions
 from .papers import AsyncSessionPapers
-from .table import AsyncTable, list_libraries
+from .table import AsyncTable
 from .variables import AsyncVariables
 
 
@@ -108,6 +111,11 @@ class AsyncSession(AsyncSessionPapers):
         return AsyncOptions(self._connection, self.id)
 
     @property
+    def libraries(self) -> AsyncLibraries:
+        """Its libraries; ``work`` holds its own tables."""
+        return AsyncLibraries(self._connection, self.id)
+
+    @property
     def files(self) -> AsyncFiles:
         """The files in its home."""
         return AsyncFiles(self._connection, self.id)
@@ -168,7 +176,12 @@ class AsyncSession(AsyncSessionPapers):
         return self
 
     async def load_table(
-        self, source: Any, name: str | None = None, *, replace: bool = False, copies: int | None = None
+        self,
+        source: Any,
+        name: str | None = None,
+        *,
+        replace: bool = False,
+        **settings: Unpack[LoadSettings],
     ) -> AsyncTable:
         """Make a table of files on the server, or of rows that are sent there.
 
@@ -180,24 +193,24 @@ class AsyncSession(AsyncSessionPapers):
                 DataFrame, streamed in pieces of about 1 MiB.
             name: the table's name; None: after the file, or made up for rows.
             replace: whether a table of that name is replaced.
-            copies: of its blocks in other cache directories; None: as the server has it.
+            settings: the library, columns, rows and more; `LoadSettings` explains each.
 
         Raises:
             AlreadyExistsError: the table is there and `replace` is false.
             InvalidArgumentError: it cannot be read; all faults are named.
             PermissionDeniedError: a path outside the server's data roots.
         """
-        paths = _paths(source)
+        paths = paths_of(source)
         if paths is None:
             made_up = f"upload_{uuid.uuid4().hex[:8]}"
-            return await self._upload(source, name or made_up, replace=replace, copies=copies)
-        request = table_service_pb2.LoadTableRequest(
-            session=session_name(self.id),
-            table_id=table_id_of(Path(paths[0]).name.rpartition(":")[2]) if name is None else name,
-            paths=[self._connection.server_path(path) for path in paths],
+            return await self._upload(source, name or made_up, settings, replace=replace)
+        request = load_request(
+            session_name(self.id),
+            table_id_of(Path(paths[0]).name.rpartition(":")[2]) if name is None else name,
+            paths if settings.get("library") else [self._connection.server_path(path) for path in paths],
+            settings,
             replace=replace,
             request_id=uuid.uuid4().hex,
-            copies=copies,
         )
         answer = await self._connection.call(self._connection.tables.LoadTable, request)
         return AsyncTable(self._connection, table_info(answer))
@@ -209,14 +222,10 @@ class AsyncSession(AsyncSessionPapers):
         return [AsyncTable(self._connection, table_info(table)) for table in answer.tables]
 
     async def table(self, name: str) -> AsyncTable:
-        """Return one of the session's tables."""
+        """Return the session's table of that name, or else the global one."""
         request = table_service_pb2.GetTableRequest(name=table_name(self.id, name))
         answer = await self._connection.call(self._connection.tables.GetTable, request)
         return AsyncTable(self._connection, table_info(answer))
-
-    async def libraries(self) -> list[LibraryInfo]:
-        """Return the session's libraries by name; ``work`` holds its own tables."""
-        return await list_libraries(self._connection, self.id)
 
     async def score(
         self,
@@ -239,6 +248,7 @@ class AsyncSession(AsyncSessionPapers):
         variables: Mapping[str, Any] | None = None,
         status_notification: bool = False,
         reset_log_line_numbers: bool = False,
+        **out_settings: Unpack[TableSettings],
     ) -> AsyncJob:
         """Start a scoring job and return at once; the job goes on even if this client leaves.
 
@@ -247,7 +257,7 @@ class AsyncSession(AsyncSessionPapers):
 
         Args:
             model: a registered model, its name (the newest version), or ``name@version``.
-            table: a table of this session, its name, or rows as in `load_table`, which then stay in the
+            table: a table of this session or a global one, its name (the session's first), or rows as in `load_table`, which then stay in the
                 session under a made-up name.
             where: SQL predicate; only rows for which it is true are scored. ``:name`` is a variable.
             out: name of a table of this session to make of the result.
@@ -269,6 +279,7 @@ class AsyncSession(AsyncSessionPapers):
             status_notification: whether the log says how far the job is, up to 1,000 times.
             reset_log_line_numbers: whether the session's log is numbered from 0 again with the job's first line.
             variables: values by name that win over those of the session (`AsyncVariables`); each has to be used.
+            out_settings: ``label``, ``lifetime`` and ``promote`` of the table `out`, as `TableSettings` explains them.
 
         Raises:
             NotFoundError: the model or the table is not there.
@@ -293,6 +304,7 @@ class AsyncSession(AsyncSessionPapers):
             append=append,
             row_number=row_number,
         )
+        set_output_table(spec, out_settings)
         request = job_service_pb2.CreateJobRequest(
             session=session_name(self.id),
             display_name=name,
@@ -334,7 +346,9 @@ class AsyncSession(AsyncSessionPapers):
         if isinstance(table, str):
             return table
         if not isinstance(table, AsyncTable):
-            table = await self._upload(table, f"upload_{uuid.uuid4().hex[:8]}", replace=False)
+            table = await self._upload(table, f"upload_{uuid.uuid4().hex[:8]}", {}, replace=False)
+        if not table.session_id:
+            return f"tables/{table.name}"
         if table.session_id != self.id:
             raise InvalidArgumentError(
                 f"Table {table.name} belongs to session {table.session_id}, not to {self.name} ({self.id}).",
@@ -342,9 +356,7 @@ class AsyncSession(AsyncSessionPapers):
             )
         return str(table.name)
 
-    async def _upload(
-        self, source: Any, name: str, *, replace: bool, copies: int | None = None
-    ) -> AsyncTable:
+    async def _upload(self, source: Any, name: str, settings: LoadSettings, *, replace: bool) -> AsyncTable:
         """Send rows and make a table of them."""
         from scorestream.arrow import (  # noqa: PLC0415 - pyarrow loads slowly
             reader_of,
@@ -353,12 +365,8 @@ class AsyncSession(AsyncSessionPapers):
         )
 
         readers = [reader_of(source)]
-        header = table_service_pb2.UploadTableHeader(
-            session=session_name(self.id),
-            table_id=name,
-            replace=replace,
-            request_id=uuid.uuid4().hex,
-            copies=copies,
+        header = upload_header(
+            session_name(self.id), name, settings, replace=replace, request_id=uuid.uuid4().hex
         )
 
         def messages() -> Iterator[table_service_pb2.UploadTableRequest]:
@@ -388,12 +396,3 @@ async def list_jobs(connection: AsyncConnection, session: str, limit: int | None
             break
         request.page_token = answer.next_page_token
     return jobs[:limit]
-
-
-def _paths(source: Any) -> list[str] | None:
-    """Return the paths that `source` consists of, or None if it is no path."""
-    if isinstance(source, str | Path):
-        return [str(source)]
-    if isinstance(source, list | tuple) and source and all(isinstance(path, str | Path) for path in source):
-        return [str(path) for path in source]
-    return None

@@ -7,28 +7,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scorestream.errors import counted
-from scorestream.file_records import ColumnInfo, LibraryInfo
-from scorestream.file_wire import Order, RowMessages, column_info, library_info
-from scorestream.records import TableInfo
+from scorestream.file_records import ColumnInfo
+from scorestream.file_wire import Order, RowMessages, column_info
 from scorestream.v1 import data_service_pb2, table_save_pb2, table_service_pb2
-from scorestream.wire import session_name, table_name
+from scorestream.wire import table_name
 
-from .connection import AsyncConnection
+from .table_actions import AsyncTableActions
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
-class AsyncTable:
-    """A named table of a session.
+class AsyncTable(AsyncTableActions):
+    """A named table of a session, or a global one.
 
     Attributes:
         info: its description as the server gave it.
     """
-
-    def __init__(self, connection: AsyncConnection, info: TableInfo) -> None:
-        self._connection = connection
-        self.info = info
 
     def __repr__(self) -> str:
         return f"<Table {self.name}: {counted(self.rows, 'row')}>"
@@ -40,7 +35,7 @@ class AsyncTable:
 
     @property
     def session_id(self) -> str:
-        """The session that it belongs to."""
+        """The session that it belongs to; empty for a global one."""
         return self.info.session_id
 
     @property
@@ -167,11 +162,11 @@ class AsyncTable:
             async for message in messages:
                 yield message
 
-    async def etag(self) -> str:
+    async def source_etag(self) -> str:
         """Return what tells the files that it was loaded from, as they were then or as it was last saved to them."""
         request = table_service_pb2.GetTableRequest(name=table_name(self.session_id, self.name))
         answer = await self._connection.call(self._connection.tables.GetTable, request)
-        return str(answer.etag)
+        return str(answer.source_etag)
 
     async def save(
         self, path: str | Path | None = None, *, etag: str | None = None, replace: bool = False
@@ -203,10 +198,3 @@ class AsyncTable:
         """Drop the table; jobs that already run on it go on."""
         request = table_service_pb2.DropTableRequest(name=table_name(self.session_id, self.name))
         await self._connection.call(self._connection.tables.DropTable, request, repeat=False)
-
-
-async def list_libraries(connection: AsyncConnection, session_id: str) -> list[LibraryInfo]:
-    """Return the libraries of a session."""
-    request = data_service_pb2.ListLibrariesRequest(session=session_name(session_id))
-    answer = await connection.call(connection.data.ListLibraries, request)
-    return [library_info(library) for library in answer.libraries]

@@ -14,6 +14,7 @@ from scorestream.cli import (
     file,
     fileref,
     job,
+    library,
     model,
     option,
     papers,
@@ -22,6 +23,7 @@ from scorestream.cli import (
     serve,
     session,
     table,
+    table_actions,
     token,
     variable,
 )
@@ -48,13 +50,15 @@ app.add_typer(context.app, name="context")
 app.add_typer(queue.app, name="queue")
 app.add_typer(file.app, name="file")
 app.add_typer(fileref.app, name="fileref")
-app.add_typer(data.app, name="library")
+app.add_typer(library.app, name="library")
 app.add_typer(variable.app, name="variable")
 app.add_typer(option.app, name="option")
 app.add_typer(engine.app, name="engine")
 app.add_typer(cache.app, name="cache")
 
 papers.add_commands(job.app, session.app)
+data.add_commands(table.app)
+table_actions.add_commands(table.app)
 with_access_options(app)
 
 

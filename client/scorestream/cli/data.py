@@ -1,4 +1,4 @@
-"""`scorestream table columns|rows|download`, and `scorestream library ...`."""
+"""`scorestream table columns|rows|download`."""
 
 import sys
 from collections.abc import Callable, Iterator
@@ -22,12 +22,9 @@ from scorestream.cli.shell import (
     say,
 )
 from scorestream.cli.table import TableArgument, print_rows
-from scorestream.cli.table import app as table_app
 
 if TYPE_CHECKING:
     from scorestream.file_records import ColumnInfo
-
-app = typer.Typer(no_args_is_help=True, help="Libraries: named places that hold tables.")
 
 StartOption = Annotated[int, typer.Option(min=0, help="Rows to leave out at the beginning.")]
 WhereOption = Annotated[str, typer.Option(help="SQL predicate: only these rows.")]
@@ -40,29 +37,13 @@ OrderOption = Annotated[
 ]
 
 
-@app.command("list")
-def list_libraries(
-    session: SessionArgument, output: OutputOption = Output.TEXT, server: ServerOption = DEFAULT_SERVER
-) -> None:
-    """List a session's libraries; work holds its own tables.
-
-    Example: scorestream library list ScoringJob_Seg1
-    """
-    with open_client(server) as client:
-        found = client.get_session(session).libraries()
-    if output is Output.JSON:
-        return print_json(found)
-    return print_table(
-        ["library", "tables", "read only", "ends with the session"],
-        [
-            (one.name, one.tables, "yes" if one.read_only else "no", "yes" if one.transient else "no")
-            for one in found
-        ],
-        f"Session {session} has no library.",
-    )
+def add_commands(table_app: typer.Typer) -> None:
+    """Add the commands of this module to those of tables."""
+    table_app.command("columns")(table_columns)
+    table_app.command("rows")(table_rows)
+    table_app.command("download")(download_table)
 
 
-@table_app.command("columns")
 def table_columns(
     session: SessionArgument,
     table: TableArgument,
@@ -82,7 +63,6 @@ def table_columns(
     )
 
 
-@table_app.command("rows")
 def table_rows(
     session: SessionArgument,
     table: TableArgument,
@@ -109,7 +89,6 @@ def table_rows(
     print_rows(rows, output, f"Table {table} has no such rows.")
 
 
-@table_app.command("download")
 def download_table(
     session: SessionArgument,
     table: TableArgument,

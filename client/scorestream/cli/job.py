@@ -53,7 +53,12 @@ def submit_job(
     table: Annotated[str, typer.Argument(metavar="TABLE", help="Table of the session.")],
     where: Annotated[str, typer.Option(help="SQL predicate: only these rows are scored.")] = "",
     keep: Annotated[str, typer.Option(help="Input columns to carry into the result: COL,COL.")] = "",
-    out: Annotated[str, typer.Option(help="Table of the session to make of the result.")] = "",
+    out: Annotated[str, typer.Option(help="Table to make of the result.")] = "",
+    label: Annotated[str, typer.Option(help="Label of that table.")] = "",
+    lifetime: Annotated[
+        float, typer.Option(min=0, help="Seconds after its last access after which that table is dropped.")
+    ] = 0.0,
+    promote: Annotated[bool, typer.Option("--promote", help="Make that table a global one.")] = False,
     out_path: Annotated[str, typer.Option(help="Path on the server to write the result to.")] = "",
     replace: Annotated[bool, typer.Option("--replace", help="Replace the output if it is there.")] = False,
     append: Annotated[
@@ -116,6 +121,9 @@ def submit_job(
             status_notification=status_notification,
             reset_log_line_numbers=reset_log_line_numbers,
             variables=variables_of(variable or []),
+            label=label,
+            lifetime=lifetime,
+            promote=promote,
         )
         if wait:
             follow_from_outside(job, output)

@@ -65,7 +65,13 @@ def serve(
         float | None,
         typer.Option(help="Seconds that any job may run, and so the most that a context may allow."),
     ] = None,
-    config: Annotated[Path | None, typer.Option(help="TOML file with built-in contexts and queues.")] = None,
+    config: Annotated[
+        Path | None, typer.Option(help="TOML file with built-in contexts, queues and libraries.")
+    ] = None,
+    backing_store: Annotated[
+        str | None,
+        typer.Option(help="in_place_preferred or disk_cache, where neither library nor load says it."),
+    ] = None,
 ) -> None:
     """Run a server until it is interrupted.
 
@@ -97,6 +103,7 @@ def serve(
         "--limit": limit or [],
         "--max-task-timeout": [max_task_timeout],
         "--config": [config],
+        "--backing-store": [backing_store],
     }
     command = [sys.executable, "-m", "scorestream_server"]
     for flag, values in flags.items():

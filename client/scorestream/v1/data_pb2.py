@@ -22,17 +22,22 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19scorestream/v1/data.proto\x12\x0escorestream.v1\"a\n\x07Library\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nlibrary_id\x18\x02 \x01(\t\x12\x11\n\tread_only\x18\x03 \x01(\x08\x12\x11\n\ttransient\x18\x04 \x01(\x08\x12\x0e\n\x06tables\x18\x05 \x01(\x05\"W\n\x06\x43olumn\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x10\n\x08nullable\x18\x03 \x01(\x08\x12\r\n\x05index\x18\x04 \x01(\x05\x12\x10\n\x08readable\x18\x05 \x01(\x08\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x19scorestream/v1/data.proto\x12\x0escorestream.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xac\x03\n\x07Library\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nlibrary_id\x18\x02 \x01(\t\x12\x11\n\tread_only\x18\x03 \x01(\x08\x12\x11\n\ttransient\x18\x04 \x01(\x08\x12\x0e\n\x06tables\x18\x05 \x01(\x05\x12\x0c\n\x04path\x18\x06 \x01(\t\x12=\n\rbacking_store\x18\x07 \x01(\x0e\x32&.scorestream.v1.BackingStorePreference\x12\x36\n\x10on_source_change\x18\x08 \x01(\x0e\x32\x1c.scorestream.v1.SourceChange\x12\x13\n\x06\x63opies\x18\t \x01(\x05H\x00\x88\x01\x01\x12\x13\n\x0b\x64\x65scription\x18\n \x01(\t\x12\r\n\x05owner\x18\x0b \x01(\t\x12\x0c\n\x04\x65tag\x18\x0c \x01(\t\x12/\n\x0b\x63reate_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x0e \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08\x62uilt_in\x18\x0f \x01(\x08\x42\t\n\x07_copies\"W\n\x06\x43olumn\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t\x12\x10\n\x08nullable\x18\x03 \x01(\x08\x12\r\n\x05index\x18\x04 \x01(\x05\x12\x10\n\x08readable\x18\x05 \x01(\x08*\xc2\x01\n\x16\x42\x61\x63kingStorePreference\x12(\n$BACKING_STORE_PREFERENCE_UNSPECIFIED\x10\x00\x12$\n BACKING_STORE_PREFERENCE_INHERIT\x10\x01\x12/\n+BACKING_STORE_PREFERENCE_IN_PLACE_PREFERRED\x10\x02\x12\'\n#BACKING_STORE_PREFERENCE_DISK_CACHE\x10\x03*e\n\x0cSourceChange\x12\x1d\n\x19SOURCE_CHANGE_UNSPECIFIED\x10\x00\x12\x16\n\x12SOURCE_CHANGE_FAIL\x10\x01\x12\x1e\n\x1aSOURCE_CHANGE_PRIVATE_COPY\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'scorestream.v1.data_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_LIBRARY']._serialized_start=45
-  _globals['_LIBRARY']._serialized_end=142
-  _globals['_COLUMN']._serialized_start=144
-  _globals['_COLUMN']._serialized_end=231
+  _globals['_BACKINGSTOREPREFERENCE']._serialized_start=599
+  _globals['_BACKINGSTOREPREFERENCE']._serialized_end=793
+  _globals['_SOURCECHANGE']._serialized_start=795
+  _globals['_SOURCECHANGE']._serialized_end=896
+  _globals['_LIBRARY']._serialized_start=79
+  _globals['_LIBRARY']._serialized_end=507
+  _globals['_COLUMN']._serialized_start=509
+  _globals['_COLUMN']._serialized_end=596
 # @@protoc_insertion_point(module_scope)

@@ -5,6 +5,8 @@ isort:skip_file
 
 from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -16,9 +18,61 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _BackingStorePreference:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _BackingStorePreferenceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_BackingStorePreference.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    BACKING_STORE_PREFERENCE_UNSPECIFIED: _BackingStorePreference.ValueType  # 0
+    """As the level above says: a load asks its library, a library the server."""
+    BACKING_STORE_PREFERENCE_INHERIT: _BackingStorePreference.ValueType  # 1
+    """The same, said."""
+    BACKING_STORE_PREFERENCE_IN_PLACE_PREFERRED: _BackingStorePreference.ValueType  # 2
+    """The files themselves wherever they can be; what must be converted goes to the server's cache."""
+    BACKING_STORE_PREFERENCE_DISK_CACHE: _BackingStorePreference.ValueType  # 3
+    """A copy of the table's own in the server's cache."""
+
+class BackingStorePreference(_BackingStorePreference, metaclass=_BackingStorePreferenceEnumTypeWrapper):
+    """Where tables are to be mapped from, as the server, a library or a load asks for it."""
+
+BACKING_STORE_PREFERENCE_UNSPECIFIED: BackingStorePreference.ValueType  # 0
+"""As the level above says: a load asks its library, a library the server."""
+BACKING_STORE_PREFERENCE_INHERIT: BackingStorePreference.ValueType  # 1
+"""The same, said."""
+BACKING_STORE_PREFERENCE_IN_PLACE_PREFERRED: BackingStorePreference.ValueType  # 2
+"""The files themselves wherever they can be; what must be converted goes to the server's cache."""
+BACKING_STORE_PREFERENCE_DISK_CACHE: BackingStorePreference.ValueType  # 3
+"""A copy of the table's own in the server's cache."""
+Global___BackingStorePreference: _TypeAlias = BackingStorePreference  # noqa: Y015
+
+class _SourceChange:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SourceChangeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SourceChange.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SOURCE_CHANGE_UNSPECIFIED: _SourceChange.ValueType  # 0
+    """As the level above says; the server's own answer is to fail."""
+    SOURCE_CHANGE_FAIL: _SourceChange.ValueType  # 1
+    """It fails with SOURCE_CHANGED."""
+    SOURCE_CHANGE_PRIVATE_COPY: _SourceChange.ValueType  # 2
+    """It goes on from a copy that was made when the table was loaded."""
+
+class SourceChange(_SourceChange, metaclass=_SourceChangeEnumTypeWrapper):
+    """What becomes of a job whose table is read in place when a source is not what it was."""
+
+SOURCE_CHANGE_UNSPECIFIED: SourceChange.ValueType  # 0
+"""As the level above says; the server's own answer is to fail."""
+SOURCE_CHANGE_FAIL: SourceChange.ValueType  # 1
+"""It fails with SOURCE_CHANGED."""
+SOURCE_CHANGE_PRIVATE_COPY: SourceChange.ValueType  # 2
+"""It goes on from a copy that was made when the table was loaded."""
+Global___SourceChange: _TypeAlias = SourceChange  # noqa: Y015
+
 @_typing.final
 class Library(_message.Message):
-    """A named place that holds tables."""
+    """A named place that holds tables: the session's own tables (`work`), or a directory or URI that tables are loaded from."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -27,16 +81,50 @@ class Library(_message.Message):
     READ_ONLY_FIELD_NUMBER: _builtins.int
     TRANSIENT_FIELD_NUMBER: _builtins.int
     TABLES_FIELD_NUMBER: _builtins.int
+    PATH_FIELD_NUMBER: _builtins.int
+    BACKING_STORE_FIELD_NUMBER: _builtins.int
+    ON_SOURCE_CHANGE_FIELD_NUMBER: _builtins.int
+    COPIES_FIELD_NUMBER: _builtins.int
+    DESCRIPTION_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    CREATE_TIME_FIELD_NUMBER: _builtins.int
+    UPDATE_TIME_FIELD_NUMBER: _builtins.int
+    BUILT_IN_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """Resource name, `sessions/{session}/libraries/{library}`. Set by the server."""
+    """Resource name: `libraries/{library}` of a global one, `sessions/{session}/libraries/{library}` of a session's."""
     library_id: _builtins.str
     """The library's own name; `work` holds the session's own tables. Set by the server."""
     read_only: _builtins.bool
     """Whether its tables can only be read. Set by the server."""
     transient: _builtins.bool
-    """Whether its tables end with the session. Set by the server."""
+    """Whether it ends with the session. Set by the server."""
     tables: _builtins.int
-    """How many tables it has. Set by the server."""
+    """How many tables there are of it: those of the session, or those that were loaded from it. Set by the server."""
+    path: _builtins.str
+    """A directory below the server's data roots, or a URI below one of them; empty for `work`. Set by the client."""
+    backing_store: Global___BackingStorePreference.ValueType
+    """Where tables loaded from it are mapped from, unless the load says otherwise."""
+    on_source_change: Global___SourceChange.ValueType
+    """For its tables that are read in place, unless the load says otherwise."""
+    copies: _builtins.int
+    """How many copies blocks of its tables have in other cache directories; unset: as the server says."""
+    description: _builtins.str
+    """For people, up to 1000 characters."""
+    owner: _builtins.str
+    """Who made it; empty for `work` and for those of the configuration file. Set by the server."""
+    etag: _builtins.str
+    """Changes with every change of it. Set by the server; with an update, what the change was made for."""
+    built_in: _builtins.bool
+    """Whether it comes with the server's configuration file and is changed there only. Set by the server."""
+    @_builtins.property
+    def create_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was made; unset for `work` and for those of the configuration file. Set by the server."""
+
+    @_builtins.property
+    def update_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was last changed, likewise. Set by the server."""
+
     def __init__(
         self,
         *,
@@ -45,12 +133,24 @@ class Library(_message.Message):
         read_only: _builtins.bool = ...,
         transient: _builtins.bool = ...,
         tables: _builtins.int = ...,
+        path: _builtins.str = ...,
+        backing_store: Global___BackingStorePreference.ValueType = ...,
+        on_source_change: Global___SourceChange.ValueType = ...,
+        copies: _builtins.int | None = ...,
+        description: _builtins.str = ...,
+        owner: _builtins.str = ...,
+        etag: _builtins.str = ...,
+        create_time: _timestamp_pb2.Timestamp | None = ...,
+        update_time: _timestamp_pb2.Timestamp | None = ...,
+        built_in: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_copies", b"_copies", "copies", b"copies", "create_time", b"create_time", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["library_id", b"library_id", "name", b"name", "read_only", b"read_only", "tables", b"tables", "transient", b"transient"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_copies", b"_copies", "backing_store", b"backing_store", "built_in", b"built_in", "copies", b"copies", "create_time", b"create_time", "description", b"description", "etag", b"etag", "library_id", b"library_id", "name", b"name", "on_source_change", b"on_source_change", "owner", b"owner", "path", b"path", "read_only", b"read_only", "tables", b"tables", "transient", b"transient", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__copies: _TypeAlias = _typing.Literal["copies"]  # noqa: Y015
+    _WhichOneofArgType__copies: _TypeAlias = _typing.Literal["_copies", b"_copies"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__copies) -> _WhichOneofReturnType__copies | None: ...
 
 Global___Library: _TypeAlias = Library  # noqa: Y015
 

@@ -25,29 +25,25 @@ _sym_db = _symbol_database.Default()
 from scorestream.v1 import data_pb2 as scorestream_dot_v1_dot_data__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!scorestream/v1/data_service.proto\x12\x0escorestream.v1\x1a\x19scorestream/v1/data.proto\"\'\n\x14ListLibrariesRequest\x12\x0f\n\x07session\x18\x01 \x01(\t\"C\n\x15ListLibrariesResponse\x12*\n\tlibraries\x18\x01 \x03(\x0b\x32\x17.scorestream.v1.Library\"\"\n\x12ListColumnsRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\">\n\x13ListColumnsResponse\x12\'\n\x07\x63olumns\x18\x01 \x03(\x0b\x32\x16.scorestream.v1.Column\"-\n\x07OrderBy\x12\x0e\n\x06\x63olumn\x18\x01 \x01(\t\x12\x12\n\ndescending\x18\x02 \x01(\x08\"\xd2\x01\n\x0fReadRowsRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05start\x18\x02 \x01(\x03\x12\x12\n\x05limit\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\r\n\x05where\x18\x04 \x01(\t\x12)\n\x08order_by\x18\x05 \x03(\x0b\x32\x17.scorestream.v1.OrderBy\x12)\n\x06\x66ormat\x18\x06 \x01(\x0e\x32\x19.scorestream.v1.RowFormat\x12\x0c\n\x04\x65tag\x18\x07 \x01(\t\x12\x11\n\tcontinued\x18\x08 \x01(\x08\x42\x08\n\x06_limit\"f\n\x10ReadRowsResponse\x12\x14\n\x0c\x61rrow_schema\x18\x01 \x01(\x0c\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x13\n\x0b\x61rrow_batch\x18\x03 \x01(\x0c\x12\x0b\n\x03\x63sv\x18\x04 \x01(\x0c\x12\x0c\n\x04rows\x18\x05 \x01(\x03*Q\n\tRowFormat\x12\x1a\n\x16ROW_FORMAT_UNSPECIFIED\x10\x00\x12\x14\n\x10ROW_FORMAT_ARROW\x10\x01\x12\x12\n\x0eROW_FORMAT_CSV\x10\x02\x32\x94\x02\n\x0b\x44\x61taService\x12\\\n\rListLibraries\x12$.scorestream.v1.ListLibrariesRequest\x1a%.scorestream.v1.ListLibrariesResponse\x12V\n\x0bListColumns\x12\".scorestream.v1.ListColumnsRequest\x1a#.scorestream.v1.ListColumnsResponse\x12O\n\x08ReadRows\x12\x1f.scorestream.v1.ReadRowsRequest\x1a .scorestream.v1.ReadRowsResponse0\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n!scorestream/v1/data_service.proto\x12\x0escorestream.v1\x1a\x19scorestream/v1/data.proto\"\"\n\x12ListColumnsRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\">\n\x13ListColumnsResponse\x12\'\n\x07\x63olumns\x18\x01 \x03(\x0b\x32\x16.scorestream.v1.Column\"-\n\x07OrderBy\x12\x0e\n\x06\x63olumn\x18\x01 \x01(\t\x12\x12\n\ndescending\x18\x02 \x01(\x08\"\xd2\x01\n\x0fReadRowsRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05start\x18\x02 \x01(\x03\x12\x12\n\x05limit\x18\x03 \x01(\x03H\x00\x88\x01\x01\x12\r\n\x05where\x18\x04 \x01(\t\x12)\n\x08order_by\x18\x05 \x03(\x0b\x32\x17.scorestream.v1.OrderBy\x12)\n\x06\x66ormat\x18\x06 \x01(\x0e\x32\x19.scorestream.v1.RowFormat\x12\x0c\n\x04\x65tag\x18\x07 \x01(\t\x12\x11\n\tcontinued\x18\x08 \x01(\x08\x42\x08\n\x06_limit\"f\n\x10ReadRowsResponse\x12\x14\n\x0c\x61rrow_schema\x18\x01 \x01(\x0c\x12\x0c\n\x04\x65tag\x18\x02 \x01(\t\x12\x13\n\x0b\x61rrow_batch\x18\x03 \x01(\x0c\x12\x0b\n\x03\x63sv\x18\x04 \x01(\x0c\x12\x0c\n\x04rows\x18\x05 \x01(\x03*Q\n\tRowFormat\x12\x1a\n\x16ROW_FORMAT_UNSPECIFIED\x10\x00\x12\x14\n\x10ROW_FORMAT_ARROW\x10\x01\x12\x12\n\x0eROW_FORMAT_CSV\x10\x02\x32\xb6\x01\n\x0b\x44\x61taService\x12V\n\x0bListColumns\x12\".scorestream.v1.ListColumnsRequest\x1a#.scorestream.v1.ListColumnsResponse\x12O\n\x08ReadRows\x12\x1f.scorestream.v1.ReadRowsRequest\x1a .scorestream.v1.ReadRowsResponse0\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'scorestream.v1.data_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_ROWFORMAT']._serialized_start=654
-  _globals['_ROWFORMAT']._serialized_end=735
-  _globals['_LISTLIBRARIESREQUEST']._serialized_start=80
-  _globals['_LISTLIBRARIESREQUEST']._serialized_end=119
-  _globals['_LISTLIBRARIESRESPONSE']._serialized_start=121
-  _globals['_LISTLIBRARIESRESPONSE']._serialized_end=188
-  _globals['_LISTCOLUMNSREQUEST']._serialized_start=190
-  _globals['_LISTCOLUMNSREQUEST']._serialized_end=224
-  _globals['_LISTCOLUMNSRESPONSE']._serialized_start=226
-  _globals['_LISTCOLUMNSRESPONSE']._serialized_end=288
-  _globals['_ORDERBY']._serialized_start=290
-  _globals['_ORDERBY']._serialized_end=335
-  _globals['_READROWSREQUEST']._serialized_start=338
-  _globals['_READROWSREQUEST']._serialized_end=548
-  _globals['_READROWSRESPONSE']._serialized_start=550
-  _globals['_READROWSRESPONSE']._serialized_end=652
-  _globals['_DATASERVICE']._serialized_start=738
-  _globals['_DATASERVICE']._serialized_end=1014
+  _globals['_ROWFORMAT']._serialized_start=544
+  _globals['_ROWFORMAT']._serialized_end=625
+  _globals['_LISTCOLUMNSREQUEST']._serialized_start=80
+  _globals['_LISTCOLUMNSREQUEST']._serialized_end=114
+  _globals['_LISTCOLUMNSRESPONSE']._serialized_start=116
+  _globals['_LISTCOLUMNSRESPONSE']._serialized_end=178
+  _globals['_ORDERBY']._serialized_start=180
+  _globals['_ORDERBY']._serialized_end=225
+  _globals['_READROWSREQUEST']._serialized_start=228
+  _globals['_READROWSREQUEST']._serialized_end=438
+  _globals['_READROWSRESPONSE']._serialized_start=440
+  _globals['_READROWSRESPONSE']._serialized_end=542
+  _globals['_DATASERVICE']._serialized_start=628
+  _globals['_DATASERVICE']._serialized_end=810
 # @@protoc_insertion_point(module_scope)

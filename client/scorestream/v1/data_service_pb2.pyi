@@ -45,52 +45,6 @@ ROW_FORMAT_CSV: RowFormat.ValueType  # 2
 Global___RowFormat: _TypeAlias = RowFormat  # noqa: Y015
 
 @_typing.final
-class ListLibrariesRequest(_message.Message):
-    """Request of ListLibraries."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    SESSION_FIELD_NUMBER: _builtins.int
-    session: _builtins.str
-    """Resource name of the session, `sessions/{session}`."""
-    def __init__(
-        self,
-        *,
-        session: _builtins.str = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["session", b"session"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ListLibrariesRequest: _TypeAlias = ListLibrariesRequest  # noqa: Y015
-
-@_typing.final
-class ListLibrariesResponse(_message.Message):
-    """Response of ListLibraries."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    LIBRARIES_FIELD_NUMBER: _builtins.int
-    @_builtins.property
-    def libraries(self) -> _containers.RepeatedCompositeFieldContainer[_data_pb2.Library]:
-        """The session's libraries, by name."""
-
-    def __init__(
-        self,
-        *,
-        libraries: _abc.Iterable[_data_pb2.Library] | None = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["libraries", b"libraries"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ListLibrariesResponse: _TypeAlias = ListLibrariesResponse  # noqa: Y015
-
-@_typing.final
 class ListColumnsRequest(_message.Message):
     """Request of ListColumns."""
 
@@ -98,7 +52,7 @@ class ListColumnsRequest(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """Resource name of the table, `sessions/{session}/tables/{table}`."""
+    """Resource name of the table, `sessions/{session}/tables/{table}` or `tables/{table}`; see GetTableRequest.name."""
     def __init__(
         self,
         *,
@@ -177,7 +131,7 @@ class ReadRowsRequest(_message.Message):
     ETAG_FIELD_NUMBER: _builtins.int
     CONTINUED_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """Resource name of the table, `sessions/{session}/tables/{table}`."""
+    """Resource name of the table, `sessions/{session}/tables/{table}` or `tables/{table}`; see GetTableRequest.name."""
     start: _builtins.int
     """Rows to leave out at the beginning, of those that pass `where`, in the order asked for."""
     limit: _builtins.int

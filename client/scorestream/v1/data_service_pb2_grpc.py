@@ -26,7 +26,7 @@ if _version_not_supported:
 
 
 class DataServiceStub(object):
-    """The data of a session: which libraries there are, what is in their tables.
+    """What is in tables.
     """
 
     def __init__(self, channel):
@@ -35,11 +35,6 @@ class DataServiceStub(object):
         Args:
             channel: A grpc.Channel.
         """
-        self.ListLibraries = channel.unary_unary(
-                '/scorestream.v1.DataService/ListLibraries',
-                request_serializer=scorestream_dot_v1_dot_data__service__pb2.ListLibrariesRequest.SerializeToString,
-                response_deserializer=scorestream_dot_v1_dot_data__service__pb2.ListLibrariesResponse.FromString,
-                _registered_method=True)
         self.ListColumns = channel.unary_unary(
                 '/scorestream.v1.DataService/ListColumns',
                 request_serializer=scorestream_dot_v1_dot_data__service__pb2.ListColumnsRequest.SerializeToString,
@@ -53,15 +48,8 @@ class DataServiceStub(object):
 
 
 class DataServiceServicer(object):
-    """The data of a session: which libraries there are, what is in their tables.
+    """What is in tables.
     """
-
-    def ListLibraries(self, request, context):
-        """Lists the session's libraries by name.
-        """
-        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
-        context.set_details('Method not implemented!')
-        raise NotImplementedError('Method not implemented!')
 
     def ListColumns(self, request, context):
         """Lists a table's columns in order.
@@ -80,11 +68,6 @@ class DataServiceServicer(object):
 
 def add_DataServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
-            'ListLibraries': grpc.unary_unary_rpc_method_handler(
-                    servicer.ListLibraries,
-                    request_deserializer=scorestream_dot_v1_dot_data__service__pb2.ListLibrariesRequest.FromString,
-                    response_serializer=scorestream_dot_v1_dot_data__service__pb2.ListLibrariesResponse.SerializeToString,
-            ),
             'ListColumns': grpc.unary_unary_rpc_method_handler(
                     servicer.ListColumns,
                     request_deserializer=scorestream_dot_v1_dot_data__service__pb2.ListColumnsRequest.FromString,
@@ -104,35 +87,8 @@ def add_DataServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class DataService(object):
-    """The data of a session: which libraries there are, what is in their tables.
+    """What is in tables.
     """
-
-    @staticmethod
-    def ListLibraries(request,
-            target,
-            options=(),
-            channel_credentials=None,
-            call_credentials=None,
-            insecure=False,
-            compression=None,
-            wait_for_ready=None,
-            timeout=None,
-            metadata=None):
-        return grpc.experimental.unary_unary(
-            request,
-            target,
-            '/scorestream.v1.DataService/ListLibraries',
-            scorestream_dot_v1_dot_data__service__pb2.ListLibrariesRequest.SerializeToString,
-            scorestream_dot_v1_dot_data__service__pb2.ListLibrariesResponse.FromString,
-            options,
-            channel_credentials,
-            insecure,
-            call_credentials,
-            compression,
-            wait_for_ready,
-            timeout,
-            metadata,
-            _registered_method=True)
 
     @staticmethod
     def ListColumns(request,

@@ -27,14 +27,12 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class DataServiceStub:
-    """The data of a session: which libraries there are, what is in their tables."""
+    """What is in tables."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> DataServiceAsyncStub: ...
-    ListLibraries: _grpc.UnaryUnaryMultiCallable[_data_service_pb2.ListLibrariesRequest, _data_service_pb2.ListLibrariesResponse]
-    """Lists the session's libraries by name."""
     ListColumns: _grpc.UnaryUnaryMultiCallable[_data_service_pb2.ListColumnsRequest, _data_service_pb2.ListColumnsResponse]
     """Lists a table's columns in order."""
     ReadRows: _grpc.UnaryStreamMultiCallable[_data_service_pb2.ReadRowsRequest, _data_service_pb2.ReadRowsResponse]
@@ -42,26 +40,16 @@ class DataServiceStub:
 
 @_typing.type_check_only
 class DataServiceAsyncStub(DataServiceStub):
-    """The data of a session: which libraries there are, what is in their tables."""
+    """What is in tables."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
-    ListLibraries: _aio.UnaryUnaryMultiCallable[_data_service_pb2.ListLibrariesRequest, _data_service_pb2.ListLibrariesResponse]  # type: ignore[assignment]
-    """Lists the session's libraries by name."""
     ListColumns: _aio.UnaryUnaryMultiCallable[_data_service_pb2.ListColumnsRequest, _data_service_pb2.ListColumnsResponse]  # type: ignore[assignment]
     """Lists a table's columns in order."""
     ReadRows: _aio.UnaryStreamMultiCallable[_data_service_pb2.ReadRowsRequest, _data_service_pb2.ReadRowsResponse]  # type: ignore[assignment]
     """Sends rows of a table."""
 
 class DataServiceServicer(metaclass=_abc_1.ABCMeta):
-    """The data of a session: which libraries there are, what is in their tables."""
-
-    @_abc_1.abstractmethod
-    def ListLibraries(
-        self,
-        request: _data_service_pb2.ListLibrariesRequest,
-        context: _ServicerContext,
-    ) -> _typing.Union[_data_service_pb2.ListLibrariesResponse, _abc.Awaitable[_data_service_pb2.ListLibrariesResponse]]:
-        """Lists the session's libraries by name."""
+    """What is in tables."""
 
     @_abc_1.abstractmethod
     def ListColumns(

@@ -378,12 +378,15 @@ class JobSpec(_message.Message):
     OUTPUT_OPTIONS_FIELD_NUMBER: _builtins.int
     APPEND_FIELD_NUMBER: _builtins.int
     ROW_NUMBER_FIELD_NUMBER: _builtins.int
+    OUT_LABEL_FIELD_NUMBER: _builtins.int
+    OUT_LIFETIME_FIELD_NUMBER: _builtins.int
+    OUT_PROMOTE_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Model to score with: `models/{model}` for its newest version at the time of creation, or
     `models/{model}/versions/{version}`. The job keeps the version that it resolved to. Required.
     """
     table: _builtins.str
-    """Name of a table of the session. Required."""
+    """Name of a table: of the session, or else the global one of that name; `tables/{table}` is the global one. Required."""
     where: _builtins.str
     """SQL predicate over the table's columns; only rows for which it is true are scored. Empty: all rows."""
     out_table: _builtins.str
@@ -411,6 +414,10 @@ class JobSpec(_message.Message):
     """Name of a column of the result, before all others, with the number of the row in the table, from 0 and before
     `where`. No column of the table or of the model may have this name. Empty: none.
     """
+    out_label: _builtins.str
+    """Label of the table that is made of the result, see Table.label."""
+    out_promote: _builtins.bool
+    """Whether the table that is made of the result is a global one, from the moment on in which the job succeeds."""
     @_builtins.property
     def keep(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Input columns that are carried into the result, before the score columns, in this order."""
@@ -437,6 +444,10 @@ class JobSpec(_message.Message):
     def output_options(self) -> _output_pb2.OutputOptions:
         """How files are written; only with `out_path`."""
 
+    @_builtins.property
+    def out_lifetime(self) -> _duration_pb2.Duration:
+        """How long after its last access the table that is made of the result is dropped; unset: it stays."""
+
     def __init__(
         self,
         *,
@@ -455,10 +466,13 @@ class JobSpec(_message.Message):
         output_options: _output_pb2.OutputOptions | None = ...,
         append: _builtins.bool = ...,
         row_number: _builtins.str = ...,
+        out_label: _builtins.str = ...,
+        out_lifetime: _duration_pb2.Duration | None = ...,
+        out_promote: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_partition_rows", b"_partition_rows", "out_path", b"out_path", "out_table", b"out_table", "output", b"output", "output_options", b"output_options", "partition_rows", b"partition_rows", "queue_timeout", b"queue_timeout", "timeout", b"timeout"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_partition_rows", b"_partition_rows", "out_lifetime", b"out_lifetime", "out_path", b"out_path", "out_table", b"out_table", "output", b"output", "output_options", b"output_options", "partition_rows", b"partition_rows", "queue_timeout", b"queue_timeout", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_partition_rows", b"_partition_rows", "append", b"append", "keep", b"keep", "model", b"model", "out_path", b"out_path", "out_table", b"out_table", "output", b"output", "output_options", b"output_options", "partition_rows", b"partition_rows", "priority", b"priority", "queue_timeout", b"queue_timeout", "replace", b"replace", "row_number", b"row_number", "table", b"table", "timeout", b"timeout", "variables", b"variables", "where", b"where"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_partition_rows", b"_partition_rows", "append", b"append", "keep", b"keep", "model", b"model", "out_label", b"out_label", "out_lifetime", b"out_lifetime", "out_path", b"out_path", "out_promote", b"out_promote", "out_table", b"out_table", "output", b"output", "output_options", b"output_options", "partition_rows", b"partition_rows", "priority", b"priority", "queue_timeout", b"queue_timeout", "replace", b"replace", "row_number", b"row_number", "table", b"table", "timeout", b"timeout", "variables", b"variables", "where", b"where"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__partition_rows: _TypeAlias = _typing.Literal["partition_rows"]  # noqa: Y015
     _WhichOneofArgType__partition_rows: _TypeAlias = _typing.Literal["_partition_rows", b"_partition_rows"]  # noqa: Y015

@@ -22,18 +22,19 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ascorestream/v1/table.proto\x12\x0escorestream.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9a\x02\n\x05Table\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08table_id\x18\x02 \x01(\t\x12\x14\n\x0c\x61rrow_schema\x18\x03 \x01(\x0c\x12\x0c\n\x04rows\x18\x04 \x01(\x03\x12\x12\n\nsize_bytes\x18\x05 \x01(\x03\x12\x33\n\rbacking_store\x18\x06 \x01(\x0e\x32\x1c.scorestream.v1.BackingStore\x12\x0e\n\x06\x66ormat\x18\x07 \x01(\t\x12\x14\n\x0csource_paths\x18\x08 \x03(\t\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x14 \x01(\t\x12\x0e\n\x06\x63opies\x18\x19 \x01(\x05\x12\x0f\n\x07\x65victed\x18\x1a \x01(\x08*g\n\x0c\x42\x61\x63kingStore\x12\x1d\n\x19\x42\x41\x43KING_STORE_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x42\x41\x43KING_STORE_IN_PLACE\x10\x01\x12\x1c\n\x18\x42\x41\x43KING_STORE_DISK_CACHE\x10\x02\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ascorestream/v1/table.proto\x12\x0escorestream.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xbf\x03\n\x05Table\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08table_id\x18\x02 \x01(\t\x12\x14\n\x0c\x61rrow_schema\x18\x03 \x01(\x0c\x12\x0c\n\x04rows\x18\x04 \x01(\x03\x12\x12\n\nsize_bytes\x18\x05 \x01(\x03\x12\x33\n\rbacking_store\x18\x06 \x01(\x0e\x32\x1c.scorestream.v1.BackingStore\x12\x0e\n\x06\x66ormat\x18\x07 \x01(\t\x12\x14\n\x0csource_paths\x18\x08 \x03(\t\x12/\n\x0b\x63reate_time\x18\t \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x13\n\x0bsource_etag\x18\x14 \x01(\t\x12\x0e\n\x06\x63opies\x18\x19 \x01(\x05\x12\x0f\n\x07\x65victed\x18\x1a \x01(\x08\x12\r\n\x05owner\x18\n \x01(\t\x12\r\n\x05label\x18\x0b \x01(\t\x12+\n\x08lifetime\x18\x0c \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x34\n\x10last_access_time\x18\r \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0c\n\x04\x65tag\x18\x0e \x01(\t\x12\r\n\x05notes\x18\x0f \x03(\t*g\n\x0c\x42\x61\x63kingStore\x12\x1d\n\x19\x42\x41\x43KING_STORE_UNSPECIFIED\x10\x00\x12\x1a\n\x16\x42\x41\x43KING_STORE_IN_PLACE\x10\x01\x12\x1c\n\x18\x42\x41\x43KING_STORE_DISK_CACHE\x10\x02\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'scorestream.v1.table_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_BACKINGSTORE']._serialized_start=364
-  _globals['_BACKINGSTORE']._serialized_end=467
-  _globals['_TABLE']._serialized_start=80
-  _globals['_TABLE']._serialized_end=362
+  _globals['_BACKINGSTORE']._serialized_start=561
+  _globals['_BACKINGSTORE']._serialized_end=664
+  _globals['_TABLE']._serialized_start=112
+  _globals['_TABLE']._serialized_end=559
 # @@protoc_insertion_point(module_scope)

@@ -5,6 +5,7 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
@@ -46,7 +47,7 @@ Global___BackingStore: _TypeAlias = BackingStore  # noqa: Y015
 
 @_typing.final
 class Table(_message.Message):
-    """A named table of a session: a schema and rows that are memory-mapped, never copied into the server."""
+    """A named table of a session, or a global one: a schema and rows that are memory-mapped, never copied into the server."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -59,11 +60,17 @@ class Table(_message.Message):
     FORMAT_FIELD_NUMBER: _builtins.int
     SOURCE_PATHS_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
-    ETAG_FIELD_NUMBER: _builtins.int
+    SOURCE_ETAG_FIELD_NUMBER: _builtins.int
     COPIES_FIELD_NUMBER: _builtins.int
     EVICTED_FIELD_NUMBER: _builtins.int
+    OWNER_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    LIFETIME_FIELD_NUMBER: _builtins.int
+    LAST_ACCESS_TIME_FIELD_NUMBER: _builtins.int
+    ETAG_FIELD_NUMBER: _builtins.int
+    NOTES_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """Resource name, `sessions/{session}/tables/{table}`. Set by the server."""
+    """Resource name: `sessions/{session}/tables/{table}`, or `tables/{table}` of a global one. Set by the server."""
     table_id: _builtins.str
     """The table's own name: a letter or underscore, then letters, digits, `_`, at most 128 characters."""
     arrow_schema: _builtins.bytes
@@ -76,7 +83,7 @@ class Table(_message.Message):
     """Where its bytes are. Set by the server."""
     format: _builtins.str
     """Format of the files that it came from: `arrow`, `parquet`, `csv` or `json`. Set by the server."""
-    etag: _builtins.str
+    source_etag: _builtins.str
     """What tells the files that it was loaded from, as they were then or as this table was last saved to them; see
     SaveTableRequest. Empty for an upload or a job's result. Set by the server.
     """
@@ -84,6 +91,12 @@ class Table(_message.Message):
     """How many copies its blocks have in other cache directories; 0 for one that is read in place. Set by the server."""
     evicted: _builtins.bool
     """Whether its rows were evicted from the cache to make room; its next use loads it again. Set by the server."""
+    owner: _builtins.str
+    """Who made it; a global one is read by all, and changed and dropped by its owner or an admin. Set by the server."""
+    label: _builtins.str
+    """For people, up to 256 characters."""
+    etag: _builtins.str
+    """Changes with the table and with each update of it. Set by the server."""
     @_builtins.property
     def source_paths(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Paths that it was loaded from; empty for an upload or a job's result. Set by the server."""
@@ -91,6 +104,18 @@ class Table(_message.Message):
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was made. Set by the server."""
+
+    @_builtins.property
+    def lifetime(self) -> _duration_pb2.Duration:
+        """How long after its last access it is dropped; unset: it stays."""
+
+    @_builtins.property
+    def last_access_time(self) -> _timestamp_pb2.Timestamp:
+        """When it was last read, or scored, to within a minute. Set by the server."""
+
+    @_builtins.property
+    def notes(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What a person should know about the load, and why it is not mapped from where it was to be. Set by the server."""
 
     def __init__(
         self,
@@ -104,13 +129,19 @@ class Table(_message.Message):
         format: _builtins.str = ...,
         source_paths: _abc.Iterable[_builtins.str] | None = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
-        etag: _builtins.str = ...,
+        source_etag: _builtins.str = ...,
         copies: _builtins.int = ...,
         evicted: _builtins.bool = ...,
+        owner: _builtins.str = ...,
+        label: _builtins.str = ...,
+        lifetime: _duration_pb2.Duration | None = ...,
+        last_access_time: _timestamp_pb2.Timestamp | None = ...,
+        etag: _builtins.str = ...,
+        notes: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "last_access_time", b"last_access_time", "lifetime", b"lifetime"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrow_schema", b"arrow_schema", "backing_store", b"backing_store", "copies", b"copies", "create_time", b"create_time", "etag", b"etag", "evicted", b"evicted", "format", b"format", "name", b"name", "rows", b"rows", "size_bytes", b"size_bytes", "source_paths", b"source_paths", "table_id", b"table_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["arrow_schema", b"arrow_schema", "backing_store", b"backing_store", "copies", b"copies", "create_time", b"create_time", "etag", b"etag", "evicted", b"evicted", "format", b"format", "label", b"label", "last_access_time", b"last_access_time", "lifetime", b"lifetime", "name", b"name", "notes", b"notes", "owner", b"owner", "rows", b"rows", "size_bytes", b"size_bytes", "source_etag", b"source_etag", "source_paths", b"source_paths", "table_id", b"table_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

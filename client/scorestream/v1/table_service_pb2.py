@@ -22,39 +22,41 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
+from scorestream.v1 import data_pb2 as scorestream_dot_v1_dot_data__pb2
 from scorestream.v1 import table_pb2 as scorestream_dot_v1_dot_table__pb2
 from scorestream.v1 import table_save_pb2 as scorestream_dot_v1_dot_table__save__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"scorestream/v1/table_service.proto\x12\x0escorestream.v1\x1a\x1ascorestream/v1/table.proto\x1a\x1fscorestream/v1/table_save.proto\"\x89\x01\n\x10LoadTableRequest\x12\x0f\n\x07session\x18\x01 \x01(\t\x12\x10\n\x08table_id\x18\x02 \x01(\t\x12\r\n\x05paths\x18\x03 \x03(\t\x12\x0f\n\x07replace\x18\x04 \x01(\x08\x12\x12\n\nrequest_id\x18\x05 \x01(\t\x12\x13\n\x06\x63opies\x18\x0f \x01(\x05H\x00\x88\x01\x01\x42\t\n\x07_copies\"\xb8\x01\n\x12UploadTableRequest\x12\x33\n\x06header\x18\x01 \x01(\x0b\x32!.scorestream.v1.UploadTableHeaderH\x00\x12\x16\n\x0c\x61rrow_schema\x18\x02 \x01(\x0cH\x00\x12\x15\n\x0b\x61rrow_batch\x18\x03 \x01(\x0cH\x00\x12\x33\n\x06\x66ooter\x18\x04 \x01(\x0b\x32!.scorestream.v1.UploadTableFooterH\x00\x42\t\n\x07\x63ontent\"{\n\x11UploadTableHeader\x12\x0f\n\x07session\x18\x01 \x01(\t\x12\x10\n\x08table_id\x18\x02 \x01(\t\x12\x0f\n\x07replace\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x13\n\x06\x63opies\x18\n \x01(\x05H\x00\x88\x01\x01\x42\t\n\x07_copies\"$\n\x11UploadTableFooter\x12\x0f\n\x07\x62\x61tches\x18\x01 \x01(\x03\"\x1f\n\x0fGetTableRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"$\n\x11ListTablesRequest\x12\x0f\n\x07session\x18\x01 \x01(\t\";\n\x12ListTablesResponse\x12%\n\x06tables\x18\x01 \x03(\x0b\x32\x15.scorestream.v1.Table\"/\n\x10HeadTableRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\x05\")\n\x11HeadTableResponse\x12\x14\n\x0c\x61rrow_stream\x18\x01 \x01(\x0c\" \n\x10\x44ropTableRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x13\n\x11\x44ropTableResponse2\xaf\x04\n\x0cTableService\x12\x44\n\tLoadTable\x12 .scorestream.v1.LoadTableRequest\x1a\x15.scorestream.v1.Table\x12J\n\x0bUploadTable\x12\".scorestream.v1.UploadTableRequest\x1a\x15.scorestream.v1.Table(\x01\x12\x42\n\x08GetTable\x12\x1f.scorestream.v1.GetTableRequest\x1a\x15.scorestream.v1.Table\x12S\n\nListTables\x12!.scorestream.v1.ListTablesRequest\x1a\".scorestream.v1.ListTablesResponse\x12P\n\tHeadTable\x12 .scorestream.v1.HeadTableRequest\x1a!.scorestream.v1.HeadTableResponse\x12P\n\tDropTable\x12 .scorestream.v1.DropTableRequest\x1a!.scorestream.v1.DropTableResponse\x12P\n\tSaveTable\x12 .scorestream.v1.SaveTableRequest\x1a!.scorestream.v1.SaveTableResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"scorestream/v1/table_service.proto\x12\x0escorestream.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x19scorestream/v1/data.proto\x1a\x1ascorestream/v1/table.proto\x1a\x1fscorestream/v1/table_save.proto\"\xfe\x02\n\x10LoadTableRequest\x12\x0f\n\x07session\x18\x01 \x01(\t\x12\x10\n\x08table_id\x18\x02 \x01(\t\x12\r\n\x05paths\x18\x03 \x03(\t\x12\x0f\n\x07replace\x18\x04 \x01(\x08\x12\x12\n\nrequest_id\x18\x05 \x01(\t\x12\x0f\n\x07library\x18\x06 \x01(\t\x12=\n\rbacking_store\x18\x07 \x01(\x0e\x32&.scorestream.v1.BackingStorePreference\x12\x0f\n\x07\x63olumns\x18\x08 \x03(\t\x12\r\n\x05where\x18\t \x01(\t\x12\r\n\x05label\x18\n \x01(\t\x12+\n\x08lifetime\x18\x0b \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x13\n\x06\x63opies\x18\x0c \x01(\x05H\x00\x88\x01\x01\x12\x0f\n\x07promote\x18\r \x01(\x08\x12\x36\n\x10on_source_change\x18\x0e \x01(\x0e\x32\x1c.scorestream.v1.SourceChangeB\t\n\x07_copies\"\xb8\x01\n\x12UploadTableRequest\x12\x33\n\x06header\x18\x01 \x01(\x0b\x32!.scorestream.v1.UploadTableHeaderH\x00\x12\x16\n\x0c\x61rrow_schema\x18\x02 \x01(\x0cH\x00\x12\x15\n\x0b\x61rrow_batch\x18\x03 \x01(\x0cH\x00\x12\x33\n\x06\x66ooter\x18\x04 \x01(\x0b\x32!.scorestream.v1.UploadTableFooterH\x00\x42\t\n\x07\x63ontent\"\xc8\x01\n\x11UploadTableHeader\x12\x0f\n\x07session\x18\x01 \x01(\t\x12\x10\n\x08table_id\x18\x02 \x01(\t\x12\x0f\n\x07replace\x18\x03 \x01(\x08\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x13\n\x06\x63opies\x18\n \x01(\x05H\x00\x88\x01\x01\x12\r\n\x05label\x18\x05 \x01(\t\x12+\n\x08lifetime\x18\x06 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x0f\n\x07promote\x18\x07 \x01(\x08\x42\t\n\x07_copies\"$\n\x11UploadTableFooter\x12\x0f\n\x07\x62\x61tches\x18\x01 \x01(\x03\"\x1f\n\x0fGetTableRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"$\n\x11ListTablesRequest\x12\x0f\n\x07session\x18\x01 \x01(\t\";\n\x12ListTablesResponse\x12%\n\x06tables\x18\x01 \x03(\x0b\x32\x15.scorestream.v1.Table\"/\n\x10HeadTableRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\x05\")\n\x11HeadTableResponse\x12\x14\n\x0c\x61rrow_stream\x18\x01 \x01(\x0c\" \n\x10\x44ropTableRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x13\n\x11\x44ropTableResponse2\xaf\x04\n\x0cTableService\x12\x44\n\tLoadTable\x12 .scorestream.v1.LoadTableRequest\x1a\x15.scorestream.v1.Table\x12J\n\x0bUploadTable\x12\".scorestream.v1.UploadTableRequest\x1a\x15.scorestream.v1.Table(\x01\x12\x42\n\x08GetTable\x12\x1f.scorestream.v1.GetTableRequest\x1a\x15.scorestream.v1.Table\x12S\n\nListTables\x12!.scorestream.v1.ListTablesRequest\x1a\".scorestream.v1.ListTablesResponse\x12P\n\tHeadTable\x12 .scorestream.v1.HeadTableRequest\x1a!.scorestream.v1.HeadTableResponse\x12P\n\tDropTable\x12 .scorestream.v1.DropTableRequest\x1a!.scorestream.v1.DropTableResponse\x12P\n\tSaveTable\x12 .scorestream.v1.SaveTableRequest\x1a!.scorestream.v1.SaveTableResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'scorestream.v1.table_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_LOADTABLEREQUEST']._serialized_start=116
-  _globals['_LOADTABLEREQUEST']._serialized_end=253
-  _globals['_UPLOADTABLEREQUEST']._serialized_start=256
-  _globals['_UPLOADTABLEREQUEST']._serialized_end=440
-  _globals['_UPLOADTABLEHEADER']._serialized_start=442
-  _globals['_UPLOADTABLEHEADER']._serialized_end=565
-  _globals['_UPLOADTABLEFOOTER']._serialized_start=567
-  _globals['_UPLOADTABLEFOOTER']._serialized_end=603
-  _globals['_GETTABLEREQUEST']._serialized_start=605
-  _globals['_GETTABLEREQUEST']._serialized_end=636
-  _globals['_LISTTABLESREQUEST']._serialized_start=638
-  _globals['_LISTTABLESREQUEST']._serialized_end=674
-  _globals['_LISTTABLESRESPONSE']._serialized_start=676
-  _globals['_LISTTABLESRESPONSE']._serialized_end=735
-  _globals['_HEADTABLEREQUEST']._serialized_start=737
-  _globals['_HEADTABLEREQUEST']._serialized_end=784
-  _globals['_HEADTABLERESPONSE']._serialized_start=786
-  _globals['_HEADTABLERESPONSE']._serialized_end=827
-  _globals['_DROPTABLEREQUEST']._serialized_start=829
-  _globals['_DROPTABLEREQUEST']._serialized_end=861
-  _globals['_DROPTABLERESPONSE']._serialized_start=863
-  _globals['_DROPTABLERESPONSE']._serialized_end=882
-  _globals['_TABLESERVICE']._serialized_start=885
-  _globals['_TABLESERVICE']._serialized_end=1444
+  _globals['_LOADTABLEREQUEST']._serialized_start=175
+  _globals['_LOADTABLEREQUEST']._serialized_end=557
+  _globals['_UPLOADTABLEREQUEST']._serialized_start=560
+  _globals['_UPLOADTABLEREQUEST']._serialized_end=744
+  _globals['_UPLOADTABLEHEADER']._serialized_start=747
+  _globals['_UPLOADTABLEHEADER']._serialized_end=947
+  _globals['_UPLOADTABLEFOOTER']._serialized_start=949
+  _globals['_UPLOADTABLEFOOTER']._serialized_end=985
+  _globals['_GETTABLEREQUEST']._serialized_start=987
+  _globals['_GETTABLEREQUEST']._serialized_end=1018
+  _globals['_LISTTABLESREQUEST']._serialized_start=1020
+  _globals['_LISTTABLESREQUEST']._serialized_end=1056
+  _globals['_LISTTABLESRESPONSE']._serialized_start=1058
+  _globals['_LISTTABLESRESPONSE']._serialized_end=1117
+  _globals['_HEADTABLEREQUEST']._serialized_start=1119
+  _globals['_HEADTABLEREQUEST']._serialized_end=1166
+  _globals['_HEADTABLERESPONSE']._serialized_start=1168
+  _globals['_HEADTABLERESPONSE']._serialized_end=1209
+  _globals['_DROPTABLEREQUEST']._serialized_start=1211
+  _globals['_DROPTABLEREQUEST']._serialized_end=1243
+  _globals['_DROPTABLERESPONSE']._serialized_start=1245
+  _globals['_DROPTABLERESPONSE']._serialized_end=1264
+  _globals['_TABLESERVICE']._serialized_start=1267
+  _globals['_TABLESERVICE']._serialized_end=1826
 # @@protoc_insertion_point(module_scope)

@@ -5,8 +5,10 @@ isort:skip_file
 
 from collections import abc as _abc
 from google.protobuf import descriptor as _descriptor
+from google.protobuf import duration_pb2 as _duration_pb2
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
+from scorestream.v1 import data_pb2 as _data_pb2
 from scorestream.v1 import table_pb2 as _table_pb2
 import builtins as _builtins
 import sys
@@ -30,7 +32,15 @@ class LoadTableRequest(_message.Message):
     PATHS_FIELD_NUMBER: _builtins.int
     REPLACE_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    LIBRARY_FIELD_NUMBER: _builtins.int
+    BACKING_STORE_FIELD_NUMBER: _builtins.int
+    COLUMNS_FIELD_NUMBER: _builtins.int
+    WHERE_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    LIFETIME_FIELD_NUMBER: _builtins.int
     COPIES_FIELD_NUMBER: _builtins.int
+    PROMOTE_FIELD_NUMBER: _builtins.int
+    ON_SOURCE_CHANGE_FIELD_NUMBER: _builtins.int
     session: _builtins.str
     """Resource name of the session, `sessions/{session}`."""
     table_id: _builtins.str
@@ -41,16 +51,36 @@ class LoadTableRequest(_message.Message):
     """A random id of this request (up to 64 characters); a second request with the same id within 24 hours creates
     nothing and returns what the first one created. Empty: no such protection.
     """
-    copies: _builtins.int
-    """How many copies its blocks get in other cache directories, 0 to 16, where it is converted; no more than there are
-    other directories. Unset: as the server has it, 1 where there are several directories.
+    library: _builtins.str
+    """The library that `paths` are relative to and may not leave: its own name (the session's first, then the global one
+    of that name), or its resource name. Empty: none.
     """
+    backing_store: _data_pb2.BackingStorePreference.ValueType
+    """Where the table is to be mapped from. Unspecified or INHERIT: as the library says, or else the server."""
+    where: _builtins.str
+    """SQL predicate; only rows for which it is true become rows of the table. Such a table lies in the server's cache."""
+    label: _builtins.str
+    """See Table.label."""
+    copies: _builtins.int
+    """How many copies its blocks have in other cache directories; unset: as the library says, or else the server."""
+    promote: _builtins.bool
+    """Whether it becomes a global table, `tables/{table}`, in the place of one of the session."""
+    on_source_change: _data_pb2.SourceChange.ValueType
+    """What becomes of jobs when a source changes; unspecified: as the library says."""
     @_builtins.property
     def paths(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Paths of files or directories on the server; a relative one is looked for under the data roots. `home:PATH` is one
         in the session's home, `fileref:NAME` what that fileref stands for. A path that names nothing may be a pattern, with
         `*`, `?`, `[...]` and, once, `**`. Below data roots that are URIs, a URI.
         """
+
+    @_builtins.property
+    def columns(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Columns that the table gets, in this order; empty: all."""
+
+    @_builtins.property
+    def lifetime(self) -> _duration_pb2.Duration:
+        """See Table.lifetime."""
 
     def __init__(
         self,
@@ -60,11 +90,19 @@ class LoadTableRequest(_message.Message):
         paths: _abc.Iterable[_builtins.str] | None = ...,
         replace: _builtins.bool = ...,
         request_id: _builtins.str = ...,
+        library: _builtins.str = ...,
+        backing_store: _data_pb2.BackingStorePreference.ValueType = ...,
+        columns: _abc.Iterable[_builtins.str] | None = ...,
+        where: _builtins.str = ...,
+        label: _builtins.str = ...,
+        lifetime: _duration_pb2.Duration | None = ...,
         copies: _builtins.int | None = ...,
+        promote: _builtins.bool = ...,
+        on_source_change: _data_pb2.SourceChange.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_copies", b"_copies", "copies", b"copies"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_copies", b"_copies", "copies", b"copies", "lifetime", b"lifetime"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_copies", b"_copies", "copies", b"copies", "paths", b"paths", "replace", b"replace", "request_id", b"request_id", "session", b"session", "table_id", b"table_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_copies", b"_copies", "backing_store", b"backing_store", "columns", b"columns", "copies", b"copies", "label", b"label", "library", b"library", "lifetime", b"lifetime", "on_source_change", b"on_source_change", "paths", b"paths", "promote", b"promote", "replace", b"replace", "request_id", b"request_id", "session", b"session", "table_id", b"table_id", "where", b"where"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__copies: _TypeAlias = _typing.Literal["copies"]  # noqa: Y015
     _WhichOneofArgType__copies: _TypeAlias = _typing.Literal["_copies", b"_copies"]  # noqa: Y015
@@ -125,6 +163,9 @@ class UploadTableHeader(_message.Message):
     REPLACE_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     COPIES_FIELD_NUMBER: _builtins.int
+    LABEL_FIELD_NUMBER: _builtins.int
+    LIFETIME_FIELD_NUMBER: _builtins.int
+    PROMOTE_FIELD_NUMBER: _builtins.int
     session: _builtins.str
     """Resource name of the session, `sessions/{session}`."""
     table_id: _builtins.str
@@ -137,6 +178,14 @@ class UploadTableHeader(_message.Message):
     """
     copies: _builtins.int
     """How many copies its blocks get in other cache directories, see LoadTableRequest.copies."""
+    label: _builtins.str
+    """See Table.label."""
+    promote: _builtins.bool
+    """Whether it becomes a global table, `tables/{table}`, in the place of one of the session."""
+    @_builtins.property
+    def lifetime(self) -> _duration_pb2.Duration:
+        """See Table.lifetime."""
+
     def __init__(
         self,
         *,
@@ -145,10 +194,13 @@ class UploadTableHeader(_message.Message):
         replace: _builtins.bool = ...,
         request_id: _builtins.str = ...,
         copies: _builtins.int | None = ...,
+        label: _builtins.str = ...,
+        lifetime: _duration_pb2.Duration | None = ...,
+        promote: _builtins.bool = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_copies", b"_copies", "copies", b"copies"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_copies", b"_copies", "copies", b"copies", "lifetime", b"lifetime"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_copies", b"_copies", "copies", b"copies", "replace", b"replace", "request_id", b"request_id", "session", b"session", "table_id", b"table_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_copies", b"_copies", "copies", b"copies", "label", b"label", "lifetime", b"lifetime", "promote", b"promote", "replace", b"replace", "request_id", b"request_id", "session", b"session", "table_id", b"table_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__copies: _TypeAlias = _typing.Literal["copies"]  # noqa: Y015
     _WhichOneofArgType__copies: _TypeAlias = _typing.Literal["_copies", b"_copies"]  # noqa: Y015
@@ -186,7 +238,9 @@ class GetTableRequest(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """Resource name, `sessions/{session}/tables/{table}`."""
+    """Resource name, `sessions/{session}/tables/{table}`, which finds the session's table of that name or else the global
+    one; or `tables/{table}`, the global one.
+    """
     def __init__(
         self,
         *,
@@ -208,7 +262,7 @@ class ListTablesRequest(_message.Message):
 
     SESSION_FIELD_NUMBER: _builtins.int
     session: _builtins.str
-    """Resource name of the session, `sessions/{session}`."""
+    """Resource name of the session, `sessions/{session}`; empty: the global tables."""
     def __init__(
         self,
         *,
@@ -231,7 +285,7 @@ class ListTablesResponse(_message.Message):
     TABLES_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def tables(self) -> _containers.RepeatedCompositeFieldContainer[_table_pb2.Table]:
-        """The session's tables, by name."""
+        """The tables, by name."""
 
     def __init__(
         self,
@@ -255,7 +309,7 @@ class HeadTableRequest(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     LIMIT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """Resource name, `sessions/{session}/tables/{table}`."""
+    """Resource name, see GetTableRequest.name."""
     limit: _builtins.int
     """How many rows; 0 means 10, more than 1000 is cut to 1000."""
     def __init__(
@@ -302,7 +356,7 @@ class DropTableRequest(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
-    """Resource name, `sessions/{session}/tables/{table}`."""
+    """Resource name, `sessions/{session}/tables/{table}` for the session's own, `tables/{table}` for a global one."""
     def __init__(
         self,
         *,

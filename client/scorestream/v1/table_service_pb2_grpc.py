@@ -28,7 +28,7 @@ if _version_not_supported:
 
 
 class TableServiceStub(object):
-    """Tables of a session: loaded, uploaded, looked at, dropped.
+    """Tables of a session and global ones: loaded, uploaded, looked at, dropped.
     """
 
     def __init__(self, channel):
@@ -75,7 +75,7 @@ class TableServiceStub(object):
 
 
 class TableServiceServicer(object):
-    """Tables of a session: loaded, uploaded, looked at, dropped.
+    """Tables of a session and global ones: loaded, uploaded, looked at, dropped.
     """
 
     def LoadTable(self, request, context):
@@ -100,7 +100,7 @@ class TableServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ListTables(self, request, context):
-        """Lists a session's tables by name.
+        """Lists a session's tables, or the global ones, by name.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -114,7 +114,7 @@ class TableServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def DropTable(self, request, context):
-        """Drops a table. Jobs that already run on it go on.
+        """Drops a table; a global one is dropped by its owner or an admin. Jobs and readers that already have it go on.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -174,7 +174,7 @@ def add_TableServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class TableService(object):
-    """Tables of a session: loaded, uploaded, looked at, dropped.
+    """Tables of a session and global ones: loaded, uploaded, looked at, dropped.
     """
 
     @staticmethod

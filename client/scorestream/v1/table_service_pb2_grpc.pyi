@@ -29,7 +29,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class TableServiceStub:
-    """Tables of a session: loaded, uploaded, looked at, dropped."""
+    """Tables of a session and global ones: loaded, uploaded, looked at, dropped."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -42,17 +42,17 @@ class TableServiceStub:
     GetTable: _grpc.UnaryUnaryMultiCallable[_table_service_pb2.GetTableRequest, _table_pb2.Table]
     """Returns one table's description."""
     ListTables: _grpc.UnaryUnaryMultiCallable[_table_service_pb2.ListTablesRequest, _table_service_pb2.ListTablesResponse]
-    """Lists a session's tables by name."""
+    """Lists a session's tables, or the global ones, by name."""
     HeadTable: _grpc.UnaryUnaryMultiCallable[_table_service_pb2.HeadTableRequest, _table_service_pb2.HeadTableResponse]
     """Returns the first rows of a table."""
     DropTable: _grpc.UnaryUnaryMultiCallable[_table_service_pb2.DropTableRequest, _table_service_pb2.DropTableResponse]
-    """Drops a table. Jobs that already run on it go on."""
+    """Drops a table; a global one is dropped by its owner or an admin. Jobs and readers that already have it go on."""
     SaveTable: _grpc.UnaryUnaryMultiCallable[_table_save_pb2.SaveTableRequest, _table_save_pb2.SaveTableResponse]
     """Writes a table's rows to a file or data set, all of it or nothing, unless somebody else did so since."""
 
 @_typing.type_check_only
 class TableServiceAsyncStub(TableServiceStub):
-    """Tables of a session: loaded, uploaded, looked at, dropped."""
+    """Tables of a session and global ones: loaded, uploaded, looked at, dropped."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     LoadTable: _aio.UnaryUnaryMultiCallable[_table_service_pb2.LoadTableRequest, _table_pb2.Table]  # type: ignore[assignment]
@@ -62,16 +62,16 @@ class TableServiceAsyncStub(TableServiceStub):
     GetTable: _aio.UnaryUnaryMultiCallable[_table_service_pb2.GetTableRequest, _table_pb2.Table]  # type: ignore[assignment]
     """Returns one table's description."""
     ListTables: _aio.UnaryUnaryMultiCallable[_table_service_pb2.ListTablesRequest, _table_service_pb2.ListTablesResponse]  # type: ignore[assignment]
-    """Lists a session's tables by name."""
+    """Lists a session's tables, or the global ones, by name."""
     HeadTable: _aio.UnaryUnaryMultiCallable[_table_service_pb2.HeadTableRequest, _table_service_pb2.HeadTableResponse]  # type: ignore[assignment]
     """Returns the first rows of a table."""
     DropTable: _aio.UnaryUnaryMultiCallable[_table_service_pb2.DropTableRequest, _table_service_pb2.DropTableResponse]  # type: ignore[assignment]
-    """Drops a table. Jobs that already run on it go on."""
+    """Drops a table; a global one is dropped by its owner or an admin. Jobs and readers that already have it go on."""
     SaveTable: _aio.UnaryUnaryMultiCallable[_table_save_pb2.SaveTableRequest, _table_save_pb2.SaveTableResponse]  # type: ignore[assignment]
     """Writes a table's rows to a file or data set, all of it or nothing, unless somebody else did so since."""
 
 class TableServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Tables of a session: loaded, uploaded, looked at, dropped."""
+    """Tables of a session and global ones: loaded, uploaded, looked at, dropped."""
 
     @_abc_1.abstractmethod
     def LoadTable(
@@ -103,7 +103,7 @@ class TableServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _table_service_pb2.ListTablesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_table_service_pb2.ListTablesResponse, _abc.Awaitable[_table_service_pb2.ListTablesResponse]]:
-        """Lists a session's tables by name."""
+        """Lists a session's tables, or the global ones, by name."""
 
     @_abc_1.abstractmethod
     def HeadTable(
@@ -119,7 +119,7 @@ class TableServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _table_service_pb2.DropTableRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_table_service_pb2.DropTableResponse, _abc.Awaitable[_table_service_pb2.DropTableResponse]]:
-        """Drops a table. Jobs that already run on it go on."""
+        """Drops a table; a global one is dropped by its owner or an admin. Jobs and readers that already have it go on."""
 
     @_abc_1.abstractmethod
     def SaveTable(

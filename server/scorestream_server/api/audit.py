@@ -15,7 +15,7 @@ logger = logging.getLogger("scorestream.audit")
 FILE_BYTES = 64 << 20
 FILES_KEPT = 16
 _LONGEST = 200
-_READING = ("Get", "BatchGet", "List", "Head", "Read", "Tail", "Watch", "Wait", "Keep")
+_READING = ("Get", "BatchGet", "List", "Head", "Read", "Tail", "Watch", "Wait", "Keep", "Describe")
 _OURS = "/scorestream."
 
 
@@ -71,14 +71,18 @@ def resource_of(message: Any) -> str:
     def text(field: str) -> str:
         return str(getattr(message, field)) if field in fields else ""
 
-    for part in ("header", *(("context", "session") if "update_mask" in fields else ())):
+    for part in ("header", *(("context", "session", "library", "table") if "update_mask" in fields else ())):
         if part in fields:
             return resource_of(getattr(message, part))
     if "token" in fields:
         return f"{message.token.name} of {message.token.principal}"
     if found := text("name") or text("principal"):
         return found
-    for field, collection in (("model_id", "models"), ("context_id", "contexts")):
+    for field, collection in (
+        ("model_id", "models"),
+        ("context_id", "contexts"),
+        ("library_id", "libraries"),
+    ):
         if found := text(field):
             return f"{collection}/{found}"
     table = text("table_id")

@@ -64,7 +64,7 @@ class CacheService(cache_service_pb2_grpc.CacheServiceServicer):
         session_id, table_id = names.table_ids("names", name)
         table = await self._database.read(
             lambda connection: (
-                session_store.get(connection, session_id, reach_of(context)),
+                session_store.get(connection, session_id, reach_of(context)) if session_id else None,
                 table_store.get(connection, session_id, table_id),
             )[1]
         )

@@ -121,6 +121,9 @@ def job(value: Job) -> job_pb2.Job:
             timeout=duration(spec.timeout),
             queue_timeout=duration(spec.queue_timeout),
             variables={variable.name: variable_value(variable) for variable in spec.variables},
+            out_label=spec.out_label,
+            out_lifetime=duration(spec.out_lifetime),
+            out_promote=spec.out_promote,
             **output_to_wire(spec),
         ),
         state=state(value.state),
@@ -227,7 +230,8 @@ def model(value: Model) -> model_pb2.Model:
 
 def table_name(value: Table | LiveTable) -> str:
     """Return a table's resource name."""
-    return f"{session_name(value.session_id)}/tables/{value.table_id}"
+    scope = "" if value.is_global else f"{session_name(value.session_id)}/"
+    return f"{scope}tables/{value.table_id}"
 
 
 def table(value: Table) -> table_pb2.Table:
@@ -243,7 +247,13 @@ def table(value: Table) -> table_pb2.Table:
         format=value.data.format.value,
         source_paths=value.source_paths,
         create_time=timestamp(value.create_time),
-        etag=value.data.saved_etag or etag(value.data.sources),
+        owner=value.owner,
+        label=value.label,
+        lifetime=duration(value.lifetime),
+        last_access_time=timestamp(value.last_access_time),
+        etag=value.etag,
+        notes=[*value.data.notes, *([value.loaded.note] if value.loaded.note else [])],
+        source_etag=value.data.saved_etag or etag(value.data.sources),
         copies=len(value.data.cached[0].copies) if value.data.cached else 0,
         evicted=value.data.evicted,
     )

@@ -52,12 +52,6 @@ def fileref(value: Fileref, *, exists: bool) -> fileref_pb2.Fileref:
     )
 
 
-def work_library(session_id: str, tables: int) -> data_pb2.Library:
-    """Return the library of a session's own tables for the wire."""
-    name = f"{convert.session_name(session_id)}/libraries/work"
-    return data_pb2.Library(name=name, library_id="work", read_only=False, transient=True, tables=tables)
-
-
 def columns(schema: pa.Schema) -> list[data_pb2.Column]:
     """Return a table's columns for the wire."""
     hidden = unreadable_columns(schema)

@@ -1,26 +1,26 @@
 """The DataService."""
 
 import asyncio
+import contextlib
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
 
 from scorestream.v1 import data_service_pb2, data_service_pb2_grpc
-from scorestream_server.api import convert_files, names
+from scorestream_server.api import convert_files
 from scorestream_server.api.auth import Context
+from scorestream_server.api.found_tables import FoundTable, FoundTables
 from scorestream_server.api.owned import OwnSessions
 from scorestream_server.domain.data_directory import DataDirectory
 from scorestream_server.domain.errors import FieldFault, ScorestreamError, invalid, precondition
 from scorestream_server.domain.messages import ReadRows, RowsRead
 from scorestream_server.domain.rows import OrderBy, RowCursor, RowQuery
-from scorestream_server.domain.session import Session
-from scorestream_server.domain.table import Table, TableData
+from scorestream_server.domain.table import TableData
 from scorestream_server.domain.variable import Variable
 from scorestream_server.engine.cache import TableCache
-from scorestream_server.store import tables as table_store
 from scorestream_server.store import variables as variable_store
 from scorestream_server.store.database import Database
 from scorestream_server.tables.rows import readable_schema
@@ -30,7 +30,7 @@ MOST_ORDER = 100
 
 
 class DataService(data_service_pb2_grpc.DataServiceServicer):
-    """Libraries of sessions, and what is in their tables."""
+    """What is in tables."""
 
     def __init__(
         self,
@@ -38,6 +38,7 @@ class DataService(data_service_pb2_grpc.DataServiceServicer):
         pool: WorkerPool,
         directory: DataDirectory,
         sessions: OwnSessions,
+        tables: FoundTables,
         cache: TableCache,
     ) -> None:
         self._cache = cache
@@ -45,22 +46,13 @@ class DataService(data_service_pb2_grpc.DataServiceServicer):
         self._pool = pool
         self._directory = directory
         self._sessions = sessions
-
-    async def ListLibraries(
-        self, request: data_service_pb2.ListLibrariesRequest, context: Context
-    ) -> data_service_pb2.ListLibrariesResponse:
-        """List the session's libraries."""
-        session = await self._sessions.active("session", request.session, context)
-        tables = await self._database.read(lambda connection: table_store.count(connection, session.id))
-        return data_service_pb2.ListLibrariesResponse(
-            libraries=[convert_files.work_library(session.id, tables)]
-        )
+        self._tables = tables
 
     async def ListColumns(
         self, request: data_service_pb2.ListColumnsRequest, context: Context
     ) -> data_service_pb2.ListColumnsResponse:
         """List a table's columns."""
-        _, table = await self._table(request.name, context)
+        table = (await self._tables.get("name", request.name, context, active=True)).table
         schema = pa.ipc.read_schema(pa.py_buffer(table.data.schema))
         return data_service_pb2.ListColumnsResponse(columns=convert_files.columns(schema))
 
@@ -68,11 +60,21 @@ class DataService(data_service_pb2_grpc.DataServiceServicer):
         self, request: data_service_pb2.ReadRowsRequest, context: Context
     ) -> AsyncIterator[data_service_pb2.ReadRowsResponse]:
         """Stream rows of a table."""
-        session, table = await self._table(request.name, context)
+        async with self._tables.reading("name", request.name, context, active=True) as found:
+            rows = self._read(request, found, context)
+            with self._cache.using(found.table.uid):
+                async with contextlib.aclosing(rows):
+                    async for response in rows:
+                        yield response
+
+    async def _read(
+        self, request: data_service_pb2.ReadRowsRequest, found: FoundTable, context: Context
+    ) -> AsyncGenerator[data_service_pb2.ReadRowsResponse, None]:
+        session, table = found.session, found.table
         variables: tuple[Variable, ...] = ()
-        if request.where:
+        if request.where and session is not None:
             variables = await self._database.read(
-                lambda connection: variable_store.of_session(connection, session.id)
+                lambda connection: variable_store.of_session(connection, found.session_id)
             )
         query = replace(_query(request), variables=variables)
         if request.etag and request.etag != table.uid:
@@ -87,7 +89,7 @@ class DataService(data_service_pb2_grpc.DataServiceServicer):
         cursor = RowCursor.beginning(table.data, query, request.start, limit)
         first = True
         while first or not cursor.ended(table.data):
-            path = self._directory.reads(session.id) / f"{uuid.uuid4()}.tmp"
+            path = self._directory.reads(found.session_id) / f"{uuid.uuid4()}.tmp"
             try:
                 wanted = query if first else query.without_header()
 
@@ -100,22 +102,16 @@ class DataService(data_service_pb2_grpc.DataServiceServicer):
                 read, table = await self._cache.run(table, task, RowsRead)
                 async for response in _responses(path, read, csv=query.csv):
                     yield response
-                    self._sessions.seen(session)
+                    if session is not None:
+                        self._sessions.seen(session)
             except (OSError, ScorestreamError):
-                # A session's end takes the file along: then say that it has ended.
-                await self._sessions.active("name", f"sessions/{session.id}", context)
+                if session is not None:
+                    # A session's end takes the file along: then say that it has ended.
+                    await self._sessions.active("name", f"sessions/{session.id}", context)
                 raise
             finally:
                 await asyncio.shield(asyncio.to_thread(path.unlink, missing_ok=True))
             cursor, first = cursor.after(read.cursor, query), False
-
-    async def _table(self, name: str, context: Context) -> tuple[Session, Table]:
-        session_id, table_id = names.table_ids("name", name)
-        session = await self._sessions.active("name", f"sessions/{session_id}", context)
-        table = await self._database.read(
-            lambda connection: table_store.get(connection, session_id, table_id)
-        )
-        return session, table
 
 
 def _query(request: data_service_pb2.ReadRowsRequest) -> RowQuery:

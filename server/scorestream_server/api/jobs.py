@@ -18,6 +18,7 @@ from scorestream_server.api.convert_output import (
 )
 from scorestream_server.api.convert_settings import variables_from_wire
 from scorestream_server.api.results import ResultReader
+from scorestream_server.api.table_wishes import out_wish
 from scorestream_server.domain.errors import ErrorCode, FieldFault, ScorestreamError, invalid, precondition
 from scorestream_server.domain.faults import Faults
 from scorestream_server.domain.job import Job
@@ -220,7 +221,7 @@ def _submission(request: job_service_pb2.CreateJobRequest, owner: str) -> Submis
     with faults.of("spec.model"):
         model_id, model_version = names.model_version("spec.model", spec.model) if spec.model else ("", 0)
     with faults.of("spec.table"):
-        table_id = names.check_table_id("spec.table", spec.table) if spec.table else ""
+        table_id = names.check_table("spec.table", spec.table) if spec.table else ""
     with faults.of("spec.keep"):
         if len(spec.keep) > MOST_KEPT:
             raise invalid("TOO_MANY_COLUMNS", f"keep names more than {MOST_KEPT:,} columns.")
@@ -228,6 +229,7 @@ def _submission(request: job_service_pb2.CreateJobRequest, owner: str) -> Submis
         out_table = (
             names.check_table_id("spec.out_table", spec.out_table) if spec.HasField("out_table") else ""
         )
+    wish = out_wish(spec, faults)
     with faults.of("spec.partition_rows"):
         if spec.partition_rows < 0:
             fault = FieldFault("spec.partition_rows", "negative")
@@ -278,6 +280,9 @@ def _submission(request: job_service_pb2.CreateJobRequest, owner: str) -> Submis
         output=output,
         append=append,
         row_number=row_number,
+        out_label=wish.label,
+        out_lifetime=wish.lifetime,
+        out_promote=wish.promote,
     )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 
 from google.protobuf.duration_pb2 import Duration
 
+from scorestream_server.contexts.rules import is_name
 from scorestream_server.domain.errors import FieldFault, invalid
 from scorestream_server.domain.limits import MOST_SECONDS
 from scorestream_server.domain.variable import VARIABLE_NAME
@@ -95,11 +96,29 @@ def session_or_job_id(field: str, name: str) -> tuple[str, str]:
 
 
 def table_ids(field: str, name: str) -> tuple[str, str]:
-    """Take `sessions/{session}/tables/{table}` apart."""
+    """Take `sessions/{session}/tables/{table}` or `tables/{table}` apart; the session of a global one is empty."""
     match name.split("/"):
         case ["sessions", session, "tables", table] if _ID.fullmatch(session) and _TABLE.fullmatch(table):
             return session, table
-    raise _bad(field, name, "sessions/{session}/tables/{table}")
+        case ["tables", table] if _TABLE.fullmatch(table):
+            return "", table
+    raise _bad(field, name, "sessions/{session}/tables/{table} or tables/{table}")
+
+
+def check_table(field: str, name: str) -> str:
+    """Return what names a table within a session, its own name or `tables/{table}`, if it is allowed."""
+    check_table_id(field, name.removeprefix("tables/"))
+    return name
+
+
+def library_ids(field: str, name: str) -> tuple[str, str]:
+    """Take `sessions/{session}/libraries/{library}` or `libraries/{library}` apart; a global one's session is empty."""
+    match name.split("/"):
+        case ["sessions", session, "libraries", library] if _ID.fullmatch(session) and is_name(library):
+            return session, library
+        case ["libraries", library] if is_name(library):
+            return "", library
+    raise _bad(field, name, "sessions/{session}/libraries/{library} or libraries/{library}")
 
 
 def model_version(field: str, name: str) -> tuple[str, int]:

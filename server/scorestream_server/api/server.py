@@ -25,6 +25,8 @@ from scorestream.v1 import (
     fileref_service_pb2_grpc,
     job_service_pb2,
     job_service_pb2_grpc,
+    library_service_pb2,
+    library_service_pb2_grpc,
     log_service_pb2,
     log_service_pb2_grpc,
     model_service_pb2,
@@ -35,6 +37,8 @@ from scorestream.v1 import (
     report_service_pb2_grpc,
     session_service_pb2,
     session_service_pb2_grpc,
+    table_action_service_pb2,
+    table_action_service_pb2_grpc,
     table_service_pb2,
     table_service_pb2_grpc,
     token_service_pb2,
@@ -54,11 +58,13 @@ from scorestream_server.api.gate import Gate
 from scorestream_server.api.guard import Guard
 from scorestream_server.api.identity import Identifier
 from scorestream_server.api.jobs import JobService
+from scorestream_server.api.libraries import LibraryService
 from scorestream_server.api.log import LogService
 from scorestream_server.api.models import ModelService
 from scorestream_server.api.options import OptionService
 from scorestream_server.api.reports import ReportService
 from scorestream_server.api.sessions import SessionService
+from scorestream_server.api.table_actions import TableActionService
 from scorestream_server.api.tables import TableService
 from scorestream_server.api.tls import private_key
 from scorestream_server.api.tokens import TokenService
@@ -87,6 +93,8 @@ SERVICES: Sequence[Any] = [
         (option_service_pb2, "OptionService"),
         (engine_service_pb2, "EngineService"),
         (cache_service_pb2, "CacheService"),
+        (library_service_pb2, "LibraryService"),
+        (table_action_service_pb2, "TableActionService"),
     )
 ]
 
@@ -111,6 +119,8 @@ class Servicers:
     options: OptionService
     engines: EngineService
     cache: CacheService
+    libraries: LibraryService
+    table_actions: TableActionService
 
 
 class GrpcServer:
@@ -147,6 +157,10 @@ class GrpcServer:
         option_service_pb2_grpc.add_OptionServiceServicer_to_server(servicers.options, self._server)
         engine_service_pb2_grpc.add_EngineServiceServicer_to_server(servicers.engines, self._server)
         cache_service_pb2_grpc.add_CacheServiceServicer_to_server(servicers.cache, self._server)
+        library_service_pb2_grpc.add_LibraryServiceServicer_to_server(servicers.libraries, self._server)
+        table_action_service_pb2_grpc.add_TableActionServiceServicer_to_server(
+            servicers.table_actions, self._server
+        )
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         self._names = [service.full_name for service in SERVICES]

@@ -1,4 +1,4 @@
-"""The operator's configuration file: TOML with ``[contexts.NAME]`` and ``[queues.NAME]``."""
+"""The operator's configuration file: TOML with ``[contexts.NAME]``, ``[queues.NAME]`` and ``[libraries.NAME]``."""
 
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
@@ -8,6 +8,7 @@ from pathlib import Path
 
 from scorestream_server.config import UnfitError
 from scorestream_server.contexts.built_in import DEFAULT_SETTINGS, facts_of
+from scorestream_server.contexts.library_rules import check_library_id, library_of
 from scorestream_server.contexts.rules import (
     POOL_ATTRIBUTES,
     check_name,
@@ -17,12 +18,13 @@ from scorestream_server.contexts.rules import (
 )
 from scorestream_server.domain.context import DEFAULT_CONTEXT, Context, attributes_of, built_in
 from scorestream_server.domain.errors import FieldFault, ScorestreamError, counted, invalid
+from scorestream_server.domain.library import Library
 from scorestream_server.domain.queue import DEFAULT_WEIGHT, Queue
 from scorestream_server.tables.paths import DataRoots
 
 LARGEST_WEIGHT = 1000
 MOST_JOBS = 1_000_000
-_TABLES = ("contexts", "queues")
+_TABLES = ("contexts", "queues", "libraries")
 _QUEUE = {"weight": (1, LARGEST_WEIGHT), "running_jobs": (1, MOST_JOBS), "waiting_jobs": (1, MOST_JOBS)}
 _OF_WORKERS = (*POOL_ATTRIBUTES, "device", "job_name_prefix", "run_server_as")
 
@@ -33,6 +35,7 @@ class ConfigurationFile:
 
     contexts: tuple[Context, ...] = ()
     queues: tuple[Queue, ...] = ()
+    libraries: tuple[Library, ...] = ()
 
 
 def read_configuration(
@@ -63,12 +66,19 @@ def read_configuration(
             contexts.append(
                 built_in(name, settings_of(_asked(name, values, faults), facts, f"contexts.{name}"), origin)
             )
+    libraries: list[Library] = []
+    for name, values in _tables("libraries", found, faults):
+        place = f"libraries.{name}"
+        with faults.of(place):
+            libraries.append(
+                library_of(check_library_id(place, name), "", values, roots, place, origin=origin)
+            )
     if faults.found:
         number = len(faults.found)
         wrong = f"{counted(number, 'thing')} {'is' if number == 1 else 'are'} wrong in {path}:"
         lines = [f"  {fault.field}: {fault.description}" for fault in faults.found]
         raise UnfitError("\n".join([wrong, *lines]))
-    return ConfigurationFile(tuple(contexts), tuple(queues))
+    return ConfigurationFile(tuple(contexts), tuple(queues), tuple(libraries))
 
 
 class _Collected:

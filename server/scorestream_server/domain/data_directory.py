@@ -31,6 +31,8 @@ class DataDirectory:
         store.id                                        whose cache directories are this store's
         sessions/<session>/home/                        files of the session's owner
         sessions/<session>/reads/                       rows on their way to a client
+        tables/<table uid>/                             files that a global table has to itself
+        reads/                                          rows of global tables on their way to a client
 
     Attributes:
         root: the data directory.
@@ -121,10 +123,19 @@ class DataDirectory:
         """Files of a converted or uploaded table of before the cache."""
         return self.session(session_id) / "tables" / table_uid
 
+    @property
+    def global_tables(self) -> Path:
+        """Folder of the folders of global tables."""
+        return self.root / "tables"
+
+    def global_table(self, table_uid: str) -> Path:
+        """Files of a global table."""
+        return self.global_tables / table_uid
+
     def home(self, session_id: str) -> Path:
         """The session's home, where nothing else says where that is."""
         return self.session(session_id) / "home"
 
     def reads(self, session_id: str) -> Path:
-        """Rows of tables on their way to a client."""
-        return self.session(session_id) / "reads"
+        """Rows of a session's tables on their way to a client; where it is empty, of global tables."""
+        return (self.session(session_id) if session_id else self.root) / "reads"

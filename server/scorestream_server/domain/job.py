@@ -81,11 +81,11 @@ class JobSpec:
     Attributes:
         model_id: the model's own name.
         model_version: the version that it resolved to.
-        table_id: name of the table in the session.
+        table_id: name of the table: the session's or else the global one; ``tables/NAME`` is the global one.
         table_uid: the very table that had that name then; a later table of that name is another one.
         where: SQL predicate, empty for all rows.
         keep: input columns carried into the result.
-        out_table: session table made of the result, empty for none.
+        out_table: table made of the result, empty for none.
         destination: where on the server the output goes, None for nowhere.
         replace: whether an output that exists is replaced.
         partition_rows: rows aimed at for a partition, so that a restarted server cuts the same ones.
@@ -101,6 +101,8 @@ class JobSpec:
         append: whether the rows join the table or data set that is there.
         batch: under which the data set lists them: this job, or the first one that it goes on for.
         row_number: column of the result with each row's number in the table; empty for none.
+        out_label: label of the table that is made of the result; `out_lifetime` likewise, in seconds.
+        out_promote: whether that table is a global one.
     """
 
     model_id: str
@@ -127,6 +129,9 @@ class JobSpec:
     append: bool = False
     batch: str = ""
     row_number: str = ""
+    out_label: str = ""
+    out_lifetime: float = 0.0
+    out_promote: bool = False
 
 
 @dataclass(frozen=True, slots=True)

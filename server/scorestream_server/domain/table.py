@@ -4,6 +4,7 @@ Plain frozen records: they are stored as JSON and sent to workers as they are.
 """
 
 import enum
+import hashlib
 from dataclasses import dataclass
 
 
@@ -44,7 +45,7 @@ class LoadOptions:
         disk_cache: whether it is converted into the cache even where it could be read in place.
         columns: those that it gets, in this order; empty: all.
         where: SQL predicate; only rows for which it is true become rows of the table. Such a table is converted.
-        on_source_change: whether copies are kept of sources that are read in place.
+        on_source_change: what becomes of jobs when a source that is read in place changes.
         copies: how many copies its blocks get in other cache directories; None: as the server says.
     """
 
@@ -265,16 +266,43 @@ class Published:
 
 
 @dataclass(frozen=True, slots=True)
+class LoadedAs:
+    """What was asked for when a table was made.
+
+    Attributes:
+        asked: where it was to be mapped from; `TableData.in_place` tells where it is.
+        origin: who said so: ``server``, ``library NAME`` or ``load``; ``job`` of a job's result.
+        library: resource name of the library that it was loaded from; empty for none.
+        options: how it was loaded.
+        note: why it is not mapped from where it was to be; empty where it is.
+    """
+
+    asked: BackingStore = BackingStore.IN_PLACE_PREFERRED
+    origin: str = "server"
+    library: str = ""
+    options: LoadOptions = LoadOptions()
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Table:
-    """A named table of a session.
+    """A named table, of a session or a global one.
 
     Attributes:
         uid: this very table; a later table of the same name has another one.
+        session_id: the session that it belongs to; of a global one, the session that it was made in.
         table_id: the name that the client gave.
         source_paths: what it was loaded from; empty for an upload or a job's result.
         size_bytes: size of the files that hold it.
         stored_bytes: as much of that as was written for it into the data directory.
         create_time: seconds since 1970, UTC.
+        owner: who made it.
+        is_global: whether it is everybody's to read, and stays when its session ends.
+        label: for people.
+        lifetime: seconds after its last access after which it is dropped; 0 for never.
+        last_access_time: seconds since 1970, UTC, to within a minute.
+        bytes_key: the same for all tables that map the very same files; empty where there are none.
+        loaded: what was asked for when it was made.
     """
 
     uid: str
@@ -285,3 +313,16 @@ class Table:
     size_bytes: int
     stored_bytes: int
     create_time: float
+    owner: str = ""
+    is_global: bool = False
+    label: str = ""
+    lifetime: float = 0.0
+    last_access_time: float = 0.0
+    bytes_key: str = ""
+    loaded: LoadedAs = LoadedAs()
+
+    @property
+    def etag(self) -> str:
+        """What changes with the table and with each update of it."""
+        told = repr((self.uid, self.is_global, self.label, self.lifetime))
+        return hashlib.sha256(told.encode()).hexdigest()[:16]

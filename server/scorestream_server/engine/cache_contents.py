@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scorestream_server.domain.cache import CacheSize, DirectorySpace, FileKey, Holding, most_bytes, taken
-from scorestream_server.domain.errors import ScorestreamError
+from scorestream_server.domain.errors import ScorestreamError, precondition
 from scorestream_server.domain.table import FileFormat, InputFile, LoadOptions, SourceFile, TableData
-from scorestream_server.store.cached import CacheRecord, LiveTable
+from scorestream_server.store.cached import CacheRecord, LiveTable, renamed
 from scorestream_server.tables.formats import file_format
 from scorestream_server.tables.identity import change
 from scorestream_server.tables.kept import is_kept
@@ -141,6 +141,23 @@ def shared_files(data: TableData, uid: str) -> dict[str, str] | None:
     except OSError:  # it went just now, or the file system has no links
         return None
     return names
+
+
+def shared_data(data: TableData, uid: str) -> TableData:
+    """Return a table's data for a copy of it, whose cached files have names of its own; one that is evicted has none yet.
+
+    Raises:
+        ScorestreamError: FAILED_PRECONDITION, where that cannot be.
+    """
+    if data.evicted:
+        paths = [path for one in data.cached for path in (one.path, *one.copies)]
+        return renamed(data, {path: str(Path(path).parent.parent / uid / Path(path).name) for path in paths})
+    names = shared_files(data, uid)
+    if names is None:
+        raise precondition(
+            "TABLE_NOT_WHOLE", "The table's files in the cache cannot be linked. Load it again."
+        )
+    return renamed(data, names)
 
 
 def cache_estimate(files: Sequence[InputFile], options: LoadOptions) -> int:

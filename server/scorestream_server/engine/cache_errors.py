@@ -7,7 +7,7 @@ from scorestream_server.domain.cache import Bound
 from scorestream_server.domain.errors import ErrorCode, ScorestreamError, counted, precondition
 from scorestream_server.domain.limits import exhausted
 from scorestream_server.domain.table import SourceFile, Table
-from scorestream_server.engine.cache_contents import Contents
+from scorestream_server.engine.cache_contents import Contents, Entry
 from scorestream_server.tables.checksums import CACHE_FULL
 from scorestream_server.tables.identity import change
 from scorestream_server.tables.uris import is_uri
@@ -63,13 +63,17 @@ def no_directory(directories: Sequence[Path]) -> ScorestreamError:
     )
 
 
+def _where(entry: Entry) -> str:
+    return "(global)" if entry.table.is_global else f"in session {entry.table.session_name!r}"
+
+
 def cache_full(contents: Contents, owner: str, bound: Bound, most_of_owner: int) -> ScorestreamError:
     """Return the error of a table that the cache has no room for: who has how much of it, and what can be done."""
     mine = [entry for entry in contents.entries if entry.table.owner == owner and entry.holding.files]
     sizes = {entry.table.uid: sum(entry.holding.files.values()) for entry in contents.entries}
     mine.sort(key=lambda entry: sizes[entry.table.uid], reverse=True)
     told = [
-        f"{entry.table.table_id!r} in session {entry.table.session_name!r} ({sizes[entry.table.uid]:,} bytes)"
+        f"{entry.table.table_id!r} {_where(entry)} ({sizes[entry.table.uid]:,} bytes)"
         for entry in mine[:MOST_TABLES_TOLD]
     ]
     if len(mine) > MOST_TABLES_TOLD:

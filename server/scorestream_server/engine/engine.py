@@ -33,6 +33,7 @@ from scorestream_server.engine.homes import Homes
 from scorestream_server.engine.output import OutputWriter
 from scorestream_server.engine.queues import QueueCounts
 from scorestream_server.engine.quota import JobQuota
+from scorestream_server.engine.result_tables import ResultTables
 from scorestream_server.engine.states import write_begun
 from scorestream_server.engine.waits import WorkerWaits
 from scorestream_server.scheduler import Assignment, Shares, WorkerLoad, has_room, schedule
@@ -73,7 +74,7 @@ class Engine:
         self.contexts = contexts
         """The workers of contexts; sessions join and leave them."""
         self.homes = Homes(database, directory)
-        output = OutputWriter(pool, directory, self.homes, database)
+        output = OutputWriter(pool, directory, self.homes, database, ResultTables(database, directory))
         self._jobs: dict[str, ActiveJob] = {}
         self._timed: dict[str, ActiveJob] = {}
         self._shares = Shares()

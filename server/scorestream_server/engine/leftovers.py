@@ -47,6 +47,8 @@ def _unknown(directory: DataDirectory, holdings: Holdings) -> Iterator[Path]:
     yield from (path for path in _entries(directory.models) if path.name not in holdings.models)
     yield from (path for path in _entries(directory.publishing) if path.suffix != ".json")
     yield from (path for path in _entries(directory.kept) if path.name not in holdings.kept)
+    yield from _entries(directory.reads(""))
+    yield from _of_tables(directory.global_tables, holdings)
     folders = {path.parent for path in holdings.cached}
     for cache in directory.cache_dirs:
         for table in (path for path in _entries(cache) if TABLE_FOLDER.fullmatch(path.name)):
@@ -59,16 +61,20 @@ def _unknown(directory: DataDirectory, holdings: Holdings) -> Iterator[Path]:
             yield session
             continue
         yield from _entries(directory.reads(session.name))
-        for table in _entries(session / "tables"):
-            if table not in holdings.tables:
-                yield table
-            else:
-                yield from (path for path in _entries(table) if path not in holdings.files)
+        yield from _of_tables(session / "tables", holdings)
         for job in _entries(session / "jobs"):
             if job not in holdings.jobs:
                 yield job
             else:
                 yield from (path for path in _entries(job) if path.name not in holdings.jobs[job])
+
+
+def _of_tables(folder: Path, holdings: Holdings) -> Iterator[Path]:
+    for table in _entries(folder):
+        if table not in holdings.tables:
+            yield table
+        else:
+            yield from (path for path in _entries(table) if path not in holdings.files)
 
 
 def _entries(folder: Path) -> Iterable[Path]:

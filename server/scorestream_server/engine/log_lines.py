@@ -39,7 +39,15 @@ def table_loaded(table: Table, now: float, asked_copies: int | None = None) -> L
         lines += lines_of(LineType.NOTE, now, text)
     for note in data.notes:
         lines += lines_of(LineType.WARNING, now, note)
+    if table.loaded.note:
+        lines += lines_of(LineType.NOTE, now, table.loaded.note)
     return _block(table.session_id, "", lines)
+
+
+def table_dropped(table: Table, why: str, now: float) -> LogBlock:
+    """Return what is said of a table that is dropped by the server itself."""
+    text = f"Table {table.table_id} was dropped: {why}."
+    return _block(table.session_id, "", lines_of(LineType.NOTE, now, text))
 
 
 def created(job: Job) -> LogBlock:

@@ -2,8 +2,6 @@
 
 import asyncio
 import contextlib
-import time
-import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from weakref import WeakValueDictionary
@@ -22,6 +20,7 @@ from scorestream_server.domain.table import (
 )
 from scorestream_server.engine.active import ActiveJob
 from scorestream_server.engine.homes import Homes
+from scorestream_server.engine.result_tables import ResultTables
 from scorestream_server.store import kept as kept_store
 from scorestream_server.store.database import Database
 from scorestream_server.tables.publication import settle
@@ -39,12 +38,20 @@ class JobOutput:
 class OutputWriter:
     """Has workers write outputs, one after the other where they go to the same place."""
 
-    def __init__(self, pool: WorkerPool, directory: DataDirectory, homes: Homes, database: Database) -> None:
+    def __init__(
+        self,
+        pool: WorkerPool,
+        directory: DataDirectory,
+        homes: Homes,
+        database: Database,
+        tables: ResultTables,
+    ) -> None:
         self._pool = pool
         self._directory = directory
         self._homes = homes
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._database = database
+        self._tables = tables
 
     async def publish(self, active: ActiveJob) -> JobOutput:
         """Write the output of a job whose partitions are all committed.
@@ -59,7 +66,8 @@ class OutputWriter:
                 paths = (await self._files(active, spec.destination)).paths
             return JobOutput(tuple(map(spec.destination.named, paths)))
         if spec.out_table:
-            return JobOutput((spec.out_table,), await self._table(active))
+            scope = "tables/" if spec.out_promote else ""
+            return JobOutput((f"{scope}{spec.out_table}",), await self._table(active))
         return JobOutput()
 
     async def written_down(self, active: ActiveJob) -> None:
@@ -71,6 +79,11 @@ class OutputWriter:
                     await self._homes.measure(active.job.session_id)
             with contextlib.suppress(OSError):  # else the next start does
                 await asyncio.to_thread(self._directory.journal(active.job.id).unlink, missing_ok=True)
+
+    async def forget(self, table: Table | None) -> None:
+        """Remove what is left of a table that the store did not take."""
+        if table is not None:
+            await self._tables.forget(table)
 
     async def _files(self, active: ActiveJob, destination: Destination) -> Published:
         """Have the output written beside its name and moved there."""
@@ -118,6 +131,4 @@ class OutputWriter:
             data = (await run_anywhere(self._pool, task, TableLoaded)).table
         else:
             data = TableData((), (), (), active.job.result_schema, 0, FileFormat.ARROW, in_place=True)
-        size = sum(file.bytes for file in files)
-        job = active.job
-        return Table(str(uuid.uuid4()), job.session_id, job.spec.out_table, data, (), size, 0, time.time())
+        return await self._tables.of_result(active.job, data, sum(file.bytes for file in files))

@@ -21,6 +21,7 @@ from scorestream_server.store import models as model_store
 from scorestream_server.store import papers as paper_store
 from scorestream_server.store import sessions as session_store
 from scorestream_server.store import summaries as summary_store
+from scorestream_server.store import table_life
 from scorestream_server.store import tables as table_store
 from scorestream_server.store.database import Database
 from scorestream_server.workers.pool import WorkerPool, run_anywhere
@@ -109,6 +110,8 @@ class Papers:
         notes = []
         if model is None:
             notes.append("The model was removed, so its features are not known.")
+        elif table_life.is_dropped(connection, table.uid):
+            notes.append("The table was dropped, so its features cannot be looked at.")
         else:
             columns = pa.ipc.read_schema(pa.py_buffer(table.data.schema))
             features = list(dict.fromkeys(match_columns(model.schema, columns)))

@@ -16,6 +16,7 @@ from scorestream_server.engine.cache import TableCache
 from scorestream_server.engine.engine import Engine
 from scorestream_server.store import filerefs as fileref_store
 from scorestream_server.store import homes as home_store
+from scorestream_server.store import libraries as library_store
 from scorestream_server.store import log as log_store
 from scorestream_server.store import options as option_store
 from scorestream_server.store import sessions as session_store
@@ -108,6 +109,7 @@ class SessionEnder:
             log_store.end(connection, session.id, log_lines.session_ended(session.name, why, now))
             variable_store.delete_all(connection, session.id)
             option_store.delete_all(connection, session.id)
+            library_store.remove_all(connection, session.id)
             return session_store.set_state(
                 connection, session.id, session.owner, SessionState.ENDED, now, why
             )

@@ -28,6 +28,7 @@ from scorestream_server.engine.active import ActiveJob, partition_rows
 from scorestream_server.engine.admission import Admission
 from scorestream_server.engine.engine import Engine
 from scorestream_server.engine.quota import JobQuota
+from scorestream_server.engine.table_use import Reading, TableUse
 from scorestream_server.engine.target import check_name, check_target, checked_target
 from scorestream_server.scoring.check import check_job, with_row_number
 from scorestream_server.scoring.match import match_columns
@@ -78,6 +79,9 @@ class Submission:
     output: OutputOptions = AS_USUAL
     append: bool = False
     row_number: str = ""
+    out_label: str = ""
+    out_lifetime: float = 0.0
+    out_promote: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +106,7 @@ class Submitter:
         roots: DataRoots,
         quota: JobQuota,
         usage: Usage,
+        use: TableUse,
     ) -> None:
         self._database = database
         self._engine = engine
@@ -110,6 +115,7 @@ class Submitter:
         self._roots = roots
         self._quota = quota
         self._usage = usage
+        self._use = use
         self._orders = itertools.count(1)
 
     async def submit(self, submission: Submission) -> Job:
@@ -120,11 +126,14 @@ class Submitter:
         """
         # Looking things up, parsing and looking at files are one step of one thread: every change of threads
         # costs as much as a statement.
-        active = await self._database.read(lambda connection: self._prepare(connection, submission))
-        if isinstance(active, Job):
-            return active
-        # Shielded: a client that hangs up now must not leave a job that is recorded, and that nobody drives.
-        return await asyncio.shield(self._record(active, submission.request_id))
+        with self._use.reading() as reading:
+            active = await self._database.read(
+                lambda connection: self._prepare(connection, submission, reading)
+            )
+            if isinstance(active, Job):
+                return active
+            # Shielded: a client that hangs up now must not leave a job that is recorded, and that nobody drives.
+            return await asyncio.shield(self._record(active, submission.request_id))
 
     async def resume(self, resumption: Resumption) -> Job:
         """Record a job that does what an ended one did not come to, and hand it to the engine.
@@ -135,10 +144,13 @@ class Submitter:
             ScorestreamError: NOT_FOUND; FAILED_PRECONDITION where there is nothing to go on with, or something
                 is not as it was when the ended job began.
         """
-        active = await self._database.read(lambda connection: self._resumed(connection, resumption))
-        if isinstance(active, Job):
-            return active
-        return await asyncio.shield(self._record(active, resumption.request_id))  # as above
+        with self._use.reading() as reading:
+            active = await self._database.read(
+                lambda connection: self._resumed(connection, resumption, reading)
+            )
+            if isinstance(active, Job):
+                return active
+            return await asyncio.shield(self._record(active, resumption.request_id))  # as above
 
     async def recover(self) -> int:
         """Go on with every job that the store says is not final; return how many there are."""
@@ -205,7 +217,9 @@ class Submitter:
             self._engine.add(active)
         return made
 
-    def _resumed(self, connection: sa.Connection, resumption: Resumption) -> ActiveJob | Job:
+    def _resumed(
+        self, connection: sa.Connection, resumption: Resumption, reading: Reading
+    ) -> ActiveJob | Job:
         """Return the job that goes on where an ended one stopped, or the one that the same request made before."""
         earlier = job_store.find_request(connection, resumption.owner, resumption.request_id)
         if earlier is not None:
@@ -217,6 +231,7 @@ class Submitter:
         self._require_room(connection, session)
         model = model_store.get(connection, old.spec.model_id, old.spec.model_version)
         table = table_store.by_uid(connection, old.spec.table_uid)
+        self._use.found(reading, table, resumption.time)
         if old.spec.destination is not None:
             check_target(old.spec.destination, old.spec, _schema(old.result_schema))
         job = dataclasses.replace(
@@ -256,7 +271,9 @@ class Submitter:
         active.restore(taken, {})
         return active
 
-    def _prepare(self, connection: sa.Connection, submission: Submission) -> ActiveJob | Job:
+    def _prepare(
+        self, connection: sa.Connection, submission: Submission, reading: Reading
+    ) -> ActiveJob | Job:
         """Return the job that a submission asks for, or the one that the same request made before."""
         earlier = job_store.find_request(connection, submission.owner, submission.request_id)
         if earlier is not None:
@@ -269,7 +286,8 @@ class Submitter:
         with faults.of("spec.model"):
             model = model_store.get(connection, submission.model_id, submission.model_version)
         with faults.of("spec.table"):
-            table = table_store.get(connection, session.id, submission.table_id)
+            table = table_store.named(connection, session.id, submission.table_id)
+            self._use.found(reading, table, submission.time)
         with faults.of("spec.out_table"):
             check_name(connection, submission)
         faults.raise_any()
@@ -297,7 +315,7 @@ class Submitter:
         spec = JobSpec(
             model.model_id,
             model.version,
-            table.table_id,
+            submission.table_id,
             table.uid,
             submission.where,
             submission.keep,
@@ -318,6 +336,9 @@ class Submitter:
             append=submission.append,
             batch=submission.job_id,
             row_number=submission.row_number,
+            out_label=submission.out_label,
+            out_lifetime=submission.out_lifetime,
+            out_promote=submission.out_promote,
         )
         job = Job(
             id=submission.job_id,

@@ -53,15 +53,30 @@ class Request(How, Protocol):
         ...
 
     @property
+    def owner(self) -> str:
+        """Who asks."""
+        ...
+
+    @property
+    def out_promote(self) -> bool:
+        """Whether the table that is made of it is a global one."""
+        ...
+
+    @property
     def out_path(self) -> str:
         """Where files of it go; empty: nowhere."""
         ...
 
 
 def check_name(connection: sa.Connection, wanted: Request) -> None:
-    """Refuse the name of a table that is there, unless that may be; raises what `table_store.check_absent` does."""
-    if wanted.out_table and not wanted.replace and not wanted.append:
-        table_store.check_absent(connection, wanted.session_id, wanted.out_table)
+    """Refuse the name of a table that is there, unless that may be; raises what `table_store.put` does."""
+    if not wanted.out_table or wanted.append:
+        return
+    scope = "" if wanted.out_promote else wanted.session_id
+    if not wanted.replace:
+        table_store.check_absent(connection, scope, wanted.out_table)
+    elif not scope:
+        table_store.check_replaceable(connection, wanted.out_table, wanted.owner, admin=False)
 
 
 def check_target(destination: Destination, wanted: How, result: pa.Schema) -> None:

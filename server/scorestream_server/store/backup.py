@@ -75,6 +75,8 @@ def _files(directory: DataDirectory) -> Iterator[Path]:
         yield from (path for path in directory.models.iterdir() if path.is_file())
     if directory.kept.is_dir():
         yield from (path for path in directory.kept.iterdir() if not path.name.endswith(".tmp"))
+    for folder, _, names in os.walk(directory.global_tables):
+        yield from (Path(folder, name) for name in names if not name.endswith(".tmp"))
     for folder, folders, names in os.walk(directory.sessions):
         place = Path(folder).relative_to(directory.sessions).parts[1:]
         if place in {(), ("home",)}:

@@ -13,22 +13,30 @@ from scorestream_server.store.schema import IS_OPEN, SESSIONS, TABLES
 
 _CACHED = b'"cached":[{'
 _LIVE = (
-    sa.select(TABLES.c.uid, TABLES.c.table_id, TABLES.c.session_id, SESSIONS.c.owner, SESSIONS.c.name)
+    sa.select(
+        TABLES.c.uid,
+        TABLES.c.table_id,
+        TABLES.c.session_id,
+        TABLES.c.owner,
+        SESSIONS.c.name,
+        TABLES.c.is_global,
+    )
     .join(SESSIONS, SESSIONS.c.id == TABLES.c.session_id)
-    .where(~TABLES.c.dropped, IS_OPEN)
+    .where(~TABLES.c.dropped, sa.or_(IS_OPEN, TABLES.c.is_global))
 )
 _DATA = sa.select(TABLES.c.uid, TABLES.c.data, TABLES.c.size_bytes, TABLES.c.create_time)
 
 
 @dataclass(frozen=True, slots=True)
 class LiveTable:
-    """Whose a table is that is neither dropped nor of a session that has ended."""
+    """Whose a table is that is not dropped: of a session that has not ended, or global."""
 
     uid: str
     table_id: str
     session_id: str
     owner: str
     session_name: str
+    is_global: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +79,7 @@ def records(connection: sa.Connection, uids: Iterable[str]) -> dict[str, CacheRe
 
 def owner(connection: sa.Connection, uid: str) -> str:
     """Return whom a table belongs to, dropped or not."""
-    query = sa.select(SESSIONS.c.owner).join(TABLES, SESSIONS.c.id == TABLES.c.session_id)
-    return str(connection.execute(query.where(TABLES.c.uid == uid)).scalar_one())
+    return str(connection.execute(sa.select(TABLES.c.owner).where(TABLES.c.uid == uid)).scalar_one())
 
 
 def put(connection: sa.Connection, uid: str, data: TableData, size: int, stored: int) -> None:
@@ -126,7 +133,8 @@ def _change(
     connection: sa.Connection, change: Callable[[TableData], TableData], *conditions: sa.ColumnElement[bool]
 ) -> int:
     changed = 0
-    rows = _DATA.join(SESSIONS, SESSIONS.c.id == TABLES.c.session_id).where(IS_OPEN, *conditions)
+    there = sa.or_(IS_OPEN, TABLES.c.is_global)
+    rows = _DATA.join(SESSIONS, SESSIONS.c.id == TABLES.c.session_id).where(there, *conditions)
     for row in connection.execute(rows).all():
         if _CACHED not in row.data:
             continue

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import sqlalchemy as sa
@@ -58,10 +59,11 @@ def read_holdings(connection: sa.Connection, directory: DataDirectory) -> Holdin
     tables = set()
     cached: set[Path] = set()
     needed = _of_unfinished_jobs(connection)
-    # Columns by name: a backup reads stores of older versions, too.
-    found = sa.select(TABLES.c.session_id, TABLES.c.uid, TABLES.c.data, TABLES.c.dropped)
-    for table in connection.execute(found.where(TABLES.c.session_id.in_(_OPEN))):
-        tables.add(directory.table(table.session_id, table.uid))
+    for table in connection.execute(_kept_tables(connection)):
+        if table.is_global:
+            tables.add(directory.global_table(table.uid))
+        else:
+            tables.add(directory.table(table.session_id, table.uid))
         data = msgspec.json.decode(table.data, type=TableData)
         if data.cached:
             if not data.evicted and (not table.dropped or table.uid in needed):
@@ -70,9 +72,7 @@ def read_holdings(connection: sa.Connection, directory: DataDirectory) -> Holdin
         paths = (Path(file.path) for file in data.files)
         home = directory.home(table.session_id)  # whose files come and go as their owner likes
         files |= {
-            path
-            for path in paths
-            if path.is_relative_to(directory.sessions) and not path.is_relative_to(home)
+            path for path in paths if path.is_relative_to(directory.root) and not path.is_relative_to(home)
         }
     jobs: dict[Path, set[str]] = {}
     folders: dict[str, set[str]] = {}
@@ -100,3 +100,22 @@ def _of_unfinished_jobs(connection: sa.Connection) -> set[str]:
     """Return the tables, dropped or not, that jobs will go on with."""
     specs = connection.execute(sa.select(JOBS.c.spec).where(JOBS.c.state.not_in(_FINAL))).scalars()
     return {msgspec.json.decode(spec, type=_Reads).table_uid for spec in specs}
+
+
+def has_global_tables(connection: sa.Connection) -> bool:
+    """Whether the store is of a version that has global tables; a backup reads older ones, too."""
+    return any(
+        column["name"] == TABLES.c.is_global.name
+        for column in sa.inspect(connection).get_columns(TABLES.name)
+    )
+
+
+def _kept_tables(connection: sa.Connection) -> sa.Select[Any]:
+    """Return the statement for the tables whose files are there."""
+    # Columns by name: those that stores of older versions have, too.
+    columns = (TABLES.c.session_id, TABLES.c.uid, TABLES.c.data, TABLES.c.dropped)
+    of_open = TABLES.c.session_id.in_(_OPEN)
+    if not has_global_tables(connection):
+        return sa.select(*columns, sa.false().label("is_global")).where(of_open)
+    kept_ = sa.and_(sa.or_(of_open, TABLES.c.is_global), ~TABLES.c.cleared)
+    return sa.select(*columns, TABLES.c.is_global).where(kept_)

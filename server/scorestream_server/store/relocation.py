@@ -8,6 +8,7 @@ import msgspec
 import sqlalchemy as sa
 
 from scorestream_server.domain.session import SessionState
+from scorestream_server.store.holdings import has_global_tables
 from scorestream_server.store.schema import JOBS, PARTITIONS, SESSIONS, TABLES
 
 _OPEN = SESSIONS.c.state != SessionState.ENDED.value
@@ -22,6 +23,7 @@ _TABLES = (
     .join(SESSIONS, SESSIONS.c.id == TABLES.c.session_id)
     .where(_OPEN)
 )
+_GLOBAL_TABLES = sa.select(TABLES.c.uid, TABLES.c.data).where(TABLES.c.is_global)
 _JOBS = (
     sa.select(JOBS.c.id, JOBS.c.spec, JOBS.c.session_id)
     .join(SESSIONS, SESSIONS.c.id == JOBS.c.session_id)
@@ -32,14 +34,17 @@ _JOBS = (
 def relocate(connection: sa.Connection, root: Path) -> int:
     """Have every path into the data directory begin with `root`; return how many rows were changed.
 
-    Such a path is told by the folder of its session in it. A directory moves as a whole, so that the
+    Such a path is told by the folder of its session, or of its global table, in it. A directory moves as a whole, so that the
     partitions are gone through only where the first of them is not right.
     """
     changed = 0
     for row in connection.execute(_TABLES).all():
-        if (data := _kept_in(_moved(row.data, row.session_id, root), root)) != row.data:
-            connection.execute(sa.update(TABLES).where(TABLES.c.uid == row.uid).values(data=data))
-            changed += 1
+        moved = _kept_in(_moved(row.data, row.session_id, root), root)
+        changed += _move_table(connection, row.uid, row.data, moved)
+    if has_global_tables(connection):
+        for one in connection.execute(_GLOBAL_TABLES).all():
+            data = _kept_in(_moved_below(one.data, f"/tables/{one.uid}/", root), root)
+            changed += _move_table(connection, one.uid, one.data, data)
     for row in connection.execute(_JOBS).all():
         spec = msgspec.json.decode(row.spec)
         destination = spec.get("destination") or {}
@@ -71,9 +76,19 @@ def _kept_in(data: bytes, root: Path) -> bytes:
     return msgspec.json.encode({**msgspec.json.decode(data), "kept": str(root / "kept")})
 
 
+def _move_table(connection: sa.Connection, uid: str, data: bytes, moved: bytes) -> bool:
+    if moved == data:
+        return False
+    connection.execute(sa.update(TABLES).where(TABLES.c.uid == uid).values(data=moved))
+    return True
+
+
 def _moved(data: bytes, session_id: str, root: Path) -> bytes:
     """Return a record's JSON with its paths into the session's folder below `root`."""
-    folder = f"/sessions/{session_id}/"
+    return _moved_below(data, f"/sessions/{session_id}/", root)
+
+
+def _moved_below(data: bytes, folder: str, root: Path) -> bytes:
     found = re.search(rb'"([^"]*)' + re.escape(folder).encode(), data)
     if found is None or found[1] == str(root).encode():
         return data

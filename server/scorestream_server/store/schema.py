@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 
-VERSION = "0010"
+VERSION = "0011"
 """The migration that leads to these tables, the last one there is."""
 VERSIONS = sa.Table(
     "alembic_version",
@@ -89,13 +89,43 @@ TABLES = sa.Table(
     _stored_bytes(),
     sa.Column("create_time", sa.Float, nullable=False),
     sa.Column("dropped", sa.Boolean, nullable=False, comment="jobs that run on it still need its row"),
+    sa.Column("owner", sa.Text, nullable=False, server_default=""),
+    sa.Column("is_global", sa.Boolean, nullable=False, server_default=sa.false()),
+    sa.Column("label", sa.Text, nullable=False, server_default=""),
+    sa.Column(
+        "lifetime", sa.Float, nullable=False, server_default="0", comment="seconds since last access; 0: ever"
+    ),
+    sa.Column("last_access_time", sa.Float, nullable=False, server_default="0"),
+    sa.Column("bytes_key", sa.Text, nullable=False, server_default="", comment="of the files that it maps"),
+    sa.Column("loaded", sa.Text, nullable=False, server_default="{}", comment="LoadedAs as JSON"),
+    sa.Column("cleared", sa.Boolean, nullable=False, server_default=sa.false(), comment="its files are gone"),
     sa.Index(
         "uq_tables_live",
         "session_id",
         "table_id",
         unique=True,
-        sqlite_where=sa.text("NOT dropped"),
-        postgresql_where=sa.text("NOT dropped"),
+        sqlite_where=sa.text("dropped = 0 AND is_global = 0"),
+        postgresql_where=sa.text("NOT dropped AND NOT is_global"),
+    ),
+    sa.Index(
+        "uq_tables_global",
+        "table_id",
+        unique=True,
+        sqlite_where=sa.text("dropped = 0 AND is_global = 1"),
+        postgresql_where=sa.text("NOT dropped AND is_global"),
+    ),
+    sa.Index("ix_tables_bytes_key", "bytes_key"),
+    sa.Index(
+        "ix_tables_lifetime",
+        "lifetime",
+        sqlite_where=sa.text("dropped = 0 AND lifetime > 0"),
+        postgresql_where=sa.text("NOT dropped AND lifetime > 0"),
+    ),
+    sa.Index(
+        "ix_tables_to_clear",
+        "dropped",
+        sqlite_where=sa.text("dropped = 1 AND cleared = 0"),
+        postgresql_where=sa.text("dropped AND NOT cleared"),
     ),
 )
 
@@ -275,6 +305,14 @@ SAVES = sa.Table(
     sa.Column("own_source", sa.Boolean, nullable=False, comment="the table was loaded from there"),
     sa.Column("etag", sa.Text, nullable=False, comment="what was there afterwards; empty: not done"),
     sa.Column("time", sa.Float, nullable=False),
+)
+
+LIBRARIES = sa.Table(
+    "libraries",
+    METADATA,
+    sa.Column("session_id", sa.Text, primary_key=True, comment="empty for a global one"),
+    sa.Column("library_id", sa.Text, primary_key=True, comment="the name that clients give"),
+    sa.Column("data", sa.LargeBinary, nullable=False, comment="Library as JSON"),
 )
 
 

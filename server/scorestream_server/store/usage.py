@@ -20,7 +20,16 @@ def _sum(column: sa.Column[int], *conditions: sa.ColumnElement[bool]) -> sa.Scal
 
 
 _STORED = sa.select(
-    _sum(TABLES.c.stored_bytes, TABLES.c.session_id == SESSIONS.c.id, ~TABLES.c.dropped, _MINE)
+    _sum(
+        TABLES.c.stored_bytes,
+        TABLES.c.session_id == SESSIONS.c.id,
+        ~TABLES.c.dropped,
+        ~TABLES.c.is_global,
+        _MINE,
+    )
+    + _sum(
+        TABLES.c.stored_bytes, ~TABLES.c.dropped, TABLES.c.is_global, TABLES.c.owner == sa.bindparam("owner_")
+    )
     + _sum(JOBS.c.stored_bytes, JOBS.c.session_id == SESSIONS.c.id, _MINE)
     + _sum(HOMES.c.stored_bytes, HOMES.c.session_id == SESSIONS.c.id, _MINE)
     + _sum(MODELS.c.size_bytes, MODELS.c.owner == sa.bindparam("owner_"), ~MODELS.c.removed)
@@ -28,7 +37,7 @@ _STORED = sa.select(
 
 
 def stored_bytes(connection: sa.Connection, owner: str) -> int:
-    """Return the bytes of an owner's models, and of the tables, results and files in its open sessions."""
+    """Return the bytes of an owner's models and global tables, and of the tables, results and files in its open sessions."""
     return int(connection.execute(_STORED, {"owner_": owner}).scalar_one())
 
 

@@ -91,6 +91,14 @@ class DataRoots:
             path=text,
         )
 
+    def within(self, text: str) -> "DataRoots":
+        """Return data roots that have a directory of these, and nothing else: paths are relative to it.
+
+        Raises:
+            ScorestreamError: what `resolve` raises.
+        """
+        return DataRoots((self.resolve(text),))
+
     def inputs(self, texts: Sequence[str], home: Path | None = None) -> tuple[InputFile, ...]:
         """Return the files that a client's list of files, directories, patterns and URIs stands for.
 
