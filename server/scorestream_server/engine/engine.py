@@ -404,7 +404,6 @@ class Engine:
 
     def _let_go(self, active: ActiveJob) -> None:
         del self._jobs[active.job.id]
-        self._cache.unpin(active.job.spec.table_uid)
         if active.table_made is not None and active.job.spec.replace:
             self._cache.sweeper.sweep()
         self._cache.unpin(active.job.spec.table_uid)

@@ -183,9 +183,15 @@ class TableReader:
             needed += [name for name in schema.names if name not in hidden][:1]
         target = project(schema, needed)
         files = self.cached_files.checked(table, slices)
+        constants = {
+            fragment.path: fragment.constants
+            for fragment in (table.fragments[part.fragment] for part in slices)
+        }
+        # Those that the names of their directories exclude are not even looked at.
         used = {
             path: current(files[path], table.kept)
-            for path in {table.fragments[part.fragment].path for part in slices}
+            for path, values in constants.items()
+            if not excluded_by_constants(values, where, target)
         }
         opened: list[OpenArrow] = []
 
@@ -196,7 +202,9 @@ class TableReader:
             ends = itertools.accumulate((one.rows for one in slices), initial=number[1] if number else 0)
             for part, at in zip(slices, ends, strict=False):
                 fragment = table.fragments[part.fragment]
-                file = used[fragment.path]
+                file = used.get(fragment.path)
+                if file is None or not part.rows:
+                    continue
                 for batch in self._slice(file, fragment, part, where, target, opened, scratch):
                     full = _numbered(batch, numbered, at)
                     at += batch.num_rows  # noqa: PLW2901 - it counts on within the slice
@@ -221,9 +229,7 @@ class TableReader:
         opened: list[OpenArrow],
         scratch: Scratch | None,
     ) -> Iterator[pa.RecordBatch]:
-        """Yield rows of a fragment, normalised, with the columns of its directories; none where `where` excludes it."""
-        if not part.rows or excluded_by_constants(fragment.constants, where, target):
-            return
+        """Yield rows of a fragment, normalised, with the columns of its directories; none where its footer excludes it."""
         here = stored(target, fragment)
         if fragment.format is FileFormat.ARROW:
             found = self._arrow(file, fragment, part, here, opened)
