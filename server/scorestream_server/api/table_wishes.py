@@ -112,7 +112,7 @@ def check_copies(request: _Copied, prefix: str, faults: Faults) -> int | None:
     copies = request.copies if request.HasField("copies") else None
     with faults.of(f"{prefix}copies"):
         if copies is not None and not 0 <= copies <= MOST_COPIES:
-            raise _bad(f"{prefix}copies", f"{copies} are not from 0 to {MOST_COPIES}")
+            raise _bad(f"{prefix}copies", f"{copies} is not from 0 to {MOST_COPIES}")
     return copies
 
 

@@ -12,7 +12,7 @@ from scorestream_server.domain.library import WORK, Library
 from scorestream_server.domain.table import BackingStore, SourceChange
 from scorestream_server.tables.paths import DataRoots
 
-MOST_COPIES = 8
+MOST_COPIES = 16
 LONGEST_DESCRIPTION = 1000
 ATTRIBUTES = ("path", "backing_store", "on_source_change", "copies", "description")
 """What is said of a library, by its maker."""
