@@ -120,12 +120,7 @@ async def running(config: Config, pool: LocalPool) -> AsyncIterator[Running]:
         stack.enter_context(audit_file(directory.audit))
         identifier = Identifier(config, database)
 
-        await recover_saves(database, directory)
-        holdings = await _holdings(database, directory)
-        homes = await _homes(database, directory)
-        if removed := await asyncio.to_thread(remove_leftovers, directory, holdings, homes):
-            logger.warning("removed %d leftovers of the last run", removed)
-
+        await _tidy_up(database, directory)
         feed, log = await feeds.open(database)
         roots = DataRoots(config.data_roots)
         quota, usage = JobQuota(config.limits, config.queues), Usage(config.limits.stored_bytes)
@@ -155,13 +150,16 @@ async def running(config: Config, pool: LocalPool) -> AsyncIterator[Running]:
         poller = DevicePoller(_open_facts, engine.workers)
         stack.callback(poller.close)
         sessions = OwnSessions(database, expiry)
-        saver = TableSaver(database, pool, directory, roots, engine.homes, KeptVersions(database, directory))
+        kept = KeptVersions(database, directory)
+        saver = TableSaver(database, pool, cache, directory, roots, engine.homes, kept)
         servicers = Servicers(
             SessionService(config, database, feed, engine, ender, expiry, contexts),
             JobService(
                 database, feed, engine, submitter, ResultReader(database, feed, engine), expiry, papers
             ),
-            TableService(config, database, pool, directory, roots, expiry, usage, saver, cache),
+            TableService(
+                config, database, pool, directory, roots, expiry, usage, saver, cache, engine.admission
+            ),
             ModelService(config, database, pool, directory, usage, sessions, roots),
             DeviceService(poller),
             TokenService(config, database, identifier),
@@ -283,6 +281,15 @@ def _open_facts() -> Reader:
     from scorestream_server.device.facts import FactReader  # noqa: PLC0415
 
     return FactReader()
+
+
+async def _tidy_up(database: Database, directory: DataDirectory) -> None:
+    """Finish or remove what the last run left in the middle."""
+    await recover_saves(database, directory)
+    holdings = await _holdings(database, directory)
+    homes = await _homes(database, directory)
+    if removed := await asyncio.to_thread(remove_leftovers, directory, holdings, homes):
+        logger.warning("removed %d leftovers of the last run", removed)
 
 
 async def _holdings(database: Database, directory: DataDirectory) -> Holdings:

@@ -20,6 +20,7 @@ from scorestream_server.domain.messages import HeadRead, ReadHead
 from scorestream_server.domain.session import Session, require_active
 from scorestream_server.domain.table import LoadOptions, Table, TableData
 from scorestream_server.engine import log_lines
+from scorestream_server.engine.admission import Admission
 from scorestream_server.engine.cache import TableCache
 from scorestream_server.engine.cache_contents import Place, cache_estimate, stored_size
 from scorestream_server.engine.expiry import SessionExpiry
@@ -70,7 +71,9 @@ class TableService(table_service_pb2_grpc.TableServiceServicer):
         usage: Usage,
         saver: TableSaver,
         cache: TableCache,
+        admission: Admission,
     ) -> None:
+        self._admission = admission
         self._config = config
         self._database = database
         self._pool = pool
@@ -90,12 +93,13 @@ class TableService(table_service_pb2_grpc.TableServiceServicer):
         if isinstance(wanted, Table):
             return convert.table(wanted)
 
-        def find(connection: sa.Connection) -> Places:
+        def find(connection: sa.Connection) -> tuple[Session, Places]:
             session = session_store.get(connection, wanted.session_id, wanted.owner)
-            return Places.of(connection, self._directory, session, request.paths)
+            return session, Places.of(connection, self._directory, session, request.paths)
 
-        places = await self._database.read(find)
+        session, places = await self._database.read(find)
         files = await asyncio.to_thread(places.inputs, self._roots)
+        await self._admission.admit_inputs(session, files)
         options = LoadOptions(copies=wanted.copies)
 
         async def load(place: Place) -> TableData:

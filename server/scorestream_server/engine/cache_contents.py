@@ -4,13 +4,13 @@ import os
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from scorestream_server.domain.cache import CacheSize, DirectorySpace, FileKey, Holding, most_bytes, taken
 from scorestream_server.domain.errors import ScorestreamError
 from scorestream_server.domain.table import FileFormat, InputFile, LoadOptions, SourceFile, TableData
-from scorestream_server.store.cached import CacheRecord, LiveTable
+from scorestream_server.store.cached import CacheRecord, LiveTable, renamed
 from scorestream_server.tables.formats import file_format
 from scorestream_server.tables.identity import change
 from scorestream_server.tables.kept import is_kept
@@ -153,6 +153,19 @@ def cache_estimate(files: Sequence[InputFile], options: LoadOptions) -> int:
             with suppress(OSError):
                 found += os.stat(file.path).st_size  # noqa: PTH116  as above
     return found
+
+
+def with_cached(table: TableData, made: TableData) -> TableData:
+    """Return a table whose files in the cache are those that were made again; rows that were appended stay where they are."""
+    names = {old.path: new.path for old, new in zip(table.cached, made.cached, strict=True)}
+    files = {file.path: file for file in made.files}
+    moved = renamed(table, names)
+    return replace(
+        moved,
+        cached=made.cached,
+        files=tuple(files.get(file.path, file) for file in moved.files),
+        evicted=False,
+    )
 
 
 def stored_size(data: TableData) -> int:
