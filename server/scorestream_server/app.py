@@ -157,7 +157,9 @@ async def running(config: Config, pool: LocalPool) -> AsyncIterator[Running]:
         poller = DevicePoller(_open_facts, engine.workers)
         stack.callback(poller.close)
         sessions = OwnSessions(database, expiry)
-        saver = TableSaver(database, pool, directory, roots, engine.homes, KeptVersions(database, directory))
+        saver = TableSaver(
+            database, pool, cache, directory, roots, engine.homes, KeptVersions(database, directory)
+        )
         tables = FoundTables(database, expiry, use)
         libraries = LibraryStore(config.libraries)
         servicers = Servicers(
@@ -166,7 +168,18 @@ async def running(config: Config, pool: LocalPool) -> AsyncIterator[Running]:
                 database, feed, engine, submitter, ResultReader(database, feed, engine), expiry, papers
             ),
             TableService(
-                config, database, pool, directory, roots, expiry, usage, saver, cache, tables, libraries
+                config,
+                database,
+                pool,
+                directory,
+                roots,
+                expiry,
+                usage,
+                saver,
+                cache,
+                tables,
+                libraries,
+                engine.admission,
             ),
             ModelService(config, database, pool, directory, usage, sessions, roots),
             DeviceService(poller),

@@ -71,7 +71,7 @@ def read(reader: TableReader, table: TableData, scratch: Path) -> pa.Table:
             batches = reader.read(table, part, ["x", "s"], scratch=Scratch("job", scratch))
             return [apart(batch) for batch in batches]
 
-        found += steadily(table.files, table.kept, rows)
+        found += steadily(table, table.files, rows)
     return pa.Table.from_batches(found)
 
 
@@ -162,7 +162,7 @@ def test_a_partition_goes_on_from_the_private_copy(
             found.append(apart(batch))
         return found
 
-    found = pa.Table.from_batches(steadily(table.files, table.kept, rows))
+    found = pa.Table.from_batches(steadily(table, table.files, rows))
     assert tries == 2
     assert found.num_rows == parts[1].rows
     assert set(found["x"].to_pylist()) == {1.0}

@@ -19,7 +19,8 @@ from scorestream_server.domain.errors import ErrorCode, FieldFault, ScorestreamE
 from scorestream_server.domain.messages import RowsSaved, SaveRows
 from scorestream_server.domain.save import Save
 from scorestream_server.domain.session import Session, require_active
-from scorestream_server.domain.table import Destination, SourceFile, Table
+from scorestream_server.domain.table import Destination, SourceFile, Table, TableData
+from scorestream_server.engine.cache import TableCache
 from scorestream_server.engine.homes import Homes, Places
 from scorestream_server.engine.kept import KeptVersions
 from scorestream_server.store import kept as kept_store
@@ -30,7 +31,7 @@ from scorestream_server.tables.identity import CHANGED_SINCE_LOAD, change, etag,
 from scorestream_server.tables.paths import DataRoots
 from scorestream_server.tables.publication import settle
 from scorestream_server.tables.publish import check_output
-from scorestream_server.workers.pool import WorkerPool, run_anywhere
+from scorestream_server.workers.pool import WorkerPool
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,7 @@ class TableSaver:
         self,
         database: Database,
         pool: WorkerPool,
+        cache: TableCache,
         directory: DataDirectory,
         roots: DataRoots,
         homes: Homes,
@@ -76,6 +78,7 @@ class TableSaver:
     ) -> None:
         self._database = database
         self._pool = pool
+        self._cache = cache
         self._directory = directory
         self._roots = roots
         self._homes = homes
@@ -138,30 +141,34 @@ class TableSaver:
                 raise await self._changed(save, there)
             await self._database.write(lambda connection: save_store.begin(connection, save))
             try:
-                saved = await self._write(wanted)
+                etag_now = await self._write(wanted)
             except Exception:
                 # Not where the server stops: then the next one sees what became of it.
                 await self._database.write(lambda connection: save_store.give_up(connection, save.save_id))
                 raise
-            return await self._done(replace(save, etag=saved.etag), wanted.request_id)
+            return await self._done(replace(save, etag=etag_now), wanted.request_id)
 
-    async def _write(self, wanted: _Wanted) -> RowsSaved:
+    async def _write(self, wanted: _Wanted) -> str:
+        """Have the rows written, and return the etag of what is there then."""
         save, journal = wanted.save, self._directory.journal(wanted.save.save_id)
         needed = await self._database.read(
             lambda connection: kept_store.sources_at(connection, Path(save.path))
         )
-        task = SaveRows(
-            self._pool.next_task_id(),
-            wanted.table.data,
-            str(self._directory.reads(save.session_id) / f"{save.save_id}.tmp"),
-            wanted.destination,
-            save.etag,
-            str(journal),
-            str(self._directory.kept),
-            needed,
-        )
+
+        def task(data: TableData) -> SaveRows:
+            return SaveRows(
+                self._pool.next_task_id(),
+                data,
+                str(self._directory.reads(save.session_id) / f"{save.save_id}.tmp"),
+                wanted.destination,
+                save.etag,
+                str(journal),
+                str(self._directory.kept),
+                needed,
+            )
+
         try:
-            return await run_anywhere(self._pool, task, RowsSaved)
+            saved, _ = await self._cache.run(wanted.table, task, RowsSaved)
         except ScorestreamError as error:
             if error.reason == CHANGED_SINCE_LOAD:
                 there = await asyncio.to_thread(etag_at, Path(save.path))
@@ -171,8 +178,8 @@ class TableSaver:
             arrived = await asyncio.to_thread(settle, journal) if lost else None
             if arrived is None:
                 raise
-            there = await asyncio.to_thread(etag_at, Path(save.path))
-            return RowsSaved(task.task_id, arrived, there)
+            return await asyncio.to_thread(etag_at, Path(save.path))
+        return saved.etag
 
     async def _done(self, save: Save, request_id: str) -> Save:
         """Write down that a save is done; only then is its note forgotten."""

@@ -23,9 +23,10 @@ from scorestream_server.domain.errors import ErrorCode, FieldFault, ScorestreamE
 from scorestream_server.domain.faults import Faults
 from scorestream_server.domain.loading import LoadWish, loaded_as, taken_along, told
 from scorestream_server.domain.messages import HeadRead, ReadHead
-from scorestream_server.domain.session import require_active
+from scorestream_server.domain.session import Session, require_active
 from scorestream_server.domain.table import InputFile, LoadedAs, Table, TableData
 from scorestream_server.engine import log_lines
+from scorestream_server.engine.admission import Admission
 from scorestream_server.engine.cache import TableCache
 from scorestream_server.engine.cache_contents import Place, cache_estimate, stored_size
 from scorestream_server.engine.expiry import SessionExpiry
@@ -80,7 +81,9 @@ class TableService(table_service_pb2_grpc.TableServiceServicer):
         cache: TableCache,
         tables: FoundTables,
         libraries: LibraryStore,
+        admission: Admission,
     ) -> None:
+        self._admission = admission
         self._config = config
         self._database = database
         self._pool = pool
@@ -107,9 +110,9 @@ class TableService(table_service_pb2_grpc.TableServiceServicer):
             lambda connection: library_named(connection, self._libraries, wanted.session_id, request.library)
         )
 
-        def find(connection: sa.Connection) -> Places:
+        def find(connection: sa.Connection) -> tuple[Session, Places]:
             session = session_store.get(connection, wanted.session_id, wanted.owner)
-            return Places.of(connection, self._directory, session, request.paths)
+            return session, Places.of(connection, self._directory, session, request.paths)
 
         def inputs(places: Places) -> tuple[InputFile, ...]:
             return (
@@ -120,8 +123,9 @@ class TableService(table_service_pb2_grpc.TableServiceServicer):
 
         asked = loaded_as(self._config.backing_store, library, load)
         options = asked.options
-        places = await self._database.read(find)
+        session, places = await self._database.read(find)
         files = await asyncio.to_thread(inputs, places)
+        await self._admission.admit_inputs(session, files)
 
         async def fill(place: Place) -> TableData:
             shared = await self._cache.shared(place, files, options)

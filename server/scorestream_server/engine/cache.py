@@ -7,6 +7,7 @@ import logging
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -37,6 +38,7 @@ from scorestream_server.engine.cache_contents import (
     shared_files,
     space_of,
     stored_size,
+    with_cached,
 )
 from scorestream_server.engine.cache_sweeper import CacheSweeper, remove_files, remove_others
 from scorestream_server.store import cached as cache_store
@@ -214,6 +216,8 @@ class TableCache:
                 continue
             uid = entry.table.uid
             table = await self._database.read(functools.partial(table_store.by_uid, uid=uid))
+            if len(table.data.files) != len(table.data.cached):  # rows were appended to it
+                continue
             names = await asyncio.to_thread(shared_files, table.data, place.uid)
             if names is not None:
                 return replace(
@@ -241,9 +245,12 @@ class TableCache:
             await self._evict_for(contents, bounds, 0, must=True)
         return data
 
-    async def settle(self, place: Place, data: TableData | None) -> None:
-        """End the making of a table: what is not of `data`, which is in the store by now, goes."""
+    async def settle(
+        self, place: Place, data: TableData | None, others: AbstractSet[str] = frozenset()
+    ) -> None:
+        """End the making of a table: what is not of `data`, which is in the store by now, nor of `others`, goes."""
         kept = set() if data is None else {path for one in data.cached for path in (one.path, *one.copies)}
+        kept |= others
         folders = [directory / place.uid for directory in self._directory.cache_dirs]
         await asyncio.to_thread(remove_others, folders, kept)
         self._making.discard(place.uid)
@@ -282,14 +289,16 @@ class TableCache:
             ):
                 raise cache_errors.not_reloadable(table, lost, "" if recipe is None else changed)
             owner = await self._database.read(lambda connection: cache_store.owner(connection, table_uid))
+            others = await self._of_others(table_uid)
             place = await self.place(table_uid, owner, table.size_bytes, recipe.options.copies)
             made: TableData | None = table.data
             try:
                 data = await self.load(place, recipe.files, recipe.options)
-                if not _same(data, table.data):
+                if not _same(data, table.data):  # what was appended to it is not in the cache
                     changed = "what they give now has other rows, or another order of bytes"
                     raise cache_errors.not_reloadable(table, lost, changed)
-                data = await self.keep(place, replace(data, notes=table.data.notes), recipe.options.copies)
+                data = await self.keep(place, data, recipe.options.copies)
+                data = with_cached(table.data, data)
                 stored = stored_size(data)
                 size = sum(file.size for file in data.files)
                 await self._database.write(
@@ -299,7 +308,7 @@ class TableCache:
             finally:
                 self._known.pop(table_uid, None)
                 # A table whose files cannot be made again keeps what is left of them: a disk may come back.
-                await asyncio.shield(self.settle(place, made))
+                await asyncio.shield(self.settle(place, made, others))
             back = replace(table, data=data, size_bytes=size, stored_bytes=stored)
             if table.data.evicted:
                 logger.info("table %s (%s) is back in the cache", table.table_id, table_uid)
@@ -325,8 +334,9 @@ class TableCache:
         self._known.pop(table.uid, None)
         if record is not None:
             logger.info("table %s (%s) is evicted from the cache", table.table_id, table.uid)
-            paths = [Path(path) for paths in record.files for path in paths]
-            await asyncio.to_thread(remove_files, paths)
+            paths = {path for paths in record.files for path in paths}
+            paths -= await self._of_others(table.uid)
+            await asyncio.to_thread(remove_files, [Path(path) for path in paths])
             self.sweeper.sweep()  # its folders
         return record is not None
 
@@ -364,6 +374,25 @@ class TableCache:
             others: tables that are not in the store yet.
             without: a table that is left out, because it is being made, or made again.
         """
+        found = [one for one in await self._tables() if one[0].uid != without]
+        return await asyncio.to_thread(
+            look_at,
+            found,
+            self._directory.cache_dirs,
+            self._size,
+            dict(self._used),
+            set(self._users) | self._making,
+            others,
+        )
+
+    async def _of_others(self, uid: str) -> set[str]:
+        """Return the files of all tables but one; a version with appended rows has those of the version before."""
+        tables = await self._tables()
+        records = [record for table, record in tables if table.uid != uid and not record.evicted]
+        return {path for record in records for paths in record.files for path in paths}
+
+    async def _tables(self) -> list[tuple[LiveTable, CacheRecord]]:
+        """Return the tables that have files in the cache, or had them, as the store has them."""
         known, users = frozenset(self._known), dict.fromkeys(self._users)
 
         def look(connection: sa.Connection) -> tuple[list[LiveTable], dict[str, CacheRecord | None]]:
@@ -380,20 +409,7 @@ class TableCache:
         for uid in [uid for uid in self._known if uid not in there]:
             del self._known[uid]
             self._used.pop(uid, None)
-        found = [
-            (table, record)
-            for table in tables
-            if (record := self._known.get(table.uid)) is not None and table.uid != without
-        ]
-        return await asyncio.to_thread(
-            look_at,
-            found,
-            self._directory.cache_dirs,
-            self._size,
-            dict(self._used),
-            set(self._users) | self._making,
-            others,
-        )
+        return [(table, record) for table in tables if (record := self._known.get(table.uid)) is not None]
 
     def _bounds(self, contents: Contents, owner: str, directory: Path) -> Bounds:
         space = next(space for space in contents.spaces if space.path == directory)
@@ -406,8 +422,7 @@ class TableCache:
 
 
 def _same(new: TableData, old: TableData) -> bool:
-    """Return whether a table that was made again is byte for byte what it was."""
+    """Return whether a table that was made again is byte for byte what is in the cache of an old one."""
     blocks = [[one.blocks for one in data.cached] for data in (new, old)]
-    return (new.sources, new.rows, new.schema) == (old.sources, old.rows, old.schema) and blocks[0] == blocks[
-        1
-    ]
+    sources = old.sources[: len(new.sources)]  # behind them are those of rows that were appended
+    return (new.sources, new.schema) == (sources, old.schema) and blocks[0] == blocks[1]

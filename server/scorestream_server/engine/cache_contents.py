@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from scorestream_server.domain.cache import CacheSize, DirectorySpace, FileKey, Holding, most_bytes, taken
@@ -170,6 +170,19 @@ def cache_estimate(files: Sequence[InputFile], options: LoadOptions) -> int:
             with suppress(OSError):
                 found += os.stat(file.path).st_size  # noqa: PTH116  as above
     return found
+
+
+def with_cached(table: TableData, made: TableData) -> TableData:
+    """Return a table whose files in the cache are those that were made again; rows that were appended stay where they are."""
+    names = {old.path: new.path for old, new in zip(table.cached, made.cached, strict=True)}
+    files = {file.path: file for file in made.files}
+    moved = renamed(table, names)
+    return replace(
+        moved,
+        cached=made.cached,
+        files=tuple(files.get(file.path, file) for file in moved.files),
+        evicted=False,
+    )
 
 
 def stored_size(data: TableData) -> int:

@@ -27,6 +27,7 @@ from scorestream_server.domain.messages import PartitionDone, RunPartition
 from scorestream_server.domain.table import Partition
 from scorestream_server.engine import log_lines
 from scorestream_server.engine.active import ActiveJob
+from scorestream_server.engine.admission import Admission
 from scorestream_server.engine.cache import TableCache
 from scorestream_server.engine.ends import JobEnds, commit_error, failure_of, succeeded, time_is_up
 from scorestream_server.engine.homes import Homes
@@ -73,6 +74,7 @@ class Engine:
         self._directory = directory
         self.contexts = contexts
         """The workers of contexts; sessions join and leave them."""
+        self.admission = Admission(database, contexts, directory)
         self.homes = Homes(database, directory)
         output = OutputWriter(pool, directory, self.homes, database, ResultTables(database, directory))
         self._jobs: dict[str, ActiveJob] = {}
@@ -297,6 +299,8 @@ class Engine:
             table, note = await self._cache.reload(active.job.spec.table_uid, active.table, lost)
             if note:
                 await self._warn(active, note)
+            active.opening = msgspec.structs.replace(active.opening, table=table.data)
+            await self.admission.admit(active)  # to files that are new
         except (ScorestreamError, OSError, sa.exc.SQLAlchemyError) as error:
             active.reloading = None
             self._ends.fail(active, commit_error(error))
@@ -304,7 +308,6 @@ class Engine:
         active.reloading = None
         if active.finished.is_set():
             return
-        active.opening = msgspec.structs.replace(active.opening, table=table.data)
         for worker_id in active.opened:
             self._pool.send(worker_id, active.opening)
         self.wake()

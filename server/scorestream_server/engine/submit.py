@@ -25,7 +25,6 @@ from scorestream_server.domain.table import Table
 from scorestream_server.domain.variable import Variable
 from scorestream_server.engine import log_lines, recovery
 from scorestream_server.engine.active import ActiveJob, partition_rows
-from scorestream_server.engine.admission import Admission
 from scorestream_server.engine.engine import Engine
 from scorestream_server.engine.quota import JobQuota
 from scorestream_server.engine.table_use import Reading, TableUse
@@ -111,7 +110,6 @@ class Submitter:
         self._database = database
         self._engine = engine
         self._directory = directory
-        self._admission = Admission(database, engine.contexts, directory)
         self._roots = roots
         self._quota = quota
         self._usage = usage
@@ -181,7 +179,7 @@ class Submitter:
         await self._database.write(take_up)
         refusal = recovery.changed_error(what) if what else None
         try:
-            await self._admission.admit(active)
+            await self._engine.admission.admit(active)
         except ScorestreamError as error:
             refusal = refusal or error
         self._engine.add(active, refusal)
@@ -206,7 +204,7 @@ class Submitter:
             )
 
         try:
-            await self._admission.admit(active)
+            await self._engine.admission.admit(active)
             made = await self._database.write(create)
         finally:
             if made is None or made.id != wanted.id:

@@ -49,6 +49,7 @@ def append(connection: sa.Connection, added: Table) -> None:
 
 
 def _behind(old: TableData, new: TableData) -> TableData:
+    # What is in the cache stays there, with how it can be made again: the new rows lie with their job.
     return replace(
         old,
         fragments=(*old.fragments, *new.fragments),

@@ -2,6 +2,7 @@
 
 import logging
 import os
+import stat
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
@@ -9,6 +10,7 @@ from contextlib import ExitStack, suppress
 from dataclasses import replace
 from pathlib import Path
 
+from scorestream_server.domain.account import own_name
 from scorestream_server.domain.errors import ErrorCode, ScorestreamError
 from scorestream_server.domain.table import CachedFile, FragmentSlice, SourceFile, TableData
 from scorestream_server.tables.checksums import copy_block, is_whole
@@ -99,6 +101,8 @@ class CachedFiles:
         """Return what is wrong with a file, or None where the wanted blocks can be read from it."""
         try:
             handle = os.open(file.path, os.O_RDONLY)
+        except PermissionError:
+            return f"The cached file {file.path!r} may not be read by user {own_name()!r}"
         except OSError:
             return f"The cached file {file.path!r} is gone"
         try:
@@ -163,6 +167,8 @@ def assemble(cached: CachedFile, file: SourceFile, target: Path, sources: Iterab
         open_files.callback(os.close, to)
         try:
             _write_whole(cached, handles, to)
+            # Workers of other users that may read the one may read the other.
+            os.fchmod(to, stat.S_IMODE(os.fstat(handles[0]).st_mode))
             os.utime(temporary, ns=(file.mtime_ns, file.mtime_ns))
             temporary.replace(target)
         except BaseException:

@@ -10,6 +10,7 @@ import fcntl
 import hashlib
 import os
 import secrets
+import stat
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import TypeVar
 
 from scorestream_server.domain.errors import ErrorCode, ScorestreamError
 from scorestream_server.domain.table import LoadOptions, SourceChange, SourceFile, TableData
+from scorestream_server.tables.blocks import BLOCK_LOST
 from scorestream_server.tables.files import cancelled_error, disk_errors
 from scorestream_server.tables.identity import change, changed_error, difference
 
@@ -72,28 +74,34 @@ def unchanged(files: Iterable[SourceFile]) -> None:
             raise changed_error(file, what)
 
 
-def steadily(files: Sequence[SourceFile], folder: str, work: Callable[[], T]) -> T:
-    """Do something that reads files of a table, and do it again where some changed meanwhile and were kept.
+def steadily(table: TableData, files: Sequence[SourceFile], work: Callable[[], T]) -> T:
+    """Do something that reads files of a table, and do it again where some changed meanwhile and there are others.
+
+    That is a kept version, or, of a file in the cache, which is mended when it is read again, the same bytes.
 
     Args:
-        files: those that are read.
-        folder: the table's folder of kept versions.
+        table: the table.
+        files: those of its files that are read.
         work: reads each as `current` says; what it did before it failed must not count.
 
     Raises:
         ScorestreamError: SOURCE_CHANGED, also where the work failed otherwise and a file changed: that is why.
         Exception: what the work raises.
     """
+    cached = {one.path for one in table.cached}
     changed: set[str] = set()
     while True:
         try:
             return work()
         except Exception as error:
-            if isinstance(error, ScorestreamError) and error.code is ErrorCode.CANCELLED:
+            if isinstance(error, ScorestreamError) and (
+                error.code is ErrorCode.CANCELLED or error.reason == BLOCK_LOST
+            ):
                 raise
             found = {file.path: (file, what) for file in files if (what := change(file))}
             news = found.keys() - changed
-            lost = [one for one in found.values() if _kept(one[0], folder) is None]
+            sources = (one for path, one in found.items() if path not in cached)
+            lost = [one for one in sources if _kept(one[0], table.kept) is None]
             if lost and not _tells_of_change(error):
                 raise changed_error(*lost[0]) from error
             if lost or not news:
@@ -210,6 +218,8 @@ def _copy(file: SourceFile, folder: Path, cancelled: Callable[[], bool]) -> None
             target = os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_WRONLY | os.O_CLOEXEC, 0o600)
             try:
                 _copy_bytes(source, target, file.size, cancelled)
+                # For workers of other users, who alone get at the folder: those who could read the file go on.
+                os.fchmod(target, 0o600 | stat.S_IMODE(os.fstat(source).st_mode) & stat.S_IROTH)
             finally:
                 os.close(target)
         finally:

@@ -56,7 +56,7 @@ class OpenedJobs:
         Raises:
             ScorestreamError: they cannot be read, or are too large for a message.
         """
-        rows = steadily(table.files, table.kept, lambda: self._reader.head(table, limit))
+        rows = steadily(table, table.files, lambda: self._reader.head(table, limit))
         sink = pa.BufferOutputStream()
         with pa.ipc.new_stream(sink, rows.schema) as writer:
             writer.write_table(rows)
@@ -69,8 +69,8 @@ class OpenedJobs:
         columns = pa.ipc.read_schema(pa.py_buffer(task.table.schema))
         where = conditions(task.query.where, columns, tuple(task.query.variables))
         return steadily(
+            task.table,
             task.table.files,
-            task.table.kept,
             lambda: write_rows(
                 self._reader,
                 task.table,
@@ -145,7 +145,7 @@ class OpenedJobs:
 
         paths = {job.table.fragments[part.fragment].path for part in task.partition.slices}
         used = [file for file in job.table.files if file.path in paths]
-        file = steadily(used, job.table.kept, lambda: write_partition(path, scored(), schema))
+        file = steadily(job.table, used, lambda: write_partition(path, scored(), schema))
         return dataclasses.replace(file, missing=missing), bytes_in
 
     def _scorer(self, job: OpenJob) -> Scorer:

@@ -72,7 +72,7 @@ def save_rows(
     path = Path(task.path)
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        file = steadily(table.files, table.kept, lambda: write_partition(path, rows(), schema))
+        file = steadily(table, table.files, lambda: write_partition(path, rows(), schema))
         output = publish(
             [file],
             schema,

@@ -38,12 +38,8 @@ def summarise(task: Summarise, reader: TableReader, cancelled: Callable[[], bool
         notes.append(f"Only the first {MOST_FEATURES:,} of {len(task.features):,} features were looked at.")
     rows, features = 0, [0] * min(len(task.features), MOST_FEATURES)
     try:
-        table = task.table
-        rows, features = steadily(
-            table.files if table else (),
-            table.kept if table else "",
-            lambda: _missing(task, reader, cancelled),
-        )
+        if task.table is not None:
+            rows, features = steadily(task.table, task.table.files, lambda: _missing(task, reader, cancelled))
     except ScorestreamError as error:
         _note(notes, error, "Missing values of the input could not be counted")
     counted_features = zip(task.features, features, strict=False)
