@@ -10,16 +10,17 @@ import typer.main
 from scorestream.cli.app import app
 
 ROOT = Path(__file__).parents[2]
-ROWS = {f"A{number}" for number in range(1, 11)} | {f"C{number}" for number in range(1, 16)}
+LAST = {"A": 10, "C": 15, "D": 9}
+ROWS = {f"{letter}{number}" for letter, last in LAST.items() for number in range(1, last + 1)}
 TABLE = {
     found[1]: [cell.strip() for cell in found[0].strip("|\n").split(" | ")]
-    for found in re.finditer(r"^\| ([AC]\d+) \|.*\|$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    for found in re.finditer(r"^\| ([ACD]\d+) \|.*\|$", (ROOT / "README.md").read_text(), re.MULTILINE)
 }
 TESTS = "\n".join(path.read_text() for path in (ROOT / "tests" / "e2e").glob("test_*.py"))
 
 
 def test_every_row_is_there() -> None:
-    """A1 to A10 and C1 to C15, each once."""
+    """A1 to A10, C1 to C15 and D1 to D9, each once."""
     assert TABLE.keys() == ROWS
 
 
