@@ -9,6 +9,7 @@ from typing import Any
 
 import numba
 import pytest
+from hypothesis import HealthCheck, settings
 
 from cuda_host.harness import compiler
 from cuda_host.log import KernelLog
@@ -22,6 +23,9 @@ _FIGURES = pytest.StashKey[list[str]]()
 def pytest_configure(config: pytest.Config) -> None:
     config.stash[_LOG] = KernelLog()
     config.stash[_FIGURES] = []
+    # How long something takes on a machine that is busy with other tests says nothing of it.
+    settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+    settings.load_profile("busy")
     # Some 300 servers and workers are started, and each would compile the whole program for itself.
     os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
     sys.dont_write_bytecode = False

@@ -227,6 +227,8 @@ def test_ctrl_c_cancels_and_says_what_was_kept(
 ) -> None:
     """The first interrupt ends the job in good order: exit code 130, no output, no half-made file."""
     pq.write_table(pa.concat_tables([customers] * 100), tmp_path / "many.parquet")
+    # So much to compute that no machine is done before it is told to stop.
+    code.write_text(" + ".join(f"EXP(var1 * 0.{term:03})" for term in range(300)) + " AS score")
     command = [*PROGRAM, "score", str(code), "many.parquet", "-o", "out.parquet", "--json"]
     server = ["--server", local.address] if where == "there" else []
     with subprocess.Popen(

@@ -150,24 +150,30 @@ def test_many_follow_one_log(client: scorestream.Client, session: scorestream.Se
     client.register_model("plain", source="a AS b")
     session.load_table(ROWS, name="rows")
 
-    async def follow(found: scorestream.aio.AsyncSession) -> list[LogLine]:
-        return [line async for line in found.log(follow=True)]
+    async def follow(found: scorestream.aio.AsyncSession, begun: asyncio.Event) -> list[LogLine]:
+        lines = []
+        async for line in found.log(follow=True):
+            begun.set()
+            lines.append(line)
+        return lines
 
     async def all_of_them() -> list[list[LogLine]]:
         async with await scorestream.aio.connect(client.address, token=client.token) as many:
             found = await many.get_session(session.id)
-            early = [asyncio.create_task(follow(found)) for _ in range(20)]
+            begun = [asyncio.Event() for _ in range(40)]
+            early = [asyncio.create_task(follow(found, event)) for event in begun[:20]]
             job = await found.score("plain", "rows", partition_rows=100, status_notification=True)
-            late = [asyncio.create_task(follow(found)) for _ in range(20)]
+            late = [asyncio.create_task(follow(found, event)) for event in begun[20:]]
             await job.wait()
+            # Whoever had not begun to read when the session ends would be told that it has ended.
+            await asyncio.gather(*(event.wait() for event in begun))
             await found.terminate()
             return await asyncio.gather(*early, *late)
 
     followed = asyncio.run(all_of_them())
     whole = max(followed, key=len)
     assert len(whole) > 20
-    # Who had not begun to read when the session ended is told of that, and of nothing else.
-    assert all(lines in (whole, whole[-1:]) for lines in followed)
+    assert all(lines == whole for lines in followed)
     with pytest.raises(FailedPreconditionError, match="ended with its session"):
         list(session.log())
 
