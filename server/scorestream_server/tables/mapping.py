@@ -31,6 +31,8 @@ _MOST_OWN_PARTS = 4000
 _PAGE = mmap.PAGESIZE
 _FAILED = ctypes.c_void_p(-1).value
 _FIXED = 0x10
+_LEAST_LET_GO = 1 << 20
+"""Bytes; for fewer it is not worth a call."""
 
 
 class ArrowMap:
@@ -53,6 +55,19 @@ class ArrowMap:
     def mapped(self) -> bool:
         """Whether it is mapped, and not read."""
         return self._guarded is not None
+
+    def let_go(self, rows: pa.RecordBatch) -> None:
+        """Have this process not hold the pages of rows that were read, so that it takes no more memory for a larger file.
+
+        They stay in the system's cache, and whoever still has views of them reads them from there.
+
+        Args:
+            rows: from a reader of `source`, as they came.
+        """
+        if self._guarded is not None:
+            for column in rows.columns:
+                if (place := _values(column)) is not None:
+                    self._guarded.let_go(*place)
 
 
 def open_arrow(file: SourceFile) -> ArrowMap:
@@ -146,6 +161,14 @@ class _Guarded:
     def torn(self) -> bool:
         return self._guard.torn(self._slot)
 
+    def let_go(self, start: int, end: int) -> None:
+        """Drop the pages between two addresses, but those that something else is on, too."""
+        # Memory of our own, in and beside the map, would lose what is in it: values have whole pages of the file alone.
+        first, last = _pages(start), end // _PAGE * _PAGE
+        inside = self._address <= first and last <= self._address + self._size
+        if inside and last - first >= _LEAST_LET_GO:
+            _libc().madvise(first, last - first, mmap.MADV_DONTNEED)
+
     def buffer(self) -> pa.Buffer:
         """Return its bytes, which keep it."""
         return pa.foreign_buffer(self._address, self._size, base=self)
@@ -220,7 +243,20 @@ def _libc() -> Any:
     libc.mmap.argtypes = [ctypes.c_void_p, size, number, number, number, ctypes.c_int64]
     libc.munmap.argtypes = [ctypes.c_void_p, size]
     libc.mprotect.argtypes = [ctypes.c_void_p, size, number]
+    libc.madvise.argtypes = [ctypes.c_void_p, size, number]
     return libc
+
+
+def _values(column: pa.Array) -> tuple[int, int] | None:
+    """Return the addresses between which a column of fixed width has its values; None for others."""
+    kind = column.type
+    if not (pat.is_primitive(kind) or pat.is_decimal(kind)) or pat.is_boolean(kind):
+        return None
+    values, width = column.buffers()[1], kind.bit_width // 8
+    if values is None:
+        return None
+    start = values.address + column.offset * width
+    return start, start + len(column) * width
 
 
 def _copied(column: pa.Array) -> pa.Array:

@@ -265,6 +265,7 @@ class TableReader:
                 yield from copied_out(rows, fragment.bytes / max(1, fragment.rows))
             else:
                 yield rows
+            handle.map.let_go(rows)
         except READ_ERRORS as error:
             raise corrupt(f"The file {file.path!r}", error) from None
 
