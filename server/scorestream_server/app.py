@@ -133,7 +133,8 @@ async def running(config: Config, pool: LocalPool) -> AsyncIterator[Running]:
         engine = Engine(database, pool, directory, quota, pools, cache)
         pool.on_change = engine.wake
         stack.push_async_callback(engine.close)
-        ender = SessionEnder(database, engine, pool, directory, cache)
+        kept = KeptVersions(database, directory)
+        ender = SessionEnder(database, engine, pool, directory, cache, kept)
         stack.push_async_callback(ender.close)
         submitter = Submitter(database, engine, directory, roots, quota, usage)
         resumed = await submitter.recover()
@@ -150,7 +151,6 @@ async def running(config: Config, pool: LocalPool) -> AsyncIterator[Running]:
         poller = DevicePoller(_open_facts, engine.workers)
         stack.callback(poller.close)
         sessions = OwnSessions(database, expiry)
-        kept = KeptVersions(database, directory)
         saver = TableSaver(database, pool, cache, directory, roots, engine.homes, kept)
         servicers = Servicers(
             SessionService(config, database, feed, engine, ender, expiry, contexts),
