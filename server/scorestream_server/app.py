@@ -129,8 +129,8 @@ async def running(config: Config, pool: LocalPool) -> AsyncIterator[Running]:
         await _tidy_up(database, directory)
 
         feed, log = await feeds.open(database)
-        roots = DataRoots(config.data_roots)
         quota, usage = JobQuota(config.limits, config.queues), Usage(config.limits.stored_bytes)
+        roots, use = DataRoots(config.data_roots), TableUse()
         contexts = ContextStore(built_in_contexts(config))
         pools = ContextPools(pool, config.limits.context_workers)
         stack.callback(pools.close)
@@ -140,9 +140,9 @@ async def running(config: Config, pool: LocalPool) -> AsyncIterator[Running]:
         engine = Engine(database, pool, directory, quota, pools, cache)
         pool.on_change = engine.wake
         stack.push_async_callback(engine.close)
-        ender = SessionEnder(database, engine, pool, directory, cache)
+        kept = KeptVersions(database, directory)
+        ender = SessionEnder(database, engine, pool, directory, cache, kept)
         stack.push_async_callback(ender.close)
-        use = TableUse()
         submitter = Submitter(database, engine, directory, roots, quota, usage, use)
         await _recover(submitter)
         engine.start()
@@ -157,9 +157,7 @@ async def running(config: Config, pool: LocalPool) -> AsyncIterator[Running]:
         poller = DevicePoller(_open_facts, engine.workers)
         stack.callback(poller.close)
         sessions = OwnSessions(database, expiry)
-        saver = TableSaver(
-            database, pool, cache, directory, roots, engine.homes, KeptVersions(database, directory)
-        )
+        saver = TableSaver(database, pool, cache, directory, roots, engine.homes, kept)
         tables = FoundTables(database, expiry, use)
         libraries = LibraryStore(config.libraries)
         servicers = Servicers(

@@ -12,6 +12,7 @@ import pwd
 import re
 import shutil
 import signal
+import sqlite3
 import stat
 import subprocess
 import sys
@@ -25,6 +26,7 @@ import numpy as np
 import platformdirs
 import psutil
 import pyarrow as pa
+import pyarrow.csv as pacsv
 import pyarrow.parquet as pq
 import pytest
 
@@ -104,6 +106,22 @@ class Place:
     def root(self) -> Path:
         return self.folder / "root"
 
+    @property
+    def caches(self) -> tuple[Path, Path]:
+        return self.folder / "fast", self.folder / "slow"
+
+    def places(self, table: scorestream.Table) -> tuple[Path, ...]:
+        """Return where a table's file in the cache is, and its copies, as the store has it."""
+        with contextlib.closing(sqlite3.connect(self.data / "scorestream.db")) as store:
+            query = "SELECT data FROM tables WHERE session_id = ? AND table_id = ? AND NOT dropped"
+            ((found,),) = store.execute(query, (table.session_id, table.name))
+        (one,) = json.loads(found)["cached"]
+        return tuple(map(Path, (one["path"], *one["copies"])))
+
+    def cached(self) -> set[Path]:
+        """Return what there is in the cache directories, folders too."""
+        return {path for cache in self.caches for path in cache.rglob("*")}
+
     def worker(self, context: str = "other") -> psutil.Process:
         (one,) = self.client.contexts.workers(context).workers
         return psutil.Process(one.pid)
@@ -161,7 +179,7 @@ def switching(kind: str, python: str, home: Path) -> list[str]:
 def make_folders(folder: Path, kind: str) -> None:
     """Make the folders of a server, which its user owns; of a plain user's, with what this machine has compiled before."""
     owner = pwd.getpwnam(SERVERS_USER if kind == "ambient" else "root").pw_uid
-    for name, mode in (("home", 0o755), ("root", 0o755), ("data", 0o700)):
+    for name, mode in (("home", 0o755), ("root", 0o755), ("data", 0o700), ("fast", 0o700), ("slow", 0o700)):
         (folder / name).mkdir(mode=mode)
         os.chown(folder / name, owner, -1)
     compiled = platformdirs.user_cache_path("scorestream") / "kernels"
@@ -179,7 +197,8 @@ def place(request: pytest.FixtureRequest) -> Iterator[Place]:
     with open_folder() as folder:
         make_folders(folder, request.param)
         python = switching(request.param, python_for_all(), folder / "home")
-        flags = ("--device", "cpu", "--data-root", str(folder / "root"))
+        caches = [f"--cache-dir={folder / name}" for name in ("fast", "slow")]
+        flags = ("--device", "cpu", "--data-root", str(folder / "root"), *caches)
         with served(folder / "data", *flags, environment=variables(), python=python) as (client, process):
             client.register_model("scorer", source=SCORE_CODE)
             client.register_model("long", source=LONG)
@@ -300,9 +319,11 @@ def test_c4_such_a_worker_gets_at_what_its_jobs_need_and_at_nothing_else(
         place.client.create_session("foreign") as foreign,
     ):
         place.client.register_model("unused", source="var2 AS never_used")
-        for one in (session, foreign):
-            one.score("scorer", one.load_table(customers.slice(0, 100), name="rows")).wait()
         data = place.data
+        earlier = place.cached()
+        session.score("scorer", session.load_table(customers.slice(0, 100), name="rows")).wait()
+        own = place.cached() - earlier
+        foreign.score("scorer", foreign.load_table(customers.slice(0, 100), name="rows")).wait()
         private = [
             data,
             data / "scorestream.db",
@@ -310,13 +331,14 @@ def test_c4_such_a_worker_gets_at_what_its_jobs_need_and_at_nothing_else(
             data / "audit.log",
             data / "server.lock",
         ]
-        private += [data / "publishing", data / "sessions", data / "models"]
+        private += [data / "publishing", data / "sessions", data / "models", *place.caches]
+        private += sorted(place.cached() - earlier - own)
         private += [data / "sessions" / foreign.id, *sorted((data / "sessions" / foreign.id).rglob("*"))]
         unused = [path for path in (data / "models").iterdir() if path.read_text() == "var2 AS never_used"]
         assert len(unused) == 1
         results = sorted((data / "sessions" / session.id / "jobs").rglob("*.arrow"))
-        uploads = sorted((data / "sessions" / session.id / "tables").rglob("*.arrow"))
-        assert len(results) == len(uploads) == 1
+        uploads = sorted(path for path in own if path.suffix == ".arrow")
+        assert (len(results), len(uploads)) == (1, 2)  # the upload and its copy
         pid = place.worker().pid
         told = reached(place, private + unused, as_worker=True)
         assert {what for what, outcome in told.items() if outcome == "done"} == set()
@@ -328,6 +350,54 @@ def test_c4_such_a_worker_gets_at_what_its_jobs_need_and_at_nothing_else(
         told = reached(place, private + unused + results + uploads, pid, as_worker=False)
         assert {what for what, outcome in told.items() if outcome == "done"} == set()
         assert {told["environ"], told["mem"], told["fd"], told["trace"]} == {"PermissionError"}
+
+
+def test_c4_such_a_worker_reads_copies_and_what_was_loaded_again(place: Place, customers: pa.Table) -> None:
+    """It mends nothing, for it may not write there: it reads the copy, or the table is loaded again."""
+    expected = expected_scores(customers)
+    pacsv.write_csv(customers, place.root / "again.csv")
+    (place.root / "again.csv").chmod(0o644)
+    with place.client.create_session("cached", context="other") as session:
+        table = session.load_table("again.csv", name="converted")
+        path, copy = place.places(table)
+        os.truncate(path, 1000)
+        job = session.score("scorer", table)
+        assert scored(job) == pytest.approx(expected)
+        (warning,) = job.info.warnings
+        assert f"'{path}' has 1,000 bytes" in warning
+        assert f"It was read from its copy '{copy}', and could not be restored." in warning
+        os.truncate(copy, 1000)
+        job = session.score("scorer", table)
+        assert scored(job) == pytest.approx(expected)
+        assert "was loaded again from its sources" in job.info.warnings[0]
+        # What a worker of the server's own user has mended is as open as it was.
+        new = place.places(table)[0]
+        assert new != path
+        os.truncate(new, 1000)
+        assert len(table.head(1)) == 1
+        assert new.stat().st_size > 1000
+        assert session.score("scorer", table).wait().state is State.SUCCEEDED
+        assert place.client.cache.evict(table).bytes > 0
+        assert session.score("scorer", table).wait().state is State.SUCCEEDED
+
+
+def test_c4_such_a_worker_reads_versions_of_files_that_were_replaced(
+    place: Place, customers: pa.Table
+) -> None:
+    """Also one that is kept while its folder is not there yet; the user's rights are those to the file of before."""
+    source = place.root / "replaced.parquet"
+    pq.write_table(customers, source, row_group_size=9_000)
+    source.chmod(0o644)
+    os.chown(source, place.data.stat().st_uid, -1)
+    with place.client.create_session("kept", context="other") as session:
+        table = session.load_table("replaced.parquet", name="before")
+        other = session.load_table(customers.slice(0, 10), name="other")
+        other.save("replaced.parquet", replace=True)
+        assert len(list((place.data / "kept").iterdir())) == 1
+        assert scored(session.score("scorer", table)) == pytest.approx(expected_scores(customers))
+        now = session.load_table("replaced.parquet", name="now")
+        assert len(scored(session.score("scorer", now))) == 10
+    assert list((place.data / "kept").iterdir()) == []
 
 
 def test_c4_other_processes_of_the_user_cannot_trace_one_that_has_not_closed_itself_yet(place: Place) -> None:
@@ -363,6 +433,28 @@ def test_c4_a_file_that_the_user_may_not_read_fails_the_job_and_names_the_user(
         assert failure is not None
         assert (failure.code, failure.reason) == ("PERMISSION_DENIED", "FILE_NOT_READABLE")
     secret.unlink()
+
+
+def test_c4_a_folder_that_the_user_may_not_pass_through_is_no_change_of_the_file(
+    place: Place, customers: pa.Table
+) -> None:
+    """The job says who may not read what, and not that the file was changed."""
+    closed = place.root / "closed"
+    closed.mkdir(mode=0o755)
+    pq.write_table(customers.slice(0, 10), closed / "in.parquet")
+    (closed / "in.parquet").chmod(0o644)
+    os.chown(closed, place.data.stat().st_uid, -1)
+    with place.client.create_session("closed", context="other") as session:
+        table = session.load_table("closed/in.parquet")
+        closed.chmod(0o700)
+        job = session.score("scorer", table)
+        with pytest.raises(
+            scorestream.JobFailedError, match=rf"in\.parquet' may not be read by user '{USER}'"
+        ):
+            job.wait()
+        failure = job.refresh().info.failure
+        assert failure is not None
+        assert (failure.code, failure.reason) == ("PERMISSION_DENIED", "FILE_NOT_READABLE")
 
 
 def test_c4_such_a_worker_may_die_and_be_ended_as_any_other(place: Place, customers: pa.Table) -> None:

@@ -122,6 +122,7 @@ def running(folder: Path, csv: Path, *flags: str) -> Iterator[Site]:
         server,
     ):
         client.register_model("half", source="b / 2 AS half")
+        client.register_model("as_it_is", source="b * 1 AS b")
         yield Site(client, server, folder, root / "rows.csv")
 
 
@@ -475,3 +476,82 @@ def test_two_servers_on_one_cache_directory_are_refused(site: Site, tmp_path: Pa
     assert done.returncode == 3
     told = f"The cache directory {site.caches[0]} is in use by the server of process {site.server.pid}. Stop that one"
     assert told in done.stderr
+
+
+def test_d5_rows_appended_to_a_cached_table_share_its_blocks(site: Site) -> None:
+    """Which are checked, and mended, as before; the version before reads on until the last job of it is done."""
+    session = site.client.create_session("append")
+    site.more("appended.csv")
+    table = session.load_table("appended.csv", name="t")
+    before = site.place(table)
+    session.score("as_it_is", table, keep=["a", "c"], out="t", append=True).wait()
+    assert session.table("t").rows == 2 * ROWS
+    assert site.place(table) == before
+    flip(before[0], 50_000)
+    before[0].touch()  # else a worker that saw it whole trusts it
+    job = session.score("half", table).wait()
+    assert job.state is State.SUCCEEDED_WITH_WARNINGS
+    assert "It was restored from its copy." in job.info.warnings[0]
+    found = pa.Table.from_batches(job.results())["half"]
+    assert np.array_equal(found.to_numpy(), np.tile(np.arange(ROWS) / 4, 2))
+    assert files(*site.caches) == sorted(before)
+
+
+def test_d9_a_table_with_appended_rows_comes_back_whole(site: Site) -> None:
+    """Its sources give the rows in the cache, the job those behind them; and nobody else gets the appended ones."""
+    session = site.client.create_session("whole")
+    source = site.more("whole.csv")
+    table = session.load_table("whole.csv", name="t")
+    session.score("as_it_is", table, keep=["a", "c"], out="t", append=True).wait()
+    assert site.client.cache.evict(table).bytes > 0
+    assert files(*site.caches) == []
+    session.load_table(SOURCE.slice(0, 5), name="few")
+    session.score("as_it_is", "few", keep=["a", "c"], out="t", append=True).wait()
+    assert session.table("t").info.evicted
+    assert session.table("t").read().equals(pa.concat_tables([SOURCE, SOURCE, SOURCE.slice(0, 5)]))
+    assert not session.table("t").info.evicted
+    alone = session.load_table("whole.csv", name="alone")
+    assert alone.rows == ROWS
+    assert session.table("alone").read().equals(SOURCE)
+    site.client.cache.evict(session.table("t"))
+    source.touch()
+    with pytest.raises(FailedPreconditionError, match=r"whole\.csv' was written again at") as caught:
+        session.table("t").read()
+    assert caught.value.reason == "TABLE_EVICTED"
+    assert session.table("alone").read().equals(SOURCE)
+
+
+def test_d9_a_version_with_appended_rows_takes_no_file_from_a_job_on_the_one_before(site: Site) -> None:
+    """Not when it is evicted, nor when it is dropped."""
+    session = site.client.create_session("versions")
+    site.more("versions.csv")
+    table = session.load_table("versions.csv", name="t")
+    job = session.score("half", table, partition_rows=500)
+    few = session.load_table(SOURCE.slice(0, 5), name="few")
+    session.score("as_it_is", few, keep=["a", "c"], out="t", append=True, priority="high").wait()
+    site.client.cache.evict(session.table("t"))
+    session.table("t").drop()
+    assert job.refresh().info.partitions_done < job.info.partitions_total
+    assert job.wait().state is State.SUCCEEDED
+
+
+def test_d4_a_save_over_the_source_of_a_cached_table_leaves_the_table_as_it_is(site: Site) -> None:
+    """Evicted, it says that its source was replaced; a save of one that is evicted brings it back first."""
+    first, second = (site.client.create_session(f"save{number}") for number in range(2))
+    site.more("saved.csv")
+    site.more("other.csv")
+    table = first.load_table("saved.csv", name="t")
+    other = second.load_table("other.csv", name="other")
+    site.client.cache.evict(other)
+    other.save("saved.csv", replace=True)
+    site.score(first, table)
+    with pytest.raises(FailedPreconditionError, match="source"):
+        site.client.cache.evict(table)
+    assert second.load_table("saved.csv", name="now").read().num_rows == ROWS
+    source = site.more("later.csv")
+    late = first.load_table("later.csv", name="late")
+    site.client.cache.evict(late)
+    second.score("as_it_is", "other", keep=["a"], out_path="later.csv", replace=True).wait()
+    with pytest.raises(FailedPreconditionError, match="was replaced by another file") as caught:
+        late.head()
+    assert (caught.value.reason, str(source) in caught.value.message) == ("TABLE_EVICTED", True)

@@ -17,6 +17,7 @@ from scorestream_server.domain.session import Session, SessionState
 from scorestream_server.engine.cache import TableCache
 from scorestream_server.engine.engine import Engine
 from scorestream_server.engine.expiry import SessionExpiry
+from scorestream_server.engine.kept import KeptVersions
 from scorestream_server.engine.quota import JobQuota
 from scorestream_server.engine.sessions import SessionEnder
 from scorestream_server.feed import Feed, LogFeed, Selection
@@ -70,6 +71,7 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
         pool,
         directory,
         cache,
+        KeptVersions(database, directory),
     )
     log = LogFeed(0, no_lines)
     expiry = SessionExpiry(database, feed, log, ender)

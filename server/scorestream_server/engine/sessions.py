@@ -14,6 +14,7 @@ from scorestream_server.engine import log_lines
 from scorestream_server.engine.active import ActiveJob
 from scorestream_server.engine.cache import TableCache
 from scorestream_server.engine.engine import Engine
+from scorestream_server.engine.kept import KeptVersions
 from scorestream_server.store import filerefs as fileref_store
 from scorestream_server.store import homes as home_store
 from scorestream_server.store import libraries as library_store
@@ -39,8 +40,10 @@ class SessionEnder:
         pool: LocalPool,
         directory: DataDirectory,
         cache: TableCache,
+        kept: KeptVersions,
     ) -> None:
         self._cache = cache
+        self._kept = kept
         self._database = database
         self._engine = engine
         self._pool = pool
@@ -116,6 +119,7 @@ class SessionEnder:
 
         ended = await self._database.write(finish)
         self._cache.sweeper.sweep()
+        await self._kept.sweep()
         folder = self._directory.session(session.id)
         await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
         home = home_place(self._directory, session)
