@@ -31,7 +31,7 @@ _MOST_OWN_PARTS = 4000
 _PAGE = mmap.PAGESIZE
 _FAILED = ctypes.c_void_p(-1).value
 _FIXED = 0x10
-_LEAST_LET_GO = 1 << 20
+_LEAST_LET_GO = 1 << 16
 """Bytes; for fewer it is not worth a call."""
 
 
@@ -66,8 +66,8 @@ class ArrowMap:
         """
         if self._guarded is not None:
             for column in rows.columns:
-                if (place := _values(column)) is not None:
-                    self._guarded.let_go(*place)
+                for start, end in _values(column):
+                    self._guarded.let_go(start, end)
 
 
 def open_arrow(file: SourceFile) -> ArrowMap:
@@ -247,16 +247,22 @@ def _libc() -> Any:
     return libc
 
 
-def _values(column: pa.Array) -> tuple[int, int] | None:
-    """Return the addresses between which a column of fixed width has its values; None for others."""
-    kind = column.type
-    if not (pat.is_primitive(kind) or pat.is_decimal(kind)) or pat.is_boolean(kind):
-        return None
-    values, width = column.buffers()[1], kind.bit_width // 8
-    if values is None:
-        return None
-    start = values.address + column.offset * width
-    return start, start + len(column) * width
+def _values(column: pa.Array) -> Iterator[tuple[int, int]]:
+    """Yield the addresses between which a column has its values; of texts, which are anywhere, those of its neighbours too."""
+    kind, buffers = column.type, column.buffers()
+    if pat.is_string(kind) or pat.is_binary(kind):
+        width, texts = 4, buffers[2]
+    elif pat.is_large_string(kind) or pat.is_large_binary(kind):
+        width, texts = 8, buffers[2]
+    elif (pat.is_primitive(kind) or pat.is_decimal(kind)) and not pat.is_boolean(kind):
+        width, texts = kind.bit_width // 8, None
+    else:
+        return
+    if buffers[1] is not None:
+        start = buffers[1].address + column.offset * width
+        yield start, start + len(column) * width
+    if texts is not None:
+        yield texts.address, texts.address + texts.size
 
 
 def _copied(column: pa.Array) -> pa.Array:

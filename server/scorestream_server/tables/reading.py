@@ -52,6 +52,10 @@ _PIECE_BYTES = 16 << 20
 _OPEN_FILES = 128
 
 
+_Opened = tuple[OpenArrow, pa.RecordBatch]
+"""A file, and rows that were taken out of it."""
+
+
 class Scratch(NamedTuple):
     """What a job has to itself while its rows are read.
 
@@ -193,7 +197,7 @@ class TableReader:
             for path, values in constants.items()
             if not excluded_by_constants(values, where, target)
         }
-        opened: list[OpenArrow] = []
+        opened: list[_Opened] = []
 
         numbered = [number[0]] if number else []
         wanted = [*columns, *numbered]
@@ -218,6 +222,8 @@ class TableReader:
                 break
         unchanged(used.values())
         self._check_whole(opened)
+        for handle, rows in opened:  # and nobody needs them any more
+            handle.map.let_go(rows)
 
     def _slice(
         self,
@@ -226,7 +232,7 @@ class TableReader:
         part: FragmentSlice,
         where: Sequence[Condition],
         target: pa.Schema,
-        opened: list[OpenArrow],
+        opened: list[_Opened],
         scratch: Scratch | None,
     ) -> Iterator[pa.RecordBatch]:
         """Yield rows of a fragment, normalised, with the columns of its directories; none where its footer excludes it."""
@@ -248,12 +254,10 @@ class TableReader:
         fragment: Fragment,
         part: FragmentSlice,
         target: pa.Schema,
-        opened: list[OpenArrow],
+        opened: list[_Opened],
     ) -> Iterator[pa.RecordBatch]:
         try:
             handle: OpenArrow = self._handle(("arrow", file), lambda: OpenArrow(file))
-            if handle not in opened:
-                opened.append(handle)
             with handle.lock:  # the reader is not made for several threads; nothing is copied or decoded here
                 batch = handle.reader.get_batch(fragment.part)
             if batch.num_rows != fragment.rows:
@@ -261,17 +265,17 @@ class TableReader:
                     f"The file {file.path!r}", "a record batch has another number of rows than before"
                 )
             rows = batch.select(target.names).slice(part.offset, part.rows)
+            opened.append((handle, rows))
             if file.inode and handle.map.mapped:
                 yield from copied_out(rows, fragment.bytes / max(1, fragment.rows))
             else:
                 yield rows
-            handle.map.let_go(rows)
         except READ_ERRORS as error:
             raise corrupt(f"The file {file.path!r}", error) from None
 
-    def _check_whole(self, opened: Sequence[OpenArrow]) -> None:
+    def _check_whole(self, opened: Sequence[_Opened]) -> None:
         """Raise where zeros stood for what could not be read; the file is mapped anew the next time."""
-        for handle in opened:
+        for handle, _ in opened:
             if handle.map.torn:
                 with self._lock:
                     self._open.pop(("arrow", handle.file), None)
