@@ -187,10 +187,9 @@ def with_cached(table: TableData, made: TableData) -> TableData:
 
 def stored_size(data: TableData) -> int:
     """Return how many bytes were written for a table: those in the cache, or copies of sources that are read in place."""
-    if data.in_place:
-        return sum(file.size for file in data.files if is_kept(file, data.kept))
     sizes = {file.path: file.size for file in data.files}
-    return sum(sizes[one.path] * (1 + len(one.copies)) for one in data.cached)
+    cached = sum(sizes[one.path] * (1 + len(one.copies)) for one in data.cached)
+    return cached + sum(file.size for file in data.files if is_kept(file, data.kept))
 
 
 def _unchanged(source: SourceFile, known: dict[SourceFile, bool]) -> bool:
