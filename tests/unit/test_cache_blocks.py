@@ -15,6 +15,7 @@ from scorestream_server.domain.errors import ErrorCode, ScorestreamError
 from scorestream_server.domain.table import FileFormat, TableData
 from scorestream_server.tables.blocks import BLOCK_LOST, with_copies
 from scorestream_server.tables.checksums import CACHE_FULL
+from scorestream_server.tables.kept import steadily
 from scorestream_server.tables.plan import plan_partitions
 from scorestream_server.tables.reading import TableReader
 from scorestream_server.tables.sources import load_table
@@ -66,6 +67,35 @@ def flip(path: Path, at: int) -> None:
 def files_of(table: TableData) -> tuple[Path, Path]:
     (one,) = table.cached
     return Path(one.path), Path(one.copies[0])
+
+
+@pytest.mark.parametrize("how", ["cut", "gone"])
+def test_a_file_that_is_damaged_while_it_is_read_is_mended_and_read_again(
+    cached: TableData, how: str
+) -> None:
+    """All of the partition; without a copy it is lost, as if it had been damaged before."""
+    path, copy = files_of(cached)
+    reader, (partition,) = TableReader(), plan_partitions(cached, ROWS)
+    tries = 0
+
+    def rows() -> list[float]:
+        nonlocal tries
+        tries += 1
+        found: list[float] = []
+        for batch in reader.read(cached, partition, ["b"], scratch=None):
+            if not found:
+                if tries > 2:
+                    copy.unlink()
+                if tries != 2:
+                    path.unlink() if how == "gone" else os.truncate(path, 100_000)
+            found += batch.column(0).to_pylist()
+        return found
+
+    assert steadily(cached, cached.files, rows) == EXPECTED
+    assert tries == 2
+    with pytest.raises(ScorestreamError) as caught:
+        steadily(cached, cached.files, rows)
+    assert (caught.value.reason, tries) == (BLOCK_LOST, 4)
 
 
 def test_blocks_are_the_whole_file_and_the_copy_is_the_same_bytes(cached: TableData) -> None:
