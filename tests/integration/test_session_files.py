@@ -68,7 +68,7 @@ def outcome(call: Callable[[], Any]) -> tuple[str, Any]:
 
 def beside(client: scorestream.Client, session: scorestream.Session) -> set[Path]:
     """Return what there is beside a session's home; its tables, which the calls replace, are left out."""
-    own = (home(client, session), home(client, session).parent / "tables")
+    own = (home(client, session), home(client, session).parent / "tables", data_dir(client) / "cache")
     return {found for found in data_dir(client).rglob("*") if not any(map(found.is_relative_to, own))}
 
 
