@@ -25,9 +25,10 @@ async def keep_house(database: Database, clock: Callable[[], float] = time.time)
         clock: seconds since 1970, UTC.
     """
     while True:
+        now = clock()
         try:
-            await database.write(functools.partial(requests.forget_old, now=clock()))
-            await database.write(functools.partial(saves.forget_old, now=clock()))
+            await database.write(functools.partial(requests.forget_old, now=now))
+            await database.write(functools.partial(saves.forget_old, now=now))
         except (sa.exc.SQLAlchemyError, StorageError):
             logger.exception("old request ids and saves could not be forgotten")
         await asyncio.sleep(EVERY_SECONDS)
