@@ -26,7 +26,7 @@ import pyarrow as pa
 import scorestream
 from harness import DATA, FEATURES, arguments, save, show, xgboost_file
 from memory import INTERVAL_SECONDS, server_of_this_process
-from tables_inputs import csv_to_cache, selective_scan
+from tables_inputs import csv_to_cache, parquet_scan
 
 BATCH_ROWS = 1 << 20
 SHARED_BYTES = 1 << 30
@@ -130,7 +130,14 @@ def in_place(gigabytes: int, runs: int, model_path: Path) -> dict[str, object]:
     show(
         f"{gigabytes} GB of Arrow in place: {rows:,} rows",
         ("load, ms (median)", "score, M rows/s", "peak anonymous, MiB", "peak with mapped pages, MiB"),
-        [(f"{1000 * statistics.median(times):.1f}", rows / seconds / 1e6, peak.anonymous / MIB, peak.total / MIB)],
+        [
+            (
+                f"{1000 * statistics.median(times):.1f}",
+                rows / seconds / 1e6,
+                peak.anonymous / MIB,
+                peak.total / MIB,
+            )
+        ],
     )
     return {
         "question": "in_place",
@@ -179,8 +186,8 @@ def main() -> None:
     results = [
         in_place(options.gigabytes, options.runs, model_path),
         shared(options.sessions, model_path),
-        csv_to_cache(options.runs),
-        selective_scan(options.runs),
+        *csv_to_cache(options.runs),
+        *parquet_scan(options.runs),
     ]
     save(options.json, results)
 
