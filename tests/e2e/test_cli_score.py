@@ -223,11 +223,12 @@ def test_nobody_there_ends_with_1(run: Run, code: Path, customers_file: Path) ->
 
 @pytest.mark.parametrize("where", ["here", "there"])
 def test_ctrl_c_cancels_and_says_what_was_kept(
-    code: Path, customers: pa.Table, local: scorestream.Client, tmp_path: Path, where: str
+    customers: pa.Table, local: scorestream.Client, tmp_path: Path, where: str
 ) -> None:
     """The first interrupt ends the job in good order: exit code 130, no output, no half-made file."""
     pq.write_table(pa.concat_tables([customers] * 100), tmp_path / "many.parquet")
     # So much to compute that no machine is done before it is told to stop.
+    code = tmp_path / "long_scorer.sql"
     code.write_text(" + ".join(f"EXP(var1 * 0.{term:03})" for term in range(300)) + " AS score")
     command = [*PROGRAM, "score", str(code), "many.parquet", "-o", "out.parquet", "--json"]
     server = ["--server", local.address] if where == "there" else []
@@ -245,7 +246,7 @@ def test_ctrl_c_cancels_and_says_what_was_kept(
     assert "Cancelled after" in words
     assert "Nothing was written" in words
     assert ("job results" in words) == (where == "there")
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["dummy_scorer.sql", "many.parquet"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["long_scorer.sql", "many.parquet"]
 
 
 def test_the_nouns_and_verbs_run_the_whole_scenario(
