@@ -26,7 +26,7 @@ import pyarrow as pa
 import scorestream
 from harness import DATA, FEATURES, arguments, save, show, xgboost_file
 from memory import INTERVAL_SECONDS, server_of_this_process
-from tables_inputs import csv_to_cache, parquet_scan
+from tables_inputs import inputs
 
 BATCH_ROWS = 1 << 20
 SHARED_BYTES = 1 << 30
@@ -186,8 +186,7 @@ def main() -> None:
     results = [
         in_place(options.gigabytes, options.runs, model_path),
         shared(options.sessions, model_path),
-        *csv_to_cache(options.runs),
-        *parquet_scan(options.runs),
+        *inputs(options.runs),
     ]
     save(options.json, results)
 

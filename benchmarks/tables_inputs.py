@@ -147,10 +147,9 @@ def _bytes_read() -> int:
     return int(next(line for line in lines if line.startswith("rchar")).split()[1])
 
 
-def main() -> None:
-    """Measure and print."""
-    options = arguments(__doc__ or "", runs=7)
-    results = [*csv_to_cache(options.runs), *parquet_scan(options.runs)]
+def inputs(runs: int) -> list[Result]:
+    """Measure both, and print."""
+    results = [*csv_to_cache(runs), *parquet_scan(runs)]
     rows = [
         (
             f"{one['what']}, {one['side']}",
@@ -163,11 +162,17 @@ def main() -> None:
         for one in results
     ]
     show(
-        f"Medians of {options.runs} runs in turn, {len(os.sched_getaffinity(0))} cores",
+        f"Medians of {runs} runs in turn, {len(os.sched_getaffinity(0))} cores",
         ("what", "seconds", "of by hand", "processor s", "MB read", "MB in file"),
         rows,
     )
-    save(options.json, results)
+    return results
+
+
+def main() -> None:
+    """Measure, print and save."""
+    options = arguments(__doc__ or "", runs=7)
+    save(options.json, inputs(options.runs))
 
 
 if __name__ == "__main__":
