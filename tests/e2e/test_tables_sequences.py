@@ -120,7 +120,7 @@ class TableSequences(RuleBasedStateMachine):
         )
         if not self.readable(source):
             self.did["job over a changed source"] += 1
-            with pytest.raises(scorestream.JobFailedError, match="was replaced by another file"):
+            with pytest.raises(scorestream.JobFailedError, match="after the table was loaded"):
                 job.wait(60)
             return
         self.did["job"] += 1
