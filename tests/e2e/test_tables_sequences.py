@@ -244,7 +244,7 @@ class TableSequences(RuleBasedStateMachine):
 @pytest.mark.parametrize(
     ("runs", "steps"),
     [
-        pytest.param(6, 40, id="short"),
+        pytest.param(9, 40, id="short"),
         pytest.param(LONG_RUNS, 50, marks=[pytest.mark.long, pytest.mark.timeout(1200)], id="long"),
     ],
 )

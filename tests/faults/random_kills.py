@@ -21,6 +21,7 @@ from scorestream import Event, State
 from served import served
 
 COUNTDOWN = Path(__file__).parent / "countdown"
+MANIFEST = "_manifest.json"
 PATIENCE = 60.0
 ROWS = 6_000
 ROWS_AT_ONCE = 500
@@ -336,9 +337,15 @@ def rows() -> pa.Table:
 
 
 def content(path: Path) -> dict[str, bytes]:
-    """Return the bytes of an output, file by file."""
+    """Return the bytes of an output, file by file; of a manifest without which job wrote it, and when."""
     files = [path] if path.is_file() else path.iterdir()
-    return {"" if file == path else file.name: file.read_bytes() for file in files}
+    found = {"" if file == path else file.name: file.read_bytes() for file in files}
+    if MANIFEST in found:
+        manifest = json.loads(found[MANIFEST])
+        for batch in manifest["batches"]:
+            del batch["job"], batch["time"]
+        found[MANIFEST] = json.dumps(manifest).encode()
+    return found
 
 
 class Follower:
