@@ -11,10 +11,11 @@ import sqlalchemy as sa
 
 from scorestream_server.domain.errors import ScorestreamError
 from scorestream_server.domain.model import Model, ModelKind, ModelSchema
+from scorestream_server.domain.save import Save
 from scorestream_server.domain.session import Session, SessionState
 from scorestream_server.domain.table import FileFormat, Table, TableData
 from scorestream_server.engine.housekeeping import keep_house
-from scorestream_server.store import models, requests, sessions, tables
+from scorestream_server.store import models, requests, saves, sessions, tables
 from scorestream_server.store.database import Database, migrate, open_engine
 from scorestream_server.store.schema import REQUESTS
 
@@ -95,6 +96,21 @@ async def test_a_table_is_made_once(database: Database) -> None:
         return [*made, create("uid-4", "b").uid, create("uid-5", "").uid]
 
     assert await database.write(run) == ["uid-1", "uid-1", "uid-3", "uid-3", "uid-5"]
+
+
+async def test_a_save_is_done_though_its_request_id_was_taken_meanwhile(database: Database) -> None:
+    """The file has its rows by then; the id stays with what came first."""
+    save = Save(
+        "save", "/out.arrow", "out.arrow", "uid", "session", "me", own_source=False, etag="new", time=5.0
+    )
+
+    def run(connection: sa.Connection) -> tuple[list[Save], str | None]:
+        saves.begin(connection, save)
+        requests.record(connection, "me", "same", "table", "uid", 4.0)
+        saves.finish(connection, save, "same")
+        return saves.unfinished(connection), requests.find(connection, "me", "same", "table")
+
+    assert await database.write(run) == ([], "uid")
 
 
 async def test_a_model_is_registered_once(database: Database) -> None:

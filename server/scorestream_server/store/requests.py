@@ -35,6 +35,11 @@ def find(connection: sa.Connection, owner: str, request_id: str, kind: str) -> s
     return str(row.resource_id)
 
 
+def is_known(connection: sa.Connection, owner: str, request_id: str) -> bool:
+    """Whether a request with this id has created anything."""
+    return _FIND.row(connection, {"owner_": owner, "request_id_": request_id}) is not None
+
+
 def record(
     connection: sa.Connection, owner: str, request_id: str, kind: str, resource_id: str, time: float
 ) -> None:

@@ -41,7 +41,8 @@ def finish(connection: sa.Connection, save: Save, request_id: str = "") -> None:
         data = connection.execute(sa.select(TABLES.c.data).where(mine)).scalar_one()
         found = replace(msgspec.json.decode(data, type=TableData), saved_etag=save.etag)
         connection.execute(sa.update(TABLES).where(mine).values(data=msgspec.json.encode(found)))
-    if request_id:
+    # Another request may have come with the same id meanwhile; what is saved is saved, and the id is of what came first.
+    if request_id and not requests.is_known(connection, save.owner, request_id):
         requests.record(connection, save.owner, request_id, "save", save.save_id, save.time)
 
 
