@@ -16,6 +16,10 @@ from scorestream_server.scoring.expression import (
     compile_where,
     where_program,
 )
+from scorestream_server.tables.conditions import Condition
+from scorestream_server.tables.plan import plan_partitions
+from scorestream_server.tables.reading import TableReader
+from scorestream_server.tables.sources import load_table
 from unit.expression_cases import (
     DATE_CONDITIONS,
     EDGES,
@@ -55,7 +59,14 @@ def filtered(table: pa.Table, where: str, path: Path | None = None) -> list[int]
     if path is None:
         return list(ds.dataset(numbered).to_table(filter=expression)["row"].to_pylist())
     pq.write_table(numbered, path, row_group_size=2)
-    return sorted(ds.dataset(path).to_table(filter=expression)["row"].to_pylist())
+    data = load_table([path], path.parent)
+    conditions = [Condition(*found) for found in compile_conditions(where, table.schema, ())]
+    return [
+        row
+        for partition in plan_partitions(data, 1000)
+        for batch in TableReader().read(data, partition, ["row"], conditions, scratch=None)
+        for row in batch["row"].to_pylist()
+    ]
 
 
 @FEW
