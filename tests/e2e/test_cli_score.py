@@ -249,6 +249,29 @@ def test_ctrl_c_cancels_and_says_what_was_kept(
     assert sorted(path.name for path in tmp_path.iterdir()) == ["long_scorer.sql", "many.parquet"]
 
 
+def test_ctrl_c_leaves_a_job_that_is_watched_alone(
+    customers: pa.Table, local: scorestream.Client, tmp_path: Path
+) -> None:
+    """The watching ends with 130, and says how to look again."""
+    session = local.create_session()
+    source = " + ".join(f"EXP(var1 * 0.{term:03})" for term in range(300)) + " AS score"
+    model = local.register_model("long_watched_scorer", source=source)
+    job = session.score(model, session.load_table(pa.concat_tables([customers] * 100)))
+    command = [*PROGRAM, "job", "watch", job.id, "--server", local.address, "-o", "json"]
+    with subprocess.Popen(
+        command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stderr is not None
+        json.loads(process.stdout.readline())
+        os.kill(process.pid, signal.SIGINT)
+        words = process.stderr.read()
+    assert process.returncode == 130, words
+    assert f"scorestream job watch {job.id}" in words
+    assert not job.refresh().state.final
+    session.terminate(cancel=True)
+
+
 def test_the_nouns_and_verbs_run_the_whole_scenario(
     run: Run,
     ask: Callable[..., Any],

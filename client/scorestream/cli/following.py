@@ -4,9 +4,7 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self
 
-import typer
-
-from scorestream.cli import INTERRUPTED
+from scorestream.cli.interrupts import leaving
 from scorestream.cli.shell import Output, console, is_terminal, print_json, say
 
 if TYPE_CHECKING:
@@ -135,11 +133,6 @@ def follow(job: "Job", output: Output, title: str, after: int = 0) -> "Job":
 
 def follow_from_outside(job: "Job", output: Output, after: int = 0) -> "Job":
     """Do the same for a job that goes on without us; Ctrl-C says so and ends the program."""
-    try:
+    words = f"Job {job.name} goes on. Look again: scorestream job watch {job.id}; stop it: scorestream job cancel {job.id}"
+    with leaving(words):
         return follow(job, output, job.name, after)
-    except KeyboardInterrupt:
-        say(
-            f"Job {job.name} goes on. Look again: scorestream job watch {job.id}; "
-            f"stop it: scorestream job cancel {job.id}"
-        )
-        raise typer.Exit(INTERRUPTED) from None

@@ -11,6 +11,7 @@ import typer
 
 from scorestream.cli import INTERRUPTED
 from scorestream.cli.following import follow, follower
+from scorestream.cli.interrupts import cancelling
 from scorestream.cli.outputs import (
     CompressionOption,
     PartitionOption,
@@ -254,17 +255,12 @@ def _interruptible(job: "Job", work: "Callable[[], Job]", kept: str) -> "Job":
 
     A job that was done before it could be cancelled is returned as done.
     """
-    try:
-        return work()
-    except KeyboardInterrupt:
-        say("Interrupted; cancelling the job ...")
-        job.cancel()
-        for _ in job.watch():
-            pass
-        if job.refresh().state.succeeded:
-            return job
-        say(f"Cancelled after {job.rows_done:,} of {job.rows_total:,} rows. {kept}")
-        raise typer.Exit(INTERRUPTED) from None
+    with cancelling(job) as interrupted:
+        done = work()
+    if not interrupted() or done.refresh().state.succeeded:
+        return done
+    say(f"Cancelled after {done.rows_done:,} of {done.rows_total:,} rows. {kept}")
+    raise typer.Exit(INTERRUPTED)
 
 
 def _model(client: "Client", wanted: Wanted) -> str:
