@@ -14,7 +14,7 @@ import xgboost
 
 from faults.bad_disk import BadDisk, build
 from faults.bad_place import Place, rows
-from scorestream_server.tables.reading import LARGEST_IN_MEMORY
+from scorestream_server.tables.parquet_reading import LARGEST_IN_MEMORY
 from served import served
 
 FEATURES = 12

@@ -46,8 +46,9 @@ from scorestream_server.tables.kept import (
     sweep,
 )
 from scorestream_server.tables.mapping import apart, copied_out, open_arrow
+from scorestream_server.tables.parquet_reading import Scratch
 from scorestream_server.tables.plan import plan_partitions
-from scorestream_server.tables.reading import Scratch, TableReader
+from scorestream_server.tables.reading import TableReader
 from scorestream_server.tables.sources import load_table
 from scorestream_server.workers.local import LocalPool
 

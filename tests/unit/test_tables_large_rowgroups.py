@@ -18,11 +18,12 @@ from hypothesis import strategies as st
 
 from scorestream_server.domain.errors import ScorestreamError
 from scorestream_server.domain.table import TableData
-from scorestream_server.tables import large_rowgroups, reading
+from scorestream_server.tables import large_rowgroups, parquet_reading
 from scorestream_server.tables.large_rowgroups import Decoding, LargeRowGroup
 from scorestream_server.tables.parquet_files import open_parquet
+from scorestream_server.tables.parquet_reading import Scratch
 from scorestream_server.tables.plan import plan_partitions
-from scorestream_server.tables.reading import Scratch, TableReader
+from scorestream_server.tables.reading import TableReader
 from scorestream_server.tables.sources import load_table
 
 ROWS = 100
@@ -178,7 +179,7 @@ def test_memory_is_bounded_and_the_row_group_is_decoded_once(
         opened.append(1)
         return open_parquet(*args)
 
-    monkeypatch.setattr(reading, "open_parquet", spy)
+    monkeypatch.setattr(parquet_reading, "open_parquet", spy)
     partitions = plan_partitions(large, 200_000)
     before, peak, total, rows = pa.total_allocated_bytes(), 0, 0, 0
     for part in [*partitions[::step], *(partitions[1::step] if step > 1 else ())]:
@@ -190,7 +191,7 @@ def test_memory_is_bounded_and_the_row_group_is_decoded_once(
     assert total == sum(range(4_000_000))
     assert len(opened) == 1
     assert peak < 12 << 20
-    assert len(reader._large) == 0
+    assert len(reader._parquet._large) == 0
     assert [path.name for path in tmp_path.iterdir()] == ["t.parquet"]
 
 
@@ -199,9 +200,9 @@ def test_a_job_that_is_closed_in_the_middle_keeps_nothing(tmp_path: Path, large:
     first, second, *_ = plan_partitions(large, 200_000)
     for job in ("cancelled", "other"):
         list(reader.read(large, second, ["x"], scratch=Scratch(job, tmp_path)))
-    assert len(reader._large) == 2
+    assert len(reader._parquet._large) == 2
     reader.forget("cancelled")
-    assert len(reader._large) == 1
+    assert len(reader._parquet._large) == 1
     found = list(reader.read(large, first, ["x"], scratch=Scratch("other", tmp_path)))
     assert pa.Table.from_batches(found)["x"].to_pylist() == list(range(first.rows))
 

@@ -21,9 +21,10 @@ from scorestream_server.domain.errors import ScorestreamError
 from scorestream_server.domain.table import FileFormat, InputFile, LoadOptions, TableData
 from scorestream_server.tables.hive import NULL, hive_columns
 from scorestream_server.tables.listing import stands_for
+from scorestream_server.tables.parquet_reading import Scratch
 from scorestream_server.tables.paths import DataRoots
 from scorestream_server.tables.plan import plan_partitions
-from scorestream_server.tables.reading import Scratch, TableReader
+from scorestream_server.tables.reading import TableReader
 from scorestream_server.tables.sources import load_table
 from scorestream_server.workers.opened import conditions
 

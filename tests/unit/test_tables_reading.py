@@ -18,8 +18,9 @@ from scorestream_server.domain.errors import ScorestreamError
 from scorestream_server.domain.table import Fragment, Partition, TableData
 from scorestream_server.tables import columns as columns_module
 from scorestream_server.tables.conditions import Condition
+from scorestream_server.tables.parquet_reading import ParquetReader, Scratch
 from scorestream_server.tables.plan import plan_partitions
-from scorestream_server.tables.reading import Scratch, TableReader
+from scorestream_server.tables.reading import TableReader
 from scorestream_server.tables.sources import load_table
 
 SCHEMA = pa.schema([("x", pa.float32()), ("i", pa.int64()), ("s", pa.string()), ("f", pa.bool_())])
@@ -124,7 +125,9 @@ def test_reading_is_what_pyarrow_reads(
     found = read_all(reader, table, plan_partitions(table, target), chosen, where)
     if chosen:
         assert repr(found.to_pylist()) == repr(expected.select(chosen).to_pylist())  # repr: NaN equals NaN
-    assert len(reader._in_memory) == len(reader._large) == 0  # every row was read, so nothing is kept
+    assert (
+        len(reader._parquet._in_memory) == len(reader._parquet._large) == 0
+    )  # every row was read, so nothing is kept
 
 
 def test_no_columns_give_batches_that_still_count_their_rows(tmp_path: Path) -> None:
@@ -229,13 +232,13 @@ def test_row_groups_without_a_matching_row_are_not_read(
     )
     loaded = load_table([tmp_path / "t.parquet"], tmp_path)
     read: list[int] = []
-    real = TableReader._from_memory
+    real = ParquetReader._from_memory
 
-    def spy(self: TableReader, file: Any, fragment: Fragment, *args: Any) -> Any:
+    def spy(self: ParquetReader, file: Any, fragment: Fragment, *args: Any) -> Any:
         read.append(fragment.part)
         return real(self, file, fragment, *args)
 
-    monkeypatch.setattr(TableReader, "_from_memory", spy)
+    monkeypatch.setattr(ParquetReader, "_from_memory", spy)
     where = [condition(pc.field("k") == 555, "k"), condition(pc.field("x") == 0.0, "x")]
     found = read_all(TableReader(), loaded, plan_partitions(loaded, 50), ["k"], where)
     assert found.to_pydict() == {"k": [555]}

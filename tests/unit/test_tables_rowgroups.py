@@ -11,10 +11,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from scorestream_server.domain.table import Partition
-from scorestream_server.tables import reading
+from scorestream_server.tables import parquet_reading
 from scorestream_server.tables.parquet_files import open_parquet
+from scorestream_server.tables.parquet_reading import Scratch
 from scorestream_server.tables.plan import plan_partitions
-from scorestream_server.tables.reading import Scratch, TableReader
+from scorestream_server.tables.reading import TableReader
 from scorestream_server.tables.rowgroups import RowGroupCache
 from scorestream_server.tables.sources import load_table
 
@@ -33,7 +34,7 @@ def test_lanes_on_one_row_group_decode_it_once_and_it_goes_with_its_last_partiti
         opened.append(1)
         return open_parquet(*args)
 
-    monkeypatch.setattr(reading, "open_parquet", spy)
+    monkeypatch.setattr(parquet_reading, "open_parquet", spy)
     gate = threading.Barrier(8)
 
     def lane(part: Partition) -> pa.Table:
@@ -44,7 +45,7 @@ def test_lanes_on_one_row_group_decode_it_once_and_it_goes_with_its_last_partiti
         found = list(pool.map(lane, partitions))
     assert pa.concat_tables(found) == table
     assert len(opened) == 1
-    assert len(reader._in_memory) == 0
+    assert len(reader._parquet._in_memory) == 0
 
 
 def test_a_failed_decode_reaches_everyone_who_waits_and_is_tried_again() -> None:

@@ -17,8 +17,9 @@ from scorestream_server.tables import arrow_source
 from scorestream_server.tables.conditions import Condition
 from scorestream_server.tables.files import disk_errors
 from scorestream_server.tables.ipc_messages import MalformedMessageError, file_claims, message_claim
+from scorestream_server.tables.parquet_reading import Scratch
 from scorestream_server.tables.plan import plan_partitions
-from scorestream_server.tables.reading import Scratch, TableReader
+from scorestream_server.tables.reading import TableReader
 from scorestream_server.tables.sources import load_table
 
 TABLE = pa.table(

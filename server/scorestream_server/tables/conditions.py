@@ -1,9 +1,8 @@
-"""Filters over rows: applied to batches, and to the statistics of row groups."""
+"""Filters over rows: applied to batches, and to what is the same in all rows."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import reduce
-from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -56,17 +55,6 @@ def filtered(batch: pa.RecordBatch, where: Iterable[Condition]) -> pa.RecordBatc
         ) from None
 
 
-def never_true(condition: Condition, group: Any, physical: pa.Schema, target: pa.Schema) -> bool:
-    """Return whether a row group's statistics exclude a condition; False where they cannot tell."""
-    converted = any(physical.field(name).type != target.field(name).type for name in condition.columns)
-    if converted or _accepts_nan(condition, target):
-        return False
-    try:
-        return not group.subset(filter=condition.expression, schema=physical).row_groups
-    except (pa.ArrowException, TypeError):  # told when it is applied to rows
-        return False
-
-
 def excluded_by_constants(
     constants: Iterable[tuple[str, int | str | None]], where: Iterable[Condition], target: pa.Schema
 ) -> bool:
@@ -81,7 +69,7 @@ def excluded_by_constants(
     return any(not filtered(row, [one]).num_rows for one in alone)
 
 
-def _accepts_nan(condition: Condition, schema: pa.Schema) -> bool:
+def accepts_nan(condition: Condition, schema: pa.Schema) -> bool:
     """Return whether a row with a NaN might pass.
 
     Parquet's minimum and maximum leave NaN out, and Arrow forgets that: ``NOT (x > 5)`` is true for a NaN in

@@ -1,15 +1,14 @@
 """What the footer of a Parquet file says of a row group, and opening the file for it."""
 
 import io
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from scorestream_server.domain.table import SourceFile
-from scorestream_server.tables.columns import row_width
+from scorestream_server.tables.columns import READ_ERRORS, row_width
 
 _READ_BUFFER = 1 << 20
 _ALLOWED_WIDTH = 4096.0
@@ -51,7 +50,7 @@ def look(file: SourceFile, metadata: pq.FileMetaData, part: int, target: pa.Sche
     dictionaries: list[str] = []
     guessed: set[str] = set()
     if texts:
-        probe(file, metadata, part, sorted(texts))
+        Probe(file, metadata, texts).look(part)
         group = metadata.row_group(part)
         for at in range(metadata.num_columns):
             leaf = metadata.schema.column(at)
@@ -84,36 +83,56 @@ def open_parquet(file: SourceFile, metadata: pq.FileMetaData, dictionaries: Sequ
     )
 
 
-def probe(file: SourceFile, metadata: pq.FileMetaData, part: int, columns: Sequence[str]) -> None:
-    """Begin to read some columns, up to where the file itself would be read, so that a damaged column chunk raises.
+class Probe:
+    """Looks at column chunks of a file whose footer was read before, so that a damaged one raises.
 
     What else looks at a column chunk (its Python view, the pruning by statistics) does not raise: Arrow ends
     the process there.
-
-    Raises:
-        READ_ERRORS: the row group is damaged.
     """
-    unread = pa.PythonFile(_UnreadFile(file.size), "r")
-    for name in columns:
-        with suppress(_ReachedError), pq.ParquetFile(unread, metadata=metadata, pre_buffer=False) as source:
-            next(source.iter_batches(1, row_groups=[part], columns=[name], use_threads=False), None)
-    group = metadata.row_group(part)
-    for at in range(metadata.num_columns):
-        leaf = metadata.schema.column(at)
-        if leaf.path in columns and group.column(at).physical_type != leaf.physical_type:
-            raise pa.ArrowInvalid(f"a chunk of the column {leaf.path!r} is of another type than the column")
 
+    def __init__(self, file: SourceFile, metadata: pq.FileMetaData, columns: Collection[str]) -> None:
+        self._metadata = metadata
+        self._columns = list(columns)
+        leaves = ((at, metadata.schema.column(at)) for at in range(metadata.num_columns))
+        self._kinds = [(at, leaf.path, leaf.physical_type) for at, leaf in leaves if leaf.path in columns]
+        self._unread = _UnreadFile(file.size)
+        # With a buffer Arrow comes to all columns before it reads the first one.
+        self._source = pq.ParquetFile(
+            pa.PythonFile(self._unread, "r"), metadata=metadata, buffer_size=_READ_BUFFER, pre_buffer=False
+        )
 
-class _ReachedError(Exception):
-    """All that comes before the content of a file was in order."""
+    def look(self, part: int) -> None:
+        """Begin to read the columns of a row group, up to where the file itself would be read.
+
+        Raises:
+            READ_ERRORS: the row group is damaged.
+        """
+        self._unread.reached = False
+        try:
+            next(
+                self._source.iter_batches(1, row_groups=[part], columns=self._columns, use_threads=False),
+                None,
+            )
+        except READ_ERRORS:
+            if not self._unread.reached:
+                raise
+        group = self._metadata.row_group(part)
+        for at, path, kind in self._kinds:
+            if group.column(at).physical_type != kind:
+                raise pa.ArrowInvalid(f"a chunk of the column {path!r} is of another type than the column")
 
 
 class _UnreadFile(io.RawIOBase):
-    """A file of some size that nothing can be read from."""
+    """A file of some size that nothing can be read from.
+
+    Attributes:
+        reached: whether somebody tried; all that comes before the content of a file was in order then.
+    """
 
     def __init__(self, size: int) -> None:
         self._size = size
         self._at = 0
+        self.reached = False
 
     def readable(self) -> bool:
         return True
@@ -129,4 +148,5 @@ class _UnreadFile(io.RawIOBase):
         return self._at
 
     def read(self, _size: int = -1) -> bytes:
-        raise _ReachedError
+        self.reached = True
+        return b""  # not an error: Arrow would write down where it was raised, which takes longer than all else here

@@ -14,10 +14,8 @@ from scorestream_server.domain.table import (
     CachedFile,
     FileFormat,
     Fragment,
-    FragmentSlice,
     InputFile,
     LoadOptions,
-    Partition,
     SourceFile,
     TableData,
 )
@@ -33,7 +31,7 @@ from scorestream_server.tables.hive import Value, completed, hive_columns, with_
 from scorestream_server.tables.json_source import JsonSource
 from scorestream_server.tables.parquet_source import read_footers
 from scorestream_server.tables.paths import one_format
-from scorestream_server.tables.reading import TableReader
+from scorestream_server.tables.scan import scanned
 from scorestream_server.tables.source import Source
 
 _One = TypeVar("_One")
@@ -191,7 +189,8 @@ class _Load:
             chosen = project(schema, self._options.columns) if self._options.columns else schema
             return replace(table, schema=chosen.serialize().to_pybytes())
         choice = self._choose(schema)
-        return self._convert(self._scanned(table, choice), schema, notes)
+        rows = scanned(table, choice.target.names, choice.conditions, self._cancelled)
+        return self._convert(rows, schema, notes)
 
     def _notes(self, *, local: bool) -> list[str]:
         """Return why files that could be read in place are not, unless that was asked for."""
@@ -202,15 +201,6 @@ class _Load:
         if self._options.where:
             return ["The table is in the cache, and not read in place, because where chooses its rows."]
         return []
-
-    def _scanned(self, table: TableData, choice: _Choice) -> Iterator[pa.RecordBatch]:
-        """Yield the rows to keep of a table that can be read in place; row groups that cannot have any are not read."""
-        reader = TableReader()
-        for at, fragment in enumerate(table.fragments):
-            if self._cancelled():
-                raise cancelled_error()
-            part = Partition(0, 0, fragment.rows, (FragmentSlice(at, 0, fragment.rows),))
-            yield from reader.read(table, part, choice.target.names, choice.conditions, scratch=None)
 
     def _text(self, rows: _Text) -> TableData:
         """Return what text is converted to, with the types that hold all values."""

@@ -22,7 +22,8 @@ from scorestream_server.scoring.expression import compile_conditions
 from scorestream_server.scoring.load import load_scorer
 from scorestream_server.tables.conditions import Condition
 from scorestream_server.tables.kept import steadily
-from scorestream_server.tables.reading import Scratch, TableReader
+from scorestream_server.tables.parquet_reading import Scratch
+from scorestream_server.tables.reading import TableReader
 from scorestream_server.tables.results import count_missing, write_partition
 from scorestream_server.tables.rows import write_rows
 from scorestream_server.workers.saving import save_rows

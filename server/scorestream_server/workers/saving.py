@@ -20,9 +20,10 @@ from scorestream_server.tables.identity import (
     source_in_place,
 )
 from scorestream_server.tables.kept import keep_replaced, steadily
+from scorestream_server.tables.parquet_reading import Scratch
 from scorestream_server.tables.plan import plan_partitions
 from scorestream_server.tables.publish import publish
-from scorestream_server.tables.reading import Scratch, TableReader
+from scorestream_server.tables.reading import TableReader
 from scorestream_server.tables.results import write_partition
 
 _ROWS_AT_ONCE = 1 << 20

@@ -12,8 +12,9 @@ from scorestream_server.scoring.expression import compile_conditions
 from scorestream_server.tables.conditions import Condition
 from scorestream_server.tables.distribution import distribution
 from scorestream_server.tables.kept import steadily
+from scorestream_server.tables.parquet_reading import Scratch
 from scorestream_server.tables.plan import plan_partitions
-from scorestream_server.tables.reading import Scratch, TableReader
+from scorestream_server.tables.reading import TableReader
 from scorestream_server.tables.results import count_missing
 
 MOST_SCORES = 200
