@@ -7,12 +7,10 @@ from google.protobuf.duration_pb2 import Duration
 
 from scorestream_server.contexts.rules import is_name
 from scorestream_server.domain.errors import FieldFault, invalid
+from scorestream_server.domain.labels import labels_fault
 from scorestream_server.domain.limits import MOST_SECONDS
 from scorestream_server.domain.variable import VARIABLE_NAME
 
-MOST_LABELS = 64
-LONGEST_LABEL = 256
-_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 _DISPLAY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_ .:-]{0,127}")
 _TABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 _MODEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
@@ -50,13 +48,10 @@ def check_request_id(request_id: str) -> str:
 
 def check_labels(field: str, labels: Mapping[str, str]) -> dict[str, str]:
     """Return labels, if they are allowed."""
-    if len(labels) > MOST_LABELS:
-        raise _bad(field, f"{len(labels)} labels", f"at most {MOST_LABELS}")
-    for name, value in labels.items():
-        if not _LABEL.fullmatch(name):
-            raise _bad(field, name, "1 to 63 letters, digits or _ . -, a letter or digit first")
-        if len(value) > LONGEST_LABEL or not value.isprintable():
-            raise _bad(f"{field}[{name}]", value, f"up to {LONGEST_LABEL} characters that can be printed")
+    if fault := labels_fault(labels):
+        name, description = fault
+        place = f"{field}[{name}]" if name else field
+        raise invalid("INVALID_NAME", f"{place}: {description}.", [FieldFault(place, description)])
     return dict(labels)
 
 
