@@ -11,6 +11,7 @@ import lightgbm as lgb
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.csv as pacsv
 import pytest
 import xgboost as xgb
 
@@ -334,6 +335,9 @@ def test_e1_a_signature_names_the_inputs_of_a_model_without_names(
     named = mlflow_models.write(tmp_path / "named", text)
     legacy(named / "model.xgb")
     run("model", "register", named, "--name", name, "--server", local.address)
+    pacsv.write_csv(pa.table({"debt": [9.0], "income": [0.6], "age": [9.0]}), tmp_path / "rows.csv")
+    run("score", named, "rows.csv", "-o", "scores.csv", "--server", local.address)
+    assert pacsv.read_csv(tmp_path / "scores.csv")["score"].to_pylist() == [2.25]
     made = local.get_model(name)
     assert (made.kind, [one.name for one in made.features]) == ("xgboost_legacy", NAMES)
     job = session.score(made, pa.table({"debt": [9.0, 9.0], "income": [0.4, 0.6], "age": [9.0, 9.0]}))

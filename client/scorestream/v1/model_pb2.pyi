@@ -148,7 +148,7 @@ class Model(_message.Message):
 
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
-        """Words of its owner for it, by name; at most 64. May be changed with UpdateModel."""
+        """Words of its owner for it, by name, as Session.labels. May be changed with UpdateModel."""
 
     @_builtins.property
     def aliases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -157,7 +157,7 @@ class Model(_message.Message):
     @_builtins.property
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """What its owner said at its registration of how it came to be, for example the data it was trained on and what was
-        measured; of an MLflow model also what its MLmodel file says. It never changes.
+        measured; of an MLflow model also what its MLmodel file says. Names and values as those of labels. It never changes.
         """
 
     @_builtins.property
