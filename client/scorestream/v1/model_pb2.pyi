@@ -157,7 +157,8 @@ class Model(_message.Message):
     @_builtins.property
     def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """What its owner said at its registration of how it came to be, for example the data it was trained on and what was
-        measured; of an MLflow model also what its MLmodel file says. Names and values as those of labels. It never changes.
+        measured; of an MLflow model also what its MLmodel file says. Names and values are as those of labels. It never
+        changes.
         """
 
     @_builtins.property

@@ -122,12 +122,12 @@ class RegisterModelHeader(_message.Message):
     nothing and returns what the first one created. Empty: no such protection.
     """
     comment: _builtins.str
-    """What is to be said of it, see Model.comment. Given with content that is registered already, it changes what is said of
-    that version; `labels` likewise.
+    """What is to be said of it, see Model.comment. Given with content that is registered already, it changes what is said
+    of that version; `labels` likewise.
     """
     mlmodel: _builtins.str
-    """Text of the MLmodel file of an MLflow model, up to 1 MiB; then the file is the one that ReadMlmodel names. Empty: it is
-    no MLflow model.
+    """Text of the MLmodel file of an MLflow model, up to 1 MiB; then the file is the one that ReadMlmodel names. Empty:
+    it is no MLflow model.
     """
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
@@ -438,12 +438,12 @@ class SetModelAliasRequest(_message.Message):
     version: _builtins.int
     """The version that it is to point to."""
     expected_version: _builtins.int
-    """The version that it is expected to point to now, 0 for none; it stays as it is where it does not. Unset: whichever. One
-    that points to `version` already is as it is wanted, whatever was expected.
+    """The version that it is expected to point to now, 0 for none; it stays as it is where it does not. Unset: whichever.
+    One that points to `version` already is as it is wanted, whatever was expected.
     """
     request_id: _builtins.str
-    """A random id of this request (up to 64 characters); a second request with the same id within 24 hours moves nothing and
-    returns the version that the first one moved it to. Empty: no such protection.
+    """A random id of this request (up to 64 characters); a second request with the same id within 24 hours moves nothing
+    and returns the version that the first one moved it to. Empty: no such protection.
     """
     def __init__(
         self,
