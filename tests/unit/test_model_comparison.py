@@ -3,7 +3,7 @@
 from dataclasses import replace
 from datetime import UTC, datetime
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scorestream.model_comparison import compared
@@ -41,6 +41,7 @@ INFOS = st.builds(
 )
 
 
+@settings(max_examples=50)
 @given(INFOS, INFOS)
 def test_versions_differ_in_something_exactly_where_they_are_not_alike(
     first: ModelInfo, second: ModelInfo
