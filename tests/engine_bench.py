@@ -35,6 +35,7 @@ from scorestream_server.domain.messages import (
     PartitionDone,
     Publish,
     ReadHead,
+    ReadMlmodel,
     ReadRows,
     Result,
     RunPartition,
@@ -139,7 +140,15 @@ class InProcessPool:
                 return OutputPublished(task.task_id, output)
             case LoadTable():
                 return TableLoaded(task.task_id, load_table(task.files, Path(task.cache_dir)))
-            case InspectModel() | CopyTable() | ReadHead() | ReadRows() | SaveRows() | Summarise():
+            case (
+                InspectModel()
+                | CopyTable()
+                | ReadHead()
+                | ReadRows()
+                | SaveRows()
+                | Summarise()
+                | ReadMlmodel()
+            ):
                 raise AssertionError
 
     async def _run_partition(self, task: RunPartition) -> Result:

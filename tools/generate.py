@@ -32,6 +32,7 @@ RENAMED = {
     "AsyncJob": "Job",
     "AsyncTable": "Table",
     "AsyncModel": "Model",
+    "AsyncRegistry": "Registry",
     "AsyncLease": "Lease",
     "AsyncLibraries": "Libraries",
     "AsyncSharedTables": "SharedTables",

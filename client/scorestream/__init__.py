@@ -46,6 +46,15 @@ if TYPE_CHECKING:
         TableSource,
     )
     from scorestream.model import Model
+    from scorestream.model_records import (
+        FeatureType,
+        ModelComparison,
+        ModelDifference,
+        ModelFeature,
+        ModelInfo,
+        ModelOutput,
+        ModelTraining,
+    )
     from scorestream.options import Options
     from scorestream.outcomes import LogLine, LogLineType, ResultLink, ResultType
     from scorestream.outputs import OutputOptions
@@ -56,9 +65,6 @@ if TYPE_CHECKING:
         EventType,
         JobFailure,
         JobInfo,
-        ModelFeature,
-        ModelInfo,
-        ModelOutput,
         Priority,
         Role,
         SessionInfo,
@@ -96,6 +102,7 @@ __all__ = [
     "Evicted",
     "FailedPreconditionError",
     "Fault",
+    "FeatureType",
     "FileInfo",
     "FilerefInfo",
     "InternalError",
@@ -111,9 +118,12 @@ __all__ = [
     "LogLine",
     "LogLineType",
     "Model",
+    "ModelComparison",
+    "ModelDifference",
     "ModelFeature",
     "ModelInfo",
     "ModelOutput",
+    "ModelTraining",
     "NotFoundError",
     "Option",
     "Options",
@@ -173,6 +183,13 @@ HOMES = {
     "TableDescription": "library_records",
     "TableSource": "library_records",
     "Model": "model",
+    "FeatureType": "model_records",
+    "ModelComparison": "model_records",
+    "ModelDifference": "model_records",
+    "ModelFeature": "model_records",
+    "ModelInfo": "model_records",
+    "ModelOutput": "model_records",
+    "ModelTraining": "model_records",
     "QueueInfo": "context_records",
     "LogLine": "outcomes",
     "LogLineType": "outcomes",

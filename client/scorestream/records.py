@@ -290,44 +290,6 @@ class TableInfo:
 
 
 @dataclass(frozen=True, slots=True)
-class ModelFeature:
-    """One input of a model: the column's name (empty: by position), and its categories if it has any."""
-
-    name: str
-    categories: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class ModelOutput:
-    """One column that a model adds to each row, and its Arrow type by name."""
-
-    name: str
-    type: str
-
-
-@dataclass(frozen=True, slots=True)
-class ModelInfo:
-    """One immutable version of a model.
-
-    Attributes:
-        kind: how its file is read, for example ``xgboost_ubj`` or ``expression``.
-        digest: SHA-256 of the file.
-        description: one line, for example ``XGBoost, 100 trees, binary:logistic``.
-    """
-
-    name: str
-    version: int
-    kind: str
-    digest: str
-    size_bytes: int
-    features: tuple[ModelFeature, ...]
-    outputs: tuple[ModelOutput, ...]
-    description: str
-    owner: str
-    created: datetime
-
-
-@dataclass(frozen=True, slots=True)
 class DeviceProcess:
     """A process that computes on a device.
 

@@ -21,9 +21,6 @@ from scorestream.records import (
     EventType,
     JobFailure,
     JobInfo,
-    ModelFeature,
-    ModelInfo,
-    ModelOutput,
     Priority,
     Role,
     SessionInfo,
@@ -39,7 +36,6 @@ from scorestream.v1 import (
     device_pb2,
     event_pb2,
     job_pb2,
-    model_pb2,
     session_pb2,
     session_service_pb2,
     table_pb2,
@@ -49,8 +45,10 @@ from scorestream.v1 import (
 Value = TypeVar("Value", bound=enum.StrEnum)
 
 ADDRESS = re.compile(r"(?:[^\s:/\[\]]+|\[[0-9A-Fa-f:.]+\]):(?P<port>\d{1,5})")
-MODEL = re.compile(r"(?P<name>[^@/\s]+)(?:@(?P<version>[1-9]\d{0,8}))?")
-RESOURCE = re.compile(r"models/(?P<name>[^/]+)(?:/versions/(?P<version>\d+))?")
+MODEL = re.compile(
+    r"(?P<name>[^@/\s]+)(?:[@/](?P<version>[1-9][0-9]{0,8})|@(?P<alias>[A-Za-z][A-Za-z0-9_.-]{0,62}))?"
+)
+RESOURCE = re.compile(r"models/(?P<name>[^/]+)(?:/versions/(?P<version>\d+)|/aliases/(?P<alias>[^/]+))?")
 TABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
 MAX_NAME = 128
 # What gRPC says of the other side's TLS, the most telling part first.
@@ -87,23 +85,26 @@ def table_name(session_id: str, table: str) -> str:
 
 
 def model_name(model: str) -> str:
-    """Return the resource name of a model that is given as ``name``, ``name@version`` or resource name."""
+    """Return the resource name of a model given as one, or as ``name``, ``name@version``, ``name/version``, ``name@alias``."""
     if model.startswith("models/"):
         return model
     match = MODEL.fullmatch(model)
     if match is None:
         raise InvalidArgumentError(
-            f"{model!r} names no model; write its name, or name@version.", reason="BAD_MODEL_NAME"
+            f"{model!r} names no model; write its name, name@version, name/version or name@alias.",
+            reason="BAD_MODEL_NAME",
         )
-    return f"models/{match['name']}" + (f"/versions/{match['version']}" if match["version"] else "")
+    version = f"/versions/{match['version']}" if match["version"] else ""
+    return f"models/{match['name']}{version}" + (f"/aliases/{match['alias']}" if match["alias"] else "")
 
 
 def model_label(resource: str) -> str:
-    """Return ``name@version`` for a model's resource name."""
+    """Return ``name``, ``name@version`` or ``name@alias`` for a model's resource name."""
     match = RESOURCE.fullmatch(resource)
     if match is None:
         return resource
-    return match["name"] + (f"@{match['version']}" if match["version"] else "")
+    which = match["version"] or match["alias"]
+    return match["name"] + (f"@{which}" if which else "")
 
 
 def table_id_of(file_name: str) -> str:
@@ -271,22 +272,6 @@ def table_info(message: table_pb2.Table) -> TableInfo:
         last_access=time_or_none(message, "last_access_time"),
         etag=message.etag,
         notes=tuple(message.notes),
-    )
-
-
-def model_info(message: model_pb2.Model) -> ModelInfo:
-    """Return a model version's description."""
-    return ModelInfo(
-        name=message.model_id,
-        version=message.version,
-        kind=message.kind,
-        digest=message.digest,
-        size_bytes=message.size_bytes,
-        features=tuple(ModelFeature(f.name, tuple(f.categories)) for f in message.features),
-        outputs=tuple(ModelOutput(output.name, output.type) for output in message.outputs),
-        description=message.description,
-        owner=message.owner,
-        created=time_of(message.create_time),
     )
 
 

@@ -145,7 +145,7 @@ _KINDS = {
     "session": re.compile(r"sessions/[^/]+"),
     "job": re.compile(r"jobs/[^/]+"),
     "table": re.compile(r"sessions/[^/]+/tables/[^/]+"),
-    "model": re.compile(r"models/[^/]+(/versions/\d+)?"),
+    "model": re.compile(r"models/[^/]+(/versions/\d+|/aliases/[^/]+)?"),
     "context": re.compile(r"contexts/[^/]+"),
     "variable": re.compile(r"sessions/[^/]+/variables/[^/]+"),
     "option": re.compile(r"sessions/[^/]+/options/[^/]+"),

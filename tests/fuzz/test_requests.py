@@ -44,6 +44,8 @@ class Gardener:
         table = session.load_table(self._rows, name="rows")
         self._note("table", f"sessions/{session.id}/tables/rows")
         self._note("model", f"models/{code.id.replace('@', '/versions/')}")
+        code.set_alias("champion")
+        self._note("model", "models/code/aliases/champion")
         job = session.score(code, table, keep=["i"], partition_rows=50)
         self._note("job", f"jobs/{job.id}")
         self._note("context", "contexts/default")

@@ -30,6 +30,7 @@ from scorestream.v1 import (
     job_service_pb2,
     library_service_pb2,
     log_service_pb2,
+    model_pb2,
     model_service_pb2,
     option_service_pb2,
     report_service_pb2,
@@ -207,6 +208,19 @@ def cases(alices: Belongings) -> dict[str, tuple[list[Any], grpc.StatusCode]]:
             MISSING,
         ),
         "CacheService/GetCache": ([cache_service_pb2.GetCacheRequest()], ANYBODY),
+        "ModelService/UpdateModel": (
+            [m.UpdateModelRequest(model=model_pb2.Model(name=model, comment="bob's"))],
+            DENIED,
+        ),
+        "ModelService/SetModelAlias": (
+            [m.SetModelAliasRequest(name=f"{model}/aliases/bobs", version=1)],
+            DENIED,
+        ),
+        "ModelService/DeleteModelAlias": ([m.DeleteModelAliasRequest(name=f"{model}/aliases/hers")], DENIED),
+        "ModelService/ReadMlmodel": (
+            [m.ReadMlmodelRequest(mlmodel="flavors: {xgboost: {data: m.ubj}}")],
+            ANYBODY,
+        ),
         "CacheService/EvictTables": ([cache_service_pb2.EvictTablesRequest(names=[table])], MISSING),
     }
 

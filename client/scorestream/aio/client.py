@@ -1,8 +1,7 @@
 """The client of one server."""
 
-import hashlib
 import uuid
-from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Iterable, Mapping, Sequence
 from contextlib import aclosing
 from pathlib import Path
 from types import TracebackType
@@ -12,14 +11,12 @@ from scorestream import transport_aio
 from scorestream.access import Access, access_to
 from scorestream.context_wire import context_name
 from scorestream.errors import FailedPreconditionError, InvalidArgumentError, NotFoundError
-from scorestream.language import language_of
 from scorestream.private_server import PrivateServer
 from scorestream.records import Device, Event, Role, StatusRow, TokenInfo
 from scorestream.settings import Engine
 from scorestream.v1 import (
     device_service_pb2,
     job_service_pb2,
-    model_service_pb2,
     session_service_pb2,
     token_service_pb2,
 )
@@ -29,9 +26,6 @@ from scorestream.wire import (
     duration,
     job_info,
     job_name,
-    model_id_of,
-    model_info,
-    model_name,
     role_number,
     session_info,
     session_name,
@@ -44,17 +38,16 @@ from .cache import AsyncCache
 from .connection import AsyncConnection
 from .contexts import AsyncContexts
 from .job import AsyncJob
-from .model import AsyncModel
 from .options import list_engines
+from .registry import AsyncRegistry
 from .session import AsyncSession, list_jobs
 from .shared_tables import AsyncSharedTables
 
 DEFAULT_ADDRESS = "127.0.0.1:8500"
 DEFAULT_PATIENCE = 15.0
-CHUNK_BYTES = 1 << 20
 
 
-class AsyncClient(AsyncSharedTables):
+class AsyncClient(AsyncSharedTables, AsyncRegistry):
     """A client of one server. Close it, or use it as a context manager.
 
     Args:
@@ -212,71 +205,6 @@ class AsyncClient(AsyncSharedTables):
             async for found in events:
                 yield found
 
-    async def register_model(
-        self,
-        name: str | None = None,
-        *,
-        path: str | Path | None = None,
-        source: str | None = None,
-        language: str | None = None,
-    ) -> AsyncModel:
-        """Register a model from a file of yours, or from score code. The same content keeps its version.
-
-        Args:
-            name: what it is to be called; None: after the file.
-            path: a model file on this machine: XGBoost ``.json`` or ``.ubj``, LightGBM ``.txt``, a treelite
-                checkpoint, or score code ``.sql`` or ``.ds2``.
-            source: score code, SQL expressions as in ``"a * 0.5 + b AS score"``, or a method in DS2.
-            language: what `source` is written in, ``sql`` or ``ds2``; None: DS2 where it begins as such does.
-
-        Raises:
-            InvalidArgumentError: it is no model that can be scored; the message says which and what to do.
-            FileNotFoundError: `path` is not there.
-        """
-        if (path is None) == (source is None):
-            raise InvalidArgumentError("Give either path or source.", reason="ONE_MODEL_SOURCE")
-        file = None if path is None else Path(path)
-        if name is None:
-            if file is None:
-                raise InvalidArgumentError("A model made of source needs a name.", reason="NO_MODEL_NAME")
-            name = model_id_of(file.name)
-        if file is not None and not file.is_file():
-            raise FileNotFoundError(f"There is no model file {file}.")
-        header = model_service_pb2.RegisterModelHeader(
-            model_id=name,
-            file_name=f"model.{language_of(source or '', language)}" if file is None else file.name,
-            request_id=uuid.uuid4().hex,
-        )
-
-        def messages() -> Iterator[model_service_pb2.RegisterModelRequest]:
-            yield model_service_pb2.RegisterModelRequest(header=header)
-            digest = hashlib.sha256()
-            for chunk in _chunks(file, source or ""):
-                digest.update(chunk)
-                yield model_service_pb2.RegisterModelRequest(chunk=chunk)
-            footer = model_service_pb2.RegisterModelFooter(digest=digest.hexdigest())
-            yield model_service_pb2.RegisterModelRequest(footer=footer)
-
-        answer = await self._connection.send(self._connection.models.RegisterModel, messages, repeat=True)
-        return AsyncModel(self._connection, model_info(answer))
-
-    async def get_model(self, model: str) -> AsyncModel:
-        """Return a model by ``name`` (its newest version) or ``name@version``."""
-        request = model_service_pb2.GetModelRequest(name=model_name(model))
-        answer = await self._connection.call(self._connection.models.GetModel, request)
-        return AsyncModel(self._connection, model_info(answer))
-
-    async def models(self, prefix: str = "") -> list[AsyncModel]:
-        """Return all versions of the models whose name begins with `prefix`, by name and version."""
-        found: list[AsyncModel] = []
-        request = model_service_pb2.ListModelsRequest(model_id_prefix=prefix, page_size=1000)
-        while True:
-            answer = await self._connection.call(self._connection.models.ListModels, request)
-            found += [AsyncModel(self._connection, model_info(model)) for model in answer.models]
-            if not answer.next_page_token:
-                return found
-            request.page_token = answer.next_page_token
-
     async def get_job(self, job: str) -> AsyncJob:
         """Return a job by its id, from whichever client it was started."""
         request = job_service_pb2.GetJobRequest(name=job_name(job))
@@ -432,13 +360,3 @@ async def local(
     access = Access(server.token)
     connection = AsyncConnection(server.address, access, patience=DEFAULT_PATIENCE, files_from=Path.cwd())
     return AsyncClient(connection, server)
-
-
-def _chunks(file: Path | None, source: str) -> Iterator[bytes]:
-    """Yield a model's bytes in pieces, from its file or from its source."""
-    if file is None:
-        yield source.encode()
-        return
-    with file.open("rb") as content:
-        while chunk := content.read(CHUNK_BYTES):
-            yield chunk

@@ -2,7 +2,7 @@
 
 import hashlib
 import uuid
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import aclosing
 from pathlib import Path
 
@@ -11,8 +11,9 @@ from scorestream.errors import InvalidArgumentError
 from scorestream.file_records import FileInfo
 from scorestream.file_wire import file_info, file_name
 from scorestream.local_file import LocalFile
+from scorestream.model_wire import model_info
 from scorestream.v1 import file_service_pb2, model_service_pb2
-from scorestream.wire import model_id_of, model_info, session_name
+from scorestream.wire import model_id_of, session_name
 
 from .connection import AsyncConnection
 from .model import AsyncModel
@@ -187,19 +188,34 @@ class AsyncFiles:
         request = file_service_pb2.DeleteFileRequest(name=self._name(path), recursive=recursive, etag=etag)
         await self._connection.call(self._connection.files.DeleteFile, request, repeat=False)
 
-    async def register_model(self, path: str, name: str | None = None) -> AsyncModel:
-        """Register a model from a file in the home, or ``fileref:NAME``.
+    async def register_model(
+        self,
+        path: str,
+        name: str | None = None,
+        *,
+        comment: str = "",
+        labels: Mapping[str, str] | None = None,
+        metadata: Mapping[str, str] | None = None,
+    ) -> AsyncModel:
+        """Register a model from a file on the server, or from the directory of an MLflow model.
 
         Args:
-            path: the file; for its kinds see `Client.register_model`.
+            path: in the home, ``fileref:NAME``, or, with a slash first, on the server under a data root; for the kinds
+                see `Client.register_model`, as for the rest.
             name: what the model is to be called; None: after the file.
+            comment: what is to be said about it.
+            labels: words for it, by name.
+            metadata: how it came to be.
         """
-        place = path if path.startswith(("home:", "fileref:")) else f"home:{path}"
+        place = path if path.startswith(("home:", "fileref:", "/")) else f"home:{path}"
         request = model_service_pb2.ImportModelRequest(
-            model_id=name or model_id_of(path.rpartition("/")[2].rpartition(":")[2]),
+            model_id=name or model_id_of(path.rstrip("/").rpartition("/")[2].rpartition(":")[2]),
             session=session_name(self._session_id),
             path=place,
             request_id=uuid.uuid4().hex,
+            comment=comment,
+            labels=labels,
+            metadata=metadata,
         )
         answer = await self._connection.call(self._connection.models.ImportModel, request)
         return AsyncModel(self._connection, model_info(answer))

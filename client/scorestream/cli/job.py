@@ -49,7 +49,9 @@ JobArgument = Annotated[
 @app.command("submit")
 def submit_job(
     session: SessionArgument,
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="Registered model: name, or name@version.")],
+    model: Annotated[
+        str, typer.Argument(metavar="MODEL", help="Registered model: name, name/version or name@alias.")
+    ],
     table: Annotated[str, typer.Argument(metavar="TABLE", help="Table of the session.")],
     where: Annotated[str, typer.Option(help="SQL predicate: only these rows are scored.")] = "",
     keep: Annotated[str, typer.Option(help="Input columns to carry into the result: COL,COL.")] = "",

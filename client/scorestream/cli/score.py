@@ -63,7 +63,8 @@ def score(
         str,
         typer.Argument(
             metavar="MODEL",
-            help="Model file (.json, .ubj, .txt, .sql, .ds2, treelite) or, with --server, a registered name.",
+            help="Model file (.json, .ubj, .txt, .sql, .ds2, treelite), directory of an MLflow model, or, with --server, "
+            "a registered model: name, name/version or name@alias.",
         ),
     ],
     inputs: Annotated[
@@ -102,9 +103,10 @@ def score(
 
     Exit codes: 0 done, 1 the job failed, 2 wrong usage, 130 interrupted.
     """
-    file = Path(model) if Path(model).is_file() else None
-    if file is None and Path(model).is_dir():
-        raise wrong_usage(f"{model} is a directory; a model is one file.")
+    path = Path(model)
+    file = path if path.is_file() or (path / "MLmodel").is_file() else None
+    if file is None and path.is_dir():
+        raise wrong_usage(f"{model} is a directory and no MLflow model; give a model file.")
     if file is None and not server:
         raise wrong_usage(f"There is no model file {model}; a registered name needs --server.")
     if server and device:

@@ -382,7 +382,8 @@ class JobSpec(_message.Message):
     OUT_LIFETIME_FIELD_NUMBER: _builtins.int
     OUT_PROMOTE_FIELD_NUMBER: _builtins.int
     model: _builtins.str
-    """Model to score with: `models/{model}` for its newest version at the time of creation, or
+    """Model to score with: `models/{model}` for its newest version at the time of creation,
+    `models/{model}/aliases/{alias}` for the version that the alias points to then, or
     `models/{model}/versions/{version}`. The job keeps the version that it resolved to. Required.
     """
     table: _builtins.str

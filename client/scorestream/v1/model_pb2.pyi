@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf import timestamp_pb2 as _timestamp_pb2
 from google.protobuf.internal import containers as _containers
+from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -19,11 +20,79 @@ else:
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class _FeatureType:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _FeatureTypeEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_FeatureType.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    FEATURE_TYPE_UNSPECIFIED: _FeatureType.ValueType  # 0
+    """Never sent."""
+    FEATURE_TYPE_NUMBER: _FeatureType.ValueType  # 1
+    """Numbers, or true and false."""
+    FEATURE_TYPE_CATEGORY: _FeatureType.ValueType  # 2
+    """One of `categories`, or, where there are none, a category's whole number."""
+    FEATURE_TYPE_TEXT: _FeatureType.ValueType  # 3
+    """Text."""
+
+class FeatureType(_FeatureType, metaclass=_FeatureTypeEnumTypeWrapper):
+    """What kind of values an input takes."""
+
+FEATURE_TYPE_UNSPECIFIED: FeatureType.ValueType  # 0
+"""Never sent."""
+FEATURE_TYPE_NUMBER: FeatureType.ValueType  # 1
+"""Numbers, or true and false."""
+FEATURE_TYPE_CATEGORY: FeatureType.ValueType  # 2
+"""One of `categories`, or, where there are none, a category's whole number."""
+FEATURE_TYPE_TEXT: FeatureType.ValueType  # 3
+"""Text."""
+Global___FeatureType: _TypeAlias = FeatureType  # noqa: Y015
+
 @_typing.final
 class Model(_message.Message):
     """An immutable registered scorer: one version of a model."""
 
     DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class LabelsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    @_typing.final
+    class MetadataEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
 
     NAME_FIELD_NUMBER: _builtins.int
     MODEL_ID_FIELD_NUMBER: _builtins.int
@@ -36,6 +105,11 @@ class Model(_message.Message):
     DESCRIPTION_FIELD_NUMBER: _builtins.int
     OWNER_FIELD_NUMBER: _builtins.int
     CREATE_TIME_FIELD_NUMBER: _builtins.int
+    COMMENT_FIELD_NUMBER: _builtins.int
+    LABELS_FIELD_NUMBER: _builtins.int
+    ALIASES_FIELD_NUMBER: _builtins.int
+    METADATA_FIELD_NUMBER: _builtins.int
+    TRAINING_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Resource name, `models/{model}/versions/{version}`. Set by the server."""
     model_id: _builtins.str
@@ -58,6 +132,8 @@ class Model(_message.Message):
     """One line about it, for example `XGBoost, 100 trees, binary:logistic`. Set by the server."""
     owner: _builtins.str
     """Who registered it. Set by the server."""
+    comment: _builtins.str
+    """What its owner says about it, up to 1000 characters. May be changed with UpdateModel."""
     @_builtins.property
     def features(self) -> _containers.RepeatedCompositeFieldContainer[Global___ModelFeature]:
         """Inputs, in the model's own order. Set by the server."""
@@ -69,6 +145,25 @@ class Model(_message.Message):
     @_builtins.property
     def create_time(self) -> _timestamp_pb2.Timestamp:
         """When it was registered. Set by the server."""
+
+    @_builtins.property
+    def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Words of its owner for it, by name, as Session.labels. May be changed with UpdateModel."""
+
+    @_builtins.property
+    def aliases(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names that point to this version now, see ModelService.SetModelAlias. Set by the server."""
+
+    @_builtins.property
+    def metadata(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """What its owner said at its registration of how it came to be, for example the data it was trained on and what was
+        measured; of an MLflow model also what its MLmodel file says. Names and values are as those of labels. It never
+        changes.
+        """
+
+    @_builtins.property
+    def training(self) -> Global___ModelTraining:
+        """What its file says of its training. Set by the server."""
 
     def __init__(
         self,
@@ -84,14 +179,89 @@ class Model(_message.Message):
         description: _builtins.str = ...,
         owner: _builtins.str = ...,
         create_time: _timestamp_pb2.Timestamp | None = ...,
+        comment: _builtins.str = ...,
+        labels: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        aliases: _abc.Iterable[_builtins.str] | None = ...,
+        metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+        training: Global___ModelTraining | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "training", b"training"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "description", b"description", "digest", b"digest", "features", b"features", "kind", b"kind", "model_id", b"model_id", "name", b"name", "outputs", b"outputs", "owner", b"owner", "size_bytes", b"size_bytes", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "comment", b"comment", "create_time", b"create_time", "description", b"description", "digest", b"digest", "features", b"features", "kind", b"kind", "labels", b"labels", "metadata", b"metadata", "model_id", b"model_id", "name", b"name", "outputs", b"outputs", "owner", b"owner", "size_bytes", b"size_bytes", "training", b"training", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Model: _TypeAlias = Model  # noqa: Y015
+
+@_typing.final
+class ModelTraining(_message.Message):
+    """What a model's file says of its training; what it does not say is empty."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    @_typing.final
+    class AttributesEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+    LIBRARY_FIELD_NUMBER: _builtins.int
+    LIBRARY_VERSION_FIELD_NUMBER: _builtins.int
+    OBJECTIVE_FIELD_NUMBER: _builtins.int
+    TREES_FIELD_NUMBER: _builtins.int
+    BASE_SCORES_FIELD_NUMBER: _builtins.int
+    CLASSES_FIELD_NUMBER: _builtins.int
+    ATTRIBUTES_FIELD_NUMBER: _builtins.int
+    library: _builtins.str
+    """The library that trained it, or whose format it has: `xgboost`, `lightgbm` or `treelite`; empty for score code."""
+    library_version: _builtins.str
+    """The library's version, for example `3.2.0`."""
+    objective: _builtins.str
+    """What was optimised, in the library's words, for example `binary:logistic`."""
+    trees: _builtins.int
+    """How many trees it has."""
+    classes: _builtins.int
+    """How many classes it tells apart; 0 where it gives no classes."""
+    @_builtins.property
+    def base_scores(self) -> _containers.RepeatedScalarFieldContainer[_builtins.float]:
+        """What every score begins with, one or one a class; before the link function only where the file has it so."""
+
+    @_builtins.property
+    def attributes(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """What else the file says, by name, for example `best_iteration`."""
+
+    def __init__(
+        self,
+        *,
+        library: _builtins.str = ...,
+        library_version: _builtins.str = ...,
+        objective: _builtins.str = ...,
+        trees: _builtins.int = ...,
+        base_scores: _abc.Iterable[_builtins.float] | None = ...,
+        classes: _builtins.int = ...,
+        attributes: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attributes", b"attributes", "base_scores", b"base_scores", "classes", b"classes", "library", b"library", "library_version", b"library_version", "objective", b"objective", "trees", b"trees"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ModelTraining: _TypeAlias = ModelTraining  # noqa: Y015
 
 @_typing.final
 class ModelFeature(_message.Message):
@@ -101,8 +271,16 @@ class ModelFeature(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     CATEGORIES_FIELD_NUMBER: _builtins.int
+    TYPE_FIELD_NUMBER: _builtins.int
+    DECLARED_TYPE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The column that it is matched to; empty where the model names no features and goes by position."""
+    type: Global___FeatureType.ValueType
+    """What kind of values it takes."""
+    declared_type: _builtins.str
+    """Its type in the words of the file, for example `int`, or of the signature of an MLflow model, for example `double`;
+    empty where neither says one.
+    """
     @_builtins.property
     def categories(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Category strings in the order of their codes, for a feature that was trained on strings."""
@@ -112,10 +290,12 @@ class ModelFeature(_message.Message):
         *,
         name: _builtins.str = ...,
         categories: _abc.Iterable[_builtins.str] | None = ...,
+        type: Global___FeatureType.ValueType = ...,
+        declared_type: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["categories", b"categories", "name", b"name"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["categories", b"categories", "declared_type", b"declared_type", "name", b"name", "type", b"type"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

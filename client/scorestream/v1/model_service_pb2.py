@@ -22,34 +22,63 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import field_mask_pb2 as google_dot_protobuf_dot_field__mask__pb2
 from scorestream.v1 import model_pb2 as scorestream_dot_v1_dot_model__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"scorestream/v1/model_service.proto\x12\x0escorestream.v1\x1a\x1ascorestream/v1/model.proto\"\xa0\x01\n\x14RegisterModelRequest\x12\x35\n\x06header\x18\x01 \x01(\x0b\x32#.scorestream.v1.RegisterModelHeaderH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x12\x35\n\x06\x66ooter\x18\x03 \x01(\x0b\x32#.scorestream.v1.RegisterModelFooterH\x00\x42\t\n\x07\x63ontent\"N\n\x13RegisterModelHeader\x12\x10\n\x08model_id\x18\x01 \x01(\t\x12\x11\n\tfile_name\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"%\n\x13RegisterModelFooter\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\"Y\n\x12ImportModelRequest\x12\x10\n\x08model_id\x18\x01 \x01(\t\x12\x0f\n\x07session\x18\x02 \x01(\t\x12\x0c\n\x04path\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"\x1f\n\x0fGetModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"S\n\x11ListModelsRequest\x12\x17\n\x0fmodel_id_prefix\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"T\n\x12ListModelsResponse\x12%\n\x06models\x18\x01 \x03(\x0b\x32\x15.scorestream.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\"\n\x12\x44\x65leteModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x15\n\x13\x44\x65leteModelResponse2\x99\x03\n\x0cModelService\x12N\n\rRegisterModel\x12$.scorestream.v1.RegisterModelRequest\x1a\x15.scorestream.v1.Model(\x01\x12H\n\x0bImportModel\x12\".scorestream.v1.ImportModelRequest\x1a\x15.scorestream.v1.Model\x12\x42\n\x08GetModel\x12\x1f.scorestream.v1.GetModelRequest\x1a\x15.scorestream.v1.Model\x12S\n\nListModels\x12!.scorestream.v1.ListModelsRequest\x1a\".scorestream.v1.ListModelsResponse\x12V\n\x0b\x44\x65leteModel\x12\".scorestream.v1.DeleteModelRequest\x1a#.scorestream.v1.DeleteModelResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"scorestream/v1/model_service.proto\x12\x0escorestream.v1\x1a google/protobuf/field_mask.proto\x1a\x1ascorestream/v1/model.proto\"\xa0\x01\n\x14RegisterModelRequest\x12\x35\n\x06header\x18\x01 \x01(\x0b\x32#.scorestream.v1.RegisterModelHeaderH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x12\x35\n\x06\x66ooter\x18\x03 \x01(\x0b\x32#.scorestream.v1.RegisterModelFooterH\x00\x42\t\n\x07\x63ontent\"\xd6\x02\n\x13RegisterModelHeader\x12\x10\n\x08model_id\x18\x01 \x01(\t\x12\x11\n\tfile_name\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x0f\n\x07\x63omment\x18\x05 \x01(\t\x12?\n\x06labels\x18\x06 \x03(\x0b\x32/.scorestream.v1.RegisterModelHeader.LabelsEntry\x12\x43\n\x08metadata\x18\x07 \x03(\x0b\x32\x31.scorestream.v1.RegisterModelHeader.MetadataEntry\x12\x0f\n\x07mlmodel\x18\x08 \x01(\t\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"%\n\x13RegisterModelFooter\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\"\xce\x02\n\x12ImportModelRequest\x12\x10\n\x08model_id\x18\x01 \x01(\t\x12\x0f\n\x07session\x18\x02 \x01(\t\x12\x0c\n\x04path\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x0f\n\x07\x63omment\x18\x05 \x01(\t\x12>\n\x06labels\x18\x06 \x03(\x0b\x32..scorestream.v1.ImportModelRequest.LabelsEntry\x12\x42\n\x08metadata\x18\x07 \x03(\x0b\x32\x30.scorestream.v1.ImportModelRequest.MetadataEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x1f\n\x0fGetModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"S\n\x11ListModelsRequest\x12\x17\n\x0fmodel_id_prefix\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"T\n\x12ListModelsResponse\x12%\n\x06models\x18\x01 \x03(\x0b\x32\x15.scorestream.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\"\n\x12\x44\x65leteModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x15\n\x13\x44\x65leteModelResponse\"k\n\x12UpdateModelRequest\x12$\n\x05model\x18\x01 \x01(\x0b\x32\x15.scorestream.v1.Model\x12/\n\x0bupdate_mask\x18\x02 \x01(\x0b\x32\x1a.google.protobuf.FieldMask\"}\n\x14SetModelAliasRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0f\n\x07version\x18\x02 \x01(\x05\x12\x1d\n\x10\x65xpected_version\x18\x03 \x01(\x05H\x00\x88\x01\x01\x12\x12\n\nrequest_id\x18\x04 \x01(\tB\x13\n\x11_expected_version\"[\n\x17\x44\x65leteModelAliasRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x1d\n\x10\x65xpected_version\x18\x02 \x01(\x05H\x00\x88\x01\x01\x42\x13\n\x11_expected_version\"\x1a\n\x18\x44\x65leteModelAliasResponse\"%\n\x12ReadMlmodelRequest\x12\x0f\n\x07mlmodel\x18\x01 \x01(\t\"8\n\x13ReadMlmodelResponse\x12\x0e\n\x06\x66lavor\x18\x01 \x01(\t\x12\x11\n\tdata_path\x18\x02 \x01(\t2\xf0\x05\n\x0cModelService\x12N\n\rRegisterModel\x12$.scorestream.v1.RegisterModelRequest\x1a\x15.scorestream.v1.Model(\x01\x12H\n\x0bImportModel\x12\".scorestream.v1.ImportModelRequest\x1a\x15.scorestream.v1.Model\x12\x42\n\x08GetModel\x12\x1f.scorestream.v1.GetModelRequest\x1a\x15.scorestream.v1.Model\x12S\n\nListModels\x12!.scorestream.v1.ListModelsRequest\x1a\".scorestream.v1.ListModelsResponse\x12V\n\x0b\x44\x65leteModel\x12\".scorestream.v1.DeleteModelRequest\x1a#.scorestream.v1.DeleteModelResponse\x12H\n\x0bUpdateModel\x12\".scorestream.v1.UpdateModelRequest\x1a\x15.scorestream.v1.Model\x12L\n\rSetModelAlias\x12$.scorestream.v1.SetModelAliasRequest\x1a\x15.scorestream.v1.Model\x12\x65\n\x10\x44\x65leteModelAlias\x12\'.scorestream.v1.DeleteModelAliasRequest\x1a(.scorestream.v1.DeleteModelAliasResponse\x12V\n\x0bReadMlmodel\x12\".scorestream.v1.ReadMlmodelRequest\x1a#.scorestream.v1.ReadMlmodelResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'scorestream.v1.model_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_REGISTERMODELREQUEST']._serialized_start=83
-  _globals['_REGISTERMODELREQUEST']._serialized_end=243
-  _globals['_REGISTERMODELHEADER']._serialized_start=245
-  _globals['_REGISTERMODELHEADER']._serialized_end=323
-  _globals['_REGISTERMODELFOOTER']._serialized_start=325
-  _globals['_REGISTERMODELFOOTER']._serialized_end=362
-  _globals['_IMPORTMODELREQUEST']._serialized_start=364
-  _globals['_IMPORTMODELREQUEST']._serialized_end=453
-  _globals['_GETMODELREQUEST']._serialized_start=455
-  _globals['_GETMODELREQUEST']._serialized_end=486
-  _globals['_LISTMODELSREQUEST']._serialized_start=488
-  _globals['_LISTMODELSREQUEST']._serialized_end=571
-  _globals['_LISTMODELSRESPONSE']._serialized_start=573
-  _globals['_LISTMODELSRESPONSE']._serialized_end=657
-  _globals['_DELETEMODELREQUEST']._serialized_start=659
-  _globals['_DELETEMODELREQUEST']._serialized_end=693
-  _globals['_DELETEMODELRESPONSE']._serialized_start=695
-  _globals['_DELETEMODELRESPONSE']._serialized_end=716
-  _globals['_MODELSERVICE']._serialized_start=719
-  _globals['_MODELSERVICE']._serialized_end=1128
+  _globals['_REGISTERMODELHEADER_LABELSENTRY']._loaded_options = None
+  _globals['_REGISTERMODELHEADER_LABELSENTRY']._serialized_options = b'8\001'
+  _globals['_REGISTERMODELHEADER_METADATAENTRY']._loaded_options = None
+  _globals['_REGISTERMODELHEADER_METADATAENTRY']._serialized_options = b'8\001'
+  _globals['_IMPORTMODELREQUEST_LABELSENTRY']._loaded_options = None
+  _globals['_IMPORTMODELREQUEST_LABELSENTRY']._serialized_options = b'8\001'
+  _globals['_IMPORTMODELREQUEST_METADATAENTRY']._loaded_options = None
+  _globals['_IMPORTMODELREQUEST_METADATAENTRY']._serialized_options = b'8\001'
+  _globals['_REGISTERMODELREQUEST']._serialized_start=117
+  _globals['_REGISTERMODELREQUEST']._serialized_end=277
+  _globals['_REGISTERMODELHEADER']._serialized_start=280
+  _globals['_REGISTERMODELHEADER']._serialized_end=622
+  _globals['_REGISTERMODELHEADER_LABELSENTRY']._serialized_start=528
+  _globals['_REGISTERMODELHEADER_LABELSENTRY']._serialized_end=573
+  _globals['_REGISTERMODELHEADER_METADATAENTRY']._serialized_start=575
+  _globals['_REGISTERMODELHEADER_METADATAENTRY']._serialized_end=622
+  _globals['_REGISTERMODELFOOTER']._serialized_start=624
+  _globals['_REGISTERMODELFOOTER']._serialized_end=661
+  _globals['_IMPORTMODELREQUEST']._serialized_start=664
+  _globals['_IMPORTMODELREQUEST']._serialized_end=998
+  _globals['_IMPORTMODELREQUEST_LABELSENTRY']._serialized_start=528
+  _globals['_IMPORTMODELREQUEST_LABELSENTRY']._serialized_end=573
+  _globals['_IMPORTMODELREQUEST_METADATAENTRY']._serialized_start=575
+  _globals['_IMPORTMODELREQUEST_METADATAENTRY']._serialized_end=622
+  _globals['_GETMODELREQUEST']._serialized_start=1000
+  _globals['_GETMODELREQUEST']._serialized_end=1031
+  _globals['_LISTMODELSREQUEST']._serialized_start=1033
+  _globals['_LISTMODELSREQUEST']._serialized_end=1116
+  _globals['_LISTMODELSRESPONSE']._serialized_start=1118
+  _globals['_LISTMODELSRESPONSE']._serialized_end=1202
+  _globals['_DELETEMODELREQUEST']._serialized_start=1204
+  _globals['_DELETEMODELREQUEST']._serialized_end=1238
+  _globals['_DELETEMODELRESPONSE']._serialized_start=1240
+  _globals['_DELETEMODELRESPONSE']._serialized_end=1261
+  _globals['_UPDATEMODELREQUEST']._serialized_start=1263
+  _globals['_UPDATEMODELREQUEST']._serialized_end=1370
+  _globals['_SETMODELALIASREQUEST']._serialized_start=1372
+  _globals['_SETMODELALIASREQUEST']._serialized_end=1497
+  _globals['_DELETEMODELALIASREQUEST']._serialized_start=1499
+  _globals['_DELETEMODELALIASREQUEST']._serialized_end=1590
+  _globals['_DELETEMODELALIASRESPONSE']._serialized_start=1592
+  _globals['_DELETEMODELALIASRESPONSE']._serialized_end=1618
+  _globals['_READMLMODELREQUEST']._serialized_start=1620
+  _globals['_READMLMODELREQUEST']._serialized_end=1657
+  _globals['_READMLMODELRESPONSE']._serialized_start=1659
+  _globals['_READMLMODELRESPONSE']._serialized_end=1715
+  _globals['_MODELSERVICE']._serialized_start=1718
+  _globals['_MODELSERVICE']._serialized_end=2470
 # @@protoc_insertion_point(module_scope)

@@ -27,7 +27,7 @@ if _version_not_supported:
 
 
 class ModelServiceStub(object):
-    """Models: registered, looked at, removed.
+    """Models: registered, looked at, named, removed.
     """
 
     def __init__(self, channel):
@@ -61,10 +61,30 @@ class ModelServiceStub(object):
                 request_serializer=scorestream_dot_v1_dot_model__service__pb2.DeleteModelRequest.SerializeToString,
                 response_deserializer=scorestream_dot_v1_dot_model__service__pb2.DeleteModelResponse.FromString,
                 _registered_method=True)
+        self.UpdateModel = channel.unary_unary(
+                '/scorestream.v1.ModelService/UpdateModel',
+                request_serializer=scorestream_dot_v1_dot_model__service__pb2.UpdateModelRequest.SerializeToString,
+                response_deserializer=scorestream_dot_v1_dot_model__pb2.Model.FromString,
+                _registered_method=True)
+        self.SetModelAlias = channel.unary_unary(
+                '/scorestream.v1.ModelService/SetModelAlias',
+                request_serializer=scorestream_dot_v1_dot_model__service__pb2.SetModelAliasRequest.SerializeToString,
+                response_deserializer=scorestream_dot_v1_dot_model__pb2.Model.FromString,
+                _registered_method=True)
+        self.DeleteModelAlias = channel.unary_unary(
+                '/scorestream.v1.ModelService/DeleteModelAlias',
+                request_serializer=scorestream_dot_v1_dot_model__service__pb2.DeleteModelAliasRequest.SerializeToString,
+                response_deserializer=scorestream_dot_v1_dot_model__service__pb2.DeleteModelAliasResponse.FromString,
+                _registered_method=True)
+        self.ReadMlmodel = channel.unary_unary(
+                '/scorestream.v1.ModelService/ReadMlmodel',
+                request_serializer=scorestream_dot_v1_dot_model__service__pb2.ReadMlmodelRequest.SerializeToString,
+                response_deserializer=scorestream_dot_v1_dot_model__service__pb2.ReadMlmodelResponse.FromString,
+                _registered_method=True)
 
 
 class ModelServiceServicer(object):
-    """Models: registered, looked at, removed.
+    """Models: registered, looked at, named, removed.
     """
 
     def RegisterModel(self, request_iterator, context):
@@ -76,7 +96,8 @@ class ModelServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def ImportModel(self, request, context):
-        """Registers a model from a file on the server: in the home of a session, or below a data root.
+        """Registers a model from a file on the server, or from the directory of an MLflow model: in the home of a session, or
+        below a data root.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -97,7 +118,36 @@ class ModelServiceServicer(object):
         raise NotImplementedError('Method not implemented!')
 
     def DeleteModel(self, request, context):
-        """Removes a model version, or all of a model's versions. Refused while a job that is not final uses it.
+        """Removes a model version, or all of a model's versions. Refused while a job that is not final uses it, or an alias
+        points to it.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UpdateModel(self, request, context):
+        """Changes what its owner says of a version. Its content never changes.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def SetModelAlias(self, request, context):
+        """Has an alias of a model point to a version, in one step; it is made where it is not there. For the model's owners.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def DeleteModelAlias(self, request, context):
+        """Removes an alias; the version stays. For the model's owners.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ReadMlmodel(self, request, context):
+        """Says which file of an MLflow model's directory holds the model, so that a client sends that one.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -131,6 +181,26 @@ def add_ModelServiceServicer_to_server(servicer, server):
                     request_deserializer=scorestream_dot_v1_dot_model__service__pb2.DeleteModelRequest.FromString,
                     response_serializer=scorestream_dot_v1_dot_model__service__pb2.DeleteModelResponse.SerializeToString,
             ),
+            'UpdateModel': grpc.unary_unary_rpc_method_handler(
+                    servicer.UpdateModel,
+                    request_deserializer=scorestream_dot_v1_dot_model__service__pb2.UpdateModelRequest.FromString,
+                    response_serializer=scorestream_dot_v1_dot_model__pb2.Model.SerializeToString,
+            ),
+            'SetModelAlias': grpc.unary_unary_rpc_method_handler(
+                    servicer.SetModelAlias,
+                    request_deserializer=scorestream_dot_v1_dot_model__service__pb2.SetModelAliasRequest.FromString,
+                    response_serializer=scorestream_dot_v1_dot_model__pb2.Model.SerializeToString,
+            ),
+            'DeleteModelAlias': grpc.unary_unary_rpc_method_handler(
+                    servicer.DeleteModelAlias,
+                    request_deserializer=scorestream_dot_v1_dot_model__service__pb2.DeleteModelAliasRequest.FromString,
+                    response_serializer=scorestream_dot_v1_dot_model__service__pb2.DeleteModelAliasResponse.SerializeToString,
+            ),
+            'ReadMlmodel': grpc.unary_unary_rpc_method_handler(
+                    servicer.ReadMlmodel,
+                    request_deserializer=scorestream_dot_v1_dot_model__service__pb2.ReadMlmodelRequest.FromString,
+                    response_serializer=scorestream_dot_v1_dot_model__service__pb2.ReadMlmodelResponse.SerializeToString,
+            ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
             'scorestream.v1.ModelService', rpc_method_handlers)
@@ -140,7 +210,7 @@ def add_ModelServiceServicer_to_server(servicer, server):
 
  # This class is part of an EXPERIMENTAL API.
 class ModelService(object):
-    """Models: registered, looked at, removed.
+    """Models: registered, looked at, named, removed.
     """
 
     @staticmethod
@@ -268,6 +338,114 @@ class ModelService(object):
             '/scorestream.v1.ModelService/DeleteModel',
             scorestream_dot_v1_dot_model__service__pb2.DeleteModelRequest.SerializeToString,
             scorestream_dot_v1_dot_model__service__pb2.DeleteModelResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UpdateModel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/scorestream.v1.ModelService/UpdateModel',
+            scorestream_dot_v1_dot_model__service__pb2.UpdateModelRequest.SerializeToString,
+            scorestream_dot_v1_dot_model__pb2.Model.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def SetModelAlias(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/scorestream.v1.ModelService/SetModelAlias',
+            scorestream_dot_v1_dot_model__service__pb2.SetModelAliasRequest.SerializeToString,
+            scorestream_dot_v1_dot_model__pb2.Model.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def DeleteModelAlias(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/scorestream.v1.ModelService/DeleteModelAlias',
+            scorestream_dot_v1_dot_model__service__pb2.DeleteModelAliasRequest.SerializeToString,
+            scorestream_dot_v1_dot_model__service__pb2.DeleteModelAliasResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ReadMlmodel(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/scorestream.v1.ModelService/ReadMlmodel',
+            scorestream_dot_v1_dot_model__service__pb2.ReadMlmodelRequest.SerializeToString,
+            scorestream_dot_v1_dot_model__service__pb2.ReadMlmodelResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -28,7 +28,7 @@ GRPC_GENERATED_VERSION: str
 GRPC_VERSION: str
 
 class ModelServiceStub:
-    """Models: registered, looked at, removed."""
+    """Models: registered, looked at, named, removed."""
 
     @_typing.overload
     def __new__(cls, channel: _grpc.Channel) -> _Self: ...
@@ -39,17 +39,29 @@ class ModelServiceStub:
     is not a model that can be scored.
     """
     ImportModel: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.ImportModelRequest, _model_pb2.Model]
-    """Registers a model from a file on the server: in the home of a session, or below a data root."""
+    """Registers a model from a file on the server, or from the directory of an MLflow model: in the home of a session, or
+    below a data root.
+    """
     GetModel: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.GetModelRequest, _model_pb2.Model]
     """Returns one version of a model."""
     ListModels: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.ListModelsRequest, _model_service_pb2.ListModelsResponse]
     """Lists models by name and version."""
     DeleteModel: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.DeleteModelRequest, _model_service_pb2.DeleteModelResponse]
-    """Removes a model version, or all of a model's versions. Refused while a job that is not final uses it."""
+    """Removes a model version, or all of a model's versions. Refused while a job that is not final uses it, or an alias
+    points to it.
+    """
+    UpdateModel: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.UpdateModelRequest, _model_pb2.Model]
+    """Changes what its owner says of a version. Its content never changes."""
+    SetModelAlias: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.SetModelAliasRequest, _model_pb2.Model]
+    """Has an alias of a model point to a version, in one step; it is made where it is not there. For the model's owners."""
+    DeleteModelAlias: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.DeleteModelAliasRequest, _model_service_pb2.DeleteModelAliasResponse]
+    """Removes an alias; the version stays. For the model's owners."""
+    ReadMlmodel: _grpc.UnaryUnaryMultiCallable[_model_service_pb2.ReadMlmodelRequest, _model_service_pb2.ReadMlmodelResponse]
+    """Says which file of an MLflow model's directory holds the model, so that a client sends that one."""
 
 @_typing.type_check_only
 class ModelServiceAsyncStub(ModelServiceStub):
-    """Models: registered, looked at, removed."""
+    """Models: registered, looked at, named, removed."""
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     RegisterModel: _aio.StreamUnaryMultiCallable[_model_service_pb2.RegisterModelRequest, _model_pb2.Model]  # type: ignore[assignment]
@@ -57,16 +69,28 @@ class ModelServiceAsyncStub(ModelServiceStub):
     is not a model that can be scored.
     """
     ImportModel: _aio.UnaryUnaryMultiCallable[_model_service_pb2.ImportModelRequest, _model_pb2.Model]  # type: ignore[assignment]
-    """Registers a model from a file on the server: in the home of a session, or below a data root."""
+    """Registers a model from a file on the server, or from the directory of an MLflow model: in the home of a session, or
+    below a data root.
+    """
     GetModel: _aio.UnaryUnaryMultiCallable[_model_service_pb2.GetModelRequest, _model_pb2.Model]  # type: ignore[assignment]
     """Returns one version of a model."""
     ListModels: _aio.UnaryUnaryMultiCallable[_model_service_pb2.ListModelsRequest, _model_service_pb2.ListModelsResponse]  # type: ignore[assignment]
     """Lists models by name and version."""
     DeleteModel: _aio.UnaryUnaryMultiCallable[_model_service_pb2.DeleteModelRequest, _model_service_pb2.DeleteModelResponse]  # type: ignore[assignment]
-    """Removes a model version, or all of a model's versions. Refused while a job that is not final uses it."""
+    """Removes a model version, or all of a model's versions. Refused while a job that is not final uses it, or an alias
+    points to it.
+    """
+    UpdateModel: _aio.UnaryUnaryMultiCallable[_model_service_pb2.UpdateModelRequest, _model_pb2.Model]  # type: ignore[assignment]
+    """Changes what its owner says of a version. Its content never changes."""
+    SetModelAlias: _aio.UnaryUnaryMultiCallable[_model_service_pb2.SetModelAliasRequest, _model_pb2.Model]  # type: ignore[assignment]
+    """Has an alias of a model point to a version, in one step; it is made where it is not there. For the model's owners."""
+    DeleteModelAlias: _aio.UnaryUnaryMultiCallable[_model_service_pb2.DeleteModelAliasRequest, _model_service_pb2.DeleteModelAliasResponse]  # type: ignore[assignment]
+    """Removes an alias; the version stays. For the model's owners."""
+    ReadMlmodel: _aio.UnaryUnaryMultiCallable[_model_service_pb2.ReadMlmodelRequest, _model_service_pb2.ReadMlmodelResponse]  # type: ignore[assignment]
+    """Says which file of an MLflow model's directory holds the model, so that a client sends that one."""
 
 class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
-    """Models: registered, looked at, removed."""
+    """Models: registered, looked at, named, removed."""
 
     @_abc_1.abstractmethod
     def RegisterModel(
@@ -84,7 +108,9 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _model_service_pb2.ImportModelRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_model_pb2.Model, _abc.Awaitable[_model_pb2.Model]]:
-        """Registers a model from a file on the server: in the home of a session, or below a data root."""
+        """Registers a model from a file on the server, or from the directory of an MLflow model: in the home of a session, or
+        below a data root.
+        """
 
     @_abc_1.abstractmethod
     def GetModel(
@@ -108,6 +134,40 @@ class ModelServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _model_service_pb2.DeleteModelRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_model_service_pb2.DeleteModelResponse, _abc.Awaitable[_model_service_pb2.DeleteModelResponse]]:
-        """Removes a model version, or all of a model's versions. Refused while a job that is not final uses it."""
+        """Removes a model version, or all of a model's versions. Refused while a job that is not final uses it, or an alias
+        points to it.
+        """
+
+    @_abc_1.abstractmethod
+    def UpdateModel(
+        self,
+        request: _model_service_pb2.UpdateModelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_model_pb2.Model, _abc.Awaitable[_model_pb2.Model]]:
+        """Changes what its owner says of a version. Its content never changes."""
+
+    @_abc_1.abstractmethod
+    def SetModelAlias(
+        self,
+        request: _model_service_pb2.SetModelAliasRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_model_pb2.Model, _abc.Awaitable[_model_pb2.Model]]:
+        """Has an alias of a model point to a version, in one step; it is made where it is not there. For the model's owners."""
+
+    @_abc_1.abstractmethod
+    def DeleteModelAlias(
+        self,
+        request: _model_service_pb2.DeleteModelAliasRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_model_service_pb2.DeleteModelAliasResponse, _abc.Awaitable[_model_service_pb2.DeleteModelAliasResponse]]:
+        """Removes an alias; the version stays. For the model's owners."""
+
+    @_abc_1.abstractmethod
+    def ReadMlmodel(
+        self,
+        request: _model_service_pb2.ReadMlmodelRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_model_service_pb2.ReadMlmodelResponse, _abc.Awaitable[_model_service_pb2.ReadMlmodelResponse]]:
+        """Says which file of an MLflow model's directory holds the model, so that a client sends that one."""
 
 def add_ModelServiceServicer_to_server(servicer: ModelServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

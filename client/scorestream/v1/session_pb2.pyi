@@ -131,7 +131,7 @@ class Session(_message.Message):
     @_builtins.property
     def labels(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
         """Words of the client's own for it, by name. Set by the client at creation and by UpdateSession. At most 64; names
-        are 1 to 63 letters, digits or `_ . -`, values up to 256 characters.
+        are 1 to 63 letters, digits or `_ . / -`, values up to 256 printable characters.
         """
 
     def __init__(

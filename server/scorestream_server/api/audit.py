@@ -71,7 +71,10 @@ def resource_of(message: Any) -> str:
     def text(field: str) -> str:
         return str(getattr(message, field)) if field in fields else ""
 
-    for part in ("header", *(("context", "session", "library", "table") if "update_mask" in fields else ())):
+    for part in (
+        "header",
+        *(("context", "session", "library", "table", "model") if "update_mask" in fields else ()),
+    ):
         if part in fields:
             return resource_of(getattr(message, part))
     if "token" in fields:

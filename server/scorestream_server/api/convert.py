@@ -8,7 +8,6 @@ from scorestream.v1 import (
     device_pb2,
     event_pb2,
     job_pb2,
-    model_pb2,
     session_pb2,
     table_pb2,
     token_pb2,
@@ -18,7 +17,6 @@ from scorestream_server.api.convert_output import output_to_wire
 from scorestream_server.domain.device import Device
 from scorestream_server.domain.event import Event
 from scorestream_server.domain.job import Job, Priority, State
-from scorestream_server.domain.model import Model
 from scorestream_server.domain.principal import Role
 from scorestream_server.domain.session import Session, SessionStatistics
 from scorestream_server.domain.table import Table
@@ -202,29 +200,6 @@ def event(value: Event) -> event_pb2.Event:
         device=value.device,
         lane=value.lane,
         message=value.message,
-    )
-
-
-def model(value: Model) -> model_pb2.Model:
-    """Return a model version for the wire."""
-    schema = value.schema
-    return model_pb2.Model(
-        name=model_name(value.model_id, value.version),
-        model_id=value.model_id,
-        version=value.version,
-        kind=schema.kind.value,
-        digest=value.digest,
-        size_bytes=value.size_bytes,
-        features=[
-            model_pb2.ModelFeature(name=feature.name, categories=feature.categories)
-            for feature in schema.features
-        ],
-        outputs=[
-            model_pb2.ModelOutput(name=output.name, type=output.type.value) for output in schema.outputs
-        ],
-        description=schema.description,
-        owner=value.owner,
-        create_time=timestamp(value.create_time),
     )
 
 

@@ -22,6 +22,7 @@ from scorestream_server.api.table_wishes import out_wish
 from scorestream_server.domain.errors import ErrorCode, FieldFault, ScorestreamError, invalid, precondition
 from scorestream_server.domain.faults import Faults
 from scorestream_server.domain.job import Job
+from scorestream_server.domain.model_name import ModelName
 from scorestream_server.engine.engine import Engine
 from scorestream_server.engine.expiry import SessionExpiry
 from scorestream_server.engine.papers import Papers
@@ -219,7 +220,7 @@ def _submission(request: job_service_pb2.CreateJobRequest, owner: str) -> Submis
     with faults.of("session"):
         session_id = names.session_id("session", request.session)
     with faults.of("spec.model"):
-        model_id, model_version = names.model_version("spec.model", spec.model) if spec.model else ("", 0)
+        model = names.model_name("spec.model", spec.model) if spec.model else ModelName("")
     with faults.of("spec.table"):
         table_id = names.check_table("spec.table", spec.table) if spec.table else ""
     with faults.of("spec.keep"):
@@ -260,8 +261,9 @@ def _submission(request: job_service_pb2.CreateJobRequest, owner: str) -> Submis
         name=name,
         session_id=session_id,
         owner=owner,
-        model_id=model_id,
-        model_version=model_version,
+        model_id=model.model_id,
+        model_version=model.version,
+        model_alias=model.alias,
         table_id=table_id,
         where=spec.where.rstrip(),  # what stands before it counts in the lines and columns of its faults
         keep=tuple(spec.keep),

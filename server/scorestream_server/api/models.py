@@ -1,40 +1,41 @@
 """The ModelService."""
 
 import asyncio
-import hashlib
 import os
 import re
 import shutil
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import BinaryIO
 
 import sqlalchemy as sa
 
 from scorestream.v1 import model_pb2, model_service_pb2, model_service_pb2_grpc
-from scorestream_server.api import convert, names, paging
+from scorestream_server.api import convert_models, names, paging
 from scorestream_server.api.auth import Context, owner_of, reach_of
+from scorestream_server.api.model_intake import Source, on_server, streamed
 from scorestream_server.api.owned import OwnSessions
 from scorestream_server.config import Config
 from scorestream_server.domain.data_directory import DataDirectory
-from scorestream_server.domain.errors import ErrorCode, ScorestreamError, invalid
-from scorestream_server.domain.messages import InspectModel, ModelInspected
+from scorestream_server.domain.errors import FieldFault, invalid
+from scorestream_server.domain.messages import InspectModel, MlmodelRead, ModelInspected, ReadMlmodel
+from scorestream_server.domain.mlflow import LARGEST_MLMODEL, Mlmodel, with_mlmodel
 from scorestream_server.domain.model import Model
 from scorestream_server.engine.homes import Places
+from scorestream_server.store import model_aliases
 from scorestream_server.store import models as model_store
 from scorestream_server.store.database import Database
 from scorestream_server.store.usage import Usage
-from scorestream_server.tables.files import disk_errors, sync
-from scorestream_server.tables.home_entries import open_server_file
+from scorestream_server.tables.files import sync
 from scorestream_server.tables.paths import DataRoots
 from scorestream_server.workers.pool import WorkerPool, run_anywhere
 
 _HARMFUL = re.compile(r"[^A-Za-z0-9_.-]|^\.+")
 LONGEST_NAME = 100
-_COPY_BYTES = 1 << 20
 _ENDING = re.compile(r"\.[A-Za-z0-9]{1,12}")
+CHANGEABLE = frozenset({"comment", "labels"})
+_VERSION_FAULT = FieldFault("version", "less than 1")
 
 
 class ModelService(model_service_pb2_grpc.ModelServiceServicer):
@@ -73,15 +74,14 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
             lambda connection: model_store.find_request(connection, owner, request_id)
         )
         if earlier is not None:
-            return convert.model(earlier)
+            return await self._answer(earlier)
         await self._database.read(lambda connection: self._usage.room(connection, owner))
-        return await self._take_in(
-            model_id,
-            first.header.file_name,
-            request_id,
-            context,
-            lambda incoming: self._receive(request_iterator, incoming),
-        )
+        told = convert_models.said("header.", first.header)
+        text = first.header.mlmodel
+        mlmodel = await self._read_mlmodel(text) if text else None
+        name = mlmodel.data_path if mlmodel else first.header.file_name
+        source = streamed(request_iterator, name, mlmodel, self._config.limits.model_bytes)
+        return await self._take_in(model_id, source, told, request_id, context)
 
     async def ImportModel(
         self, request: model_service_pb2.ImportModelRequest, context: Context
@@ -100,50 +100,75 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
 
         places = await self._database.read(read)
         if isinstance(places, Model):
-            return convert.model(places)
+            return await self._answer(places)
+        told = convert_models.said("", request)
         path = await asyncio.to_thread(places.file, self._roots)
-        return await self._take_in(
-            model_id,
-            path.name,
-            request_id,
-            context,
-            lambda incoming: self._copy(path, incoming),
-        )
+        source = await on_server(path, self._read_mlmodel, self._config.limits.model_bytes)
+        return await self._take_in(model_id, source, told, request_id, context)
 
     async def _take_in(
-        self,
-        model_id: str,
-        named: str,
-        request_id: str,
-        context: Context,
-        fetch: Callable[[Path], Awaitable[tuple[str, int]]],
+        self, model_id: str, source: Source, said: convert_models.Said, request_id: str, context: Context
     ) -> model_pb2.Model:
-        """Register a model from a file that `fetch` puts where it is told, and whose SHA-256 and size it returns."""
+        """Register a model from its file."""
         # The client's file name is in what is said about the file, so it is kept meanwhile, made harmless.
-        file_name = _HARMFUL.sub("_", Path(named).name)[-LONGEST_NAME:] or "model"
+        file_name = _HARMFUL.sub("_", Path(source.name).name)[-LONGEST_NAME:] or "model"
         ending = Path(file_name).suffix.lower()
         ending = ending if _ENDING.fullmatch(ending) else ""
         folder = self._directory.models / f"incoming-{uuid.uuid4()}"
         incoming = folder / file_name
         try:
             await asyncio.to_thread(folder.mkdir)
-            digest, size = await fetch(incoming)
+            digest, size = await source.fetch(incoming)
             task = InspectModel(self._pool.next_task_id(), str(incoming))
             schema = (await run_anywhere(self._pool, task, ModelInspected)).schema
-            name = f"{digest}{ending}"
-            model = Model(model_id, 0, digest, size, name, schema, owner_of(context), time.time())
-            return convert.model(
+            metadata = said.metadata
+            if source.mlmodel is not None:
+                schema = with_mlmodel(schema, source.mlmodel)
+                metadata = {**source.mlmodel.metadata, **metadata}
+            model = Model(
+                model_id,
+                0,
+                digest,
+                size,
+                f"{digest}{ending}",
+                schema,
+                owner_of(context),
+                time.time(),
+                said.comment,
+                said.labels,
+                metadata,
+            )
+            return await self._answer(
                 await asyncio.shield(self._register(incoming, model, request_id, context.principal.admin))
             )
         finally:
             await asyncio.shield(asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True))
 
+    async def ReadMlmodel(
+        self, request: model_service_pb2.ReadMlmodelRequest, context: Context
+    ) -> model_service_pb2.ReadMlmodelResponse:
+        """Say which file of an MLflow model's directory holds the model."""
+        del context
+        found = await self._read_mlmodel(request.mlmodel)
+        return model_service_pb2.ReadMlmodelResponse(flavor=found.flavor, data_path=found.data_path)
+
+    async def _read_mlmodel(self, text: str) -> Mlmodel:
+        if len(text) > LARGEST_MLMODEL:
+            raise invalid(
+                "MLMODEL_INVALID",
+                f"The MLmodel file is larger than the {LARGEST_MLMODEL:,} bytes that are read.",
+            )
+        task = ReadMlmodel(self._pool.next_task_id(), text)
+        return (await run_anywhere(self._pool, task, MlmodelRead)).mlmodel
+
     async def GetModel(self, request: model_service_pb2.GetModelRequest, context: Context) -> model_pb2.Model:
         """Return one version of a model."""
         del context
-        model_id, version = names.model_version("name", request.name)
-        return convert.model(
-            await self._database.read(lambda connection: model_store.get(connection, model_id, version))
+        name = names.model_name("name", request.name)
+        return await self._answer(
+            await self._database.read(
+                lambda connection: model_store.get(connection, name.model_id, name.version, name.alias)
+            )
         )
 
     async def ListModels(
@@ -155,11 +180,16 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
         if request.page_token:
             model_id, _, version = request.page_token.rpartition("@")
             after = (model_id, paging.position(version))
-        models, more = await self._database.read(
-            lambda connection: model_store.page(connection, request.model_id_prefix, after, limit)
-        )
+
+        def read(connection: sa.Connection) -> tuple[list[Model], bool]:
+            models, more = model_store.page(connection, request.model_id_prefix, after, limit)
+            return model_aliases.with_aliases(connection, models), more
+
+        models, more = await self._database.read(read)
         token = f"{models[-1].model_id}@{models[-1].version}" if more else ""
-        return model_service_pb2.ListModelsResponse(models=map(convert.model, models), next_page_token=token)
+        return model_service_pb2.ListModelsResponse(
+            models=map(convert_models.model, models), next_page_token=token
+        )
 
     async def DeleteModel(
         self, request: model_service_pb2.DeleteModelRequest, context: Context
@@ -170,6 +200,84 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
         await asyncio.shield(self._remove(model_id, version, owner))
         return model_service_pb2.DeleteModelResponse()
 
+    async def UpdateModel(
+        self, request: model_service_pb2.UpdateModelRequest, context: Context
+    ) -> model_pb2.Model:
+        """Change what its owner says of a version."""
+        name, asked = names.model_name("model.name", request.model.name), request.model
+        paths = set(request.update_mask.paths) or CHANGEABLE
+        if unknown := sorted(paths - CHANGEABLE):
+            faults = [FieldFault("update_mask", f"{path[:80]!r} cannot be changed") for path in unknown]
+            shown, known = ", ".join(repr(path[:80]) for path in unknown[:10]), ", ".join(sorted(CHANGEABLE))
+            message = f"update_mask: {shown} cannot be changed; these can: {known}."
+            raise invalid("NOT_CHANGEABLE", message, faults)
+        comment = convert_models.check_comment("model.comment", asked.comment)
+        labels = names.check_labels("model.labels", asked.labels)
+
+        def update(connection: sa.Connection) -> Model:
+            model = model_store.get(connection, name.model_id, name.version, name.alias)
+            return model_store.update(
+                connection,
+                model,
+                comment if "comment" in paths else model.comment,
+                labels if "labels" in paths else model.labels,
+                reach_of(context),
+            )
+
+        return await self._answer(await self._database.write(update))
+
+    async def SetModelAlias(
+        self, request: model_service_pb2.SetModelAliasRequest, context: Context
+    ) -> model_pb2.Model:
+        """Have an alias of a model point to a version."""
+        model_id, alias = names.model_alias("name", request.name)
+        request_id, owner = names.check_request_id(request.request_id), owner_of(context)
+        expected = request.expected_version if request.HasField("expected_version") else None
+        if request.version < 1:
+            raise invalid(
+                "INVALID_VERSION", "version: an alias points to a version, from 1 upwards.", [_VERSION_FAULT]
+            )
+
+        def put(connection: sa.Connection) -> Model:
+            earlier = model_aliases.find_request(connection, owner, request_id)
+            if earlier is not None:
+                return model_store.get(connection, *earlier)
+            model_store.check_may_name(connection, model_id, reach_of(context))
+            model = model_store.get(connection, model_id, request.version)
+            model_aliases.put(
+                connection,
+                model,
+                alias,
+                expected=expected,
+                owner=owner,
+                request_id=request_id,
+                now=time.time(),
+            )
+            return model
+
+        return await self._answer(await self._database.write(put))
+
+    async def DeleteModelAlias(
+        self, request: model_service_pb2.DeleteModelAliasRequest, context: Context
+    ) -> model_service_pb2.DeleteModelAliasResponse:
+        """Remove an alias."""
+        model_id, alias = names.model_alias("name", request.name)
+        expected = request.expected_version if request.HasField("expected_version") else None
+
+        def delete(connection: sa.Connection) -> None:
+            model_store.check_may_name(connection, model_id, reach_of(context))
+            model_aliases.delete(connection, model_id, alias, expected)
+
+        await self._database.write(delete)
+        return model_service_pb2.DeleteModelAliasResponse()
+
+    async def _answer(self, model: Model) -> model_pb2.Model:
+        """Return a version for the wire, with its aliases."""
+        (found,) = await self._database.read(
+            lambda connection: model_aliases.with_aliases(connection, [model])
+        )
+        return convert_models.model(found)
+
     async def _register(self, incoming: Path, model: Model, request_id: str, admin: bool) -> Model:
         async with self._files:
             if not admin:
@@ -179,7 +287,7 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
             try:
                 await asyncio.to_thread(sync, final.parent)
                 return await self._database.write(
-                    lambda connection: model_store.register(connection, model, request_id)
+                    lambda connection: model_store.register(connection, model, request_id, admin=admin)
                 )
             except Exception:
                 if not await self._database.read(
@@ -195,55 +303,3 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
             )
             for name in unused:
                 await asyncio.to_thread((self._directory.models / name).unlink, missing_ok=True)
-
-    async def _receive(
-        self, messages: AsyncIterator[model_service_pb2.RegisterModelRequest], path: Path
-    ) -> tuple[str, int]:
-        """Write the file as it comes; return its SHA-256 and its size."""
-        digest, size, limit = hashlib.sha256(), 0, self._config.limits.model_bytes
-        with await asyncio.to_thread(path.open, "xb") as file:
-            # A stream that breaks off may look like one that ends: only a footer with the right digest ends it.
-            async for message in messages:
-                if message.WhichOneof("content") != "chunk":
-                    if message.footer.digest == digest.hexdigest():
-                        await asyncio.to_thread(_sync, file)
-                        return digest.hexdigest(), size
-                    break
-                size += len(message.chunk)
-                if size > limit:
-                    raise _too_large(limit)
-                digest.update(message.chunk)
-                await asyncio.to_thread(file.write, message.chunk)
-        raise invalid(
-            "REGISTRATION_INCOMPLETE",
-            "A registration is a header, the file in chunks, and a footer with the file's SHA-256; this one broke "
-            "off or is out of order. Send it again.",
-        )
-
-    async def _copy(self, source: Path, path: Path) -> tuple[str, int]:
-        """Copy a file on the server; return its SHA-256 and its size."""
-        digest, size, limit = hashlib.sha256(), 0, self._config.limits.model_bytes
-        opened = await asyncio.to_thread(open_server_file, source)
-        with opened, disk_errors(path), await asyncio.to_thread(path.open, "xb") as file:
-            if opened.file.size > limit:
-                raise _too_large(limit)
-            while chunk := await asyncio.to_thread(opened.read, size, _COPY_BYTES):
-                size += len(chunk)
-                digest.update(chunk)
-                await asyncio.to_thread(file.write, chunk)
-            await asyncio.to_thread(_sync, file)
-        return digest.hexdigest(), size
-
-
-def _too_large(limit: int) -> ScorestreamError:
-    return ScorestreamError(
-        ErrorCode.RESOURCE_EXHAUSTED,
-        "MODEL_TOO_LARGE",
-        f"The model file is larger than this server takes ({limit} bytes).",
-    )
-
-
-def _sync(file: BinaryIO) -> None:
-    """Have all of a file on the disk."""
-    file.flush()
-    os.fsync(file.fileno())

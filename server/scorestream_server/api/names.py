@@ -7,17 +7,14 @@ from google.protobuf.duration_pb2 import Duration
 
 from scorestream_server.contexts.rules import is_name
 from scorestream_server.domain.errors import FieldFault, invalid
+from scorestream_server.domain.labels import labels_fault
 from scorestream_server.domain.limits import MOST_SECONDS
+from scorestream_server.domain.model_name import MODEL_ID, ModelName, parse_model_name
 from scorestream_server.domain.variable import VARIABLE_NAME
 
-MOST_LABELS = 64
-LONGEST_LABEL = 256
-_LABEL = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 _DISPLAY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_ .:-]{0,127}")
 _TABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}")
-_MODEL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _ID = re.compile(r"[A-Za-z0-9-]{1,64}")
-_VERSION = re.compile(r"[1-9][0-9]{0,8}")
 
 
 def check_display_name(field: str, name: str) -> str:
@@ -36,7 +33,7 @@ def check_table_id(field: str, name: str) -> str:
 
 def check_model_id(field: str, name: str) -> str:
     """Return a model's own name, if it is allowed."""
-    if not _MODEL.fullmatch(name):
+    if not MODEL_ID.fullmatch(name):
         raise _bad(field, name, "a letter, digit or _, then up to 127 letters, digits or _ . -")
     return name
 
@@ -50,13 +47,10 @@ def check_request_id(request_id: str) -> str:
 
 def check_labels(field: str, labels: Mapping[str, str]) -> dict[str, str]:
     """Return labels, if they are allowed."""
-    if len(labels) > MOST_LABELS:
-        raise _bad(field, f"{len(labels)} labels", f"at most {MOST_LABELS}")
-    for name, value in labels.items():
-        if not _LABEL.fullmatch(name):
-            raise _bad(field, name, "1 to 63 letters, digits or _ . -, a letter or digit first")
-        if len(value) > LONGEST_LABEL or not value.isprintable():
-            raise _bad(f"{field}[{name}]", value, f"up to {LONGEST_LABEL} characters that can be printed")
+    if fault := labels_fault(labels):
+        name, description = fault
+        place = f"{field}[{name}]" if name else field
+        raise invalid("INVALID_NAME", f"{place}: {description}.", [FieldFault(place, description)])
     return dict(labels)
 
 
@@ -121,16 +115,32 @@ def library_ids(field: str, name: str) -> tuple[str, str]:
     raise _bad(field, name, "sessions/{session}/libraries/{library} or libraries/{library}")
 
 
+def model_name(field: str, name: str) -> ModelName:
+    """Take `models/{model}`, `models/{model}/versions/{version}` or `models/{model}/aliases/{alias}` apart."""
+    found = parse_model_name(name)
+    if found is None:
+        wanted = "models/{model}, models/{model}/versions/{version} or models/{model}/aliases/{alias}"
+        raise _bad(field, name, wanted)
+    return found
+
+
 def model_version(field: str, name: str) -> tuple[str, int]:
     """Take `models/{model}` or `models/{model}/versions/{version}` apart; no version is 0."""
-    match name.split("/"):
-        case ["models", model] if _MODEL.fullmatch(model):
-            return model, 0
-        case ["models", model, "versions", version] if _MODEL.fullmatch(model) and _VERSION.fullmatch(
-            version
-        ):
-            return model, int(version)
-    raise _bad(field, name, "models/{model} or models/{model}/versions/{version}")
+    found = parse_model_name(name)
+    if found is None or found.alias:
+        raise _bad(field, name, "models/{model} or models/{model}/versions/{version}")
+    return found.model_id, found.version
+
+
+def model_alias(field: str, name: str) -> tuple[str, str]:
+    """Take `models/{model}/aliases/{alias}` apart."""
+    found = parse_model_name(name)
+    if found is None or not found.alias:
+        wanted = (
+            "models/{model}/aliases/{alias}; an alias is a letter, then up to 62 letters, digits or _ . -"
+        )
+        raise _bad(field, name, wanted)
+    return found.model_id, found.alias
 
 
 def token_id(field: str, name: str) -> str:

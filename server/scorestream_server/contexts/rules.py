@@ -21,6 +21,7 @@ from scorestream_server.domain.context import (
 )
 from scorestream_server.domain.errors import FieldFault, ScorestreamError, invalid
 from scorestream_server.domain.faults import Faults
+from scorestream_server.domain.labels import LONGEST_LABEL, labels_fault
 from scorestream_server.domain.limits import MOST_SECONDS
 from scorestream_server.domain.option import check_options
 from scorestream_server.domain.queue import unknown_queue
@@ -28,12 +29,10 @@ from scorestream_server.tables.paths import DataRoots
 
 MOST_WORKERS = 1024
 MOST_SESSIONS = 1_000_000
-MOST_ENTRIES = 64
 LONGEST_DESCRIPTION = 1000
 LONGEST_VALUE = 256
 LONGEST_OPTION = 4096
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}")
-_KEY = re.compile(r"[A-Za-z0-9_./-]{1,63}")
 
 FIXED_IN_USE = ("device", "reuse_server_processes", "run_server_as", "home_directory")
 """What the workers and homes of open sessions are made of."""
@@ -136,12 +135,9 @@ def _texts(longest: int) -> "Callable[[str, object, ServerFacts], dict[str, str]
         del server
         if not isinstance(value, Mapping):
             raise _bad(field, f"{_shown(value)} is no set of names with texts")
-        if len(value) > MOST_ENTRIES:
-            raise _bad(field, f"{len(value):,} are more than {MOST_ENTRIES}")
-        for key in value:
-            if not isinstance(key, str) or not _KEY.fullmatch(key):
-                raise _bad(field, f"{_shown(key)} is no name; wanted: 1 to 63 letters, digits or _ . / -")
-        return {key: _text(f"{field}.{key}", text, longest) for key, text in value.items()}
+        if fault := labels_fault(value, longest):
+            raise _bad(f"{field}.{fault[0]}" if fault[0] else field, fault[1])
+        return dict(value)
 
     return check
 
@@ -252,7 +248,7 @@ def _bad(field: str, description: str) -> ScorestreamError:
 _Check = Callable[[str, object, ServerFacts], object]
 _CHECKS: Mapping[str, _Check] = {
     "description": lambda field, value, _: _text(field, value, LONGEST_DESCRIPTION),
-    "labels": _texts(LONGEST_VALUE),
+    "labels": _texts(LONGEST_LABEL),
     "device": _device,
     "session_inactive_timeout": _session_inactive_timeout,
     "task_timeout": _task_timeout,

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import msgspec
 
 from scorestream_server.domain.job import Priority
+from scorestream_server.domain.mlflow import Mlmodel
 from scorestream_server.domain.model import ModelKind, ModelSchema
 from scorestream_server.domain.output import AS_USUAL, OutputOptions
 from scorestream_server.domain.rows import RowCursor, RowPart, RowQuery
@@ -78,6 +79,13 @@ class InspectModel(ToWorker, frozen=True, tag=True):
 
     task_id: int
     path: str
+
+
+class ReadMlmodel(ToWorker, frozen=True, tag=True):
+    """Say what the text of an MLmodel file says."""
+
+    task_id: int
+    text: str
 
 
 class LoadTable(ToWorker, frozen=True, tag=True):
@@ -240,6 +248,13 @@ class ModelInspected(FromWorker, frozen=True, tag=True):
     schema: ModelSchema
 
 
+class MlmodelRead(FromWorker, frozen=True, tag=True):
+    """What an MLmodel file says."""
+
+    task_id: int
+    mlmodel: Mlmodel
+
+
 class TableLoaded(FromWorker, frozen=True, tag=True):
     """A table is ready to be scored."""
 
@@ -327,7 +342,16 @@ class Leaving(FromWorker, frozen=True, tag=True):
 
 
 Task = (
-    RunPartition | InspectModel | LoadTable | CopyTable | ReadHead | Publish | ReadRows | Summarise | SaveRows
+    RunPartition
+    | InspectModel
+    | LoadTable
+    | CopyTable
+    | ReadHead
+    | Publish
+    | ReadRows
+    | Summarise
+    | SaveRows
+    | ReadMlmodel
 )
 Result = (
     PartitionDone
@@ -338,6 +362,7 @@ Result = (
     | RowsRead
     | Summarised
     | RowsSaved
+    | MlmodelRead
 )
 Command = (
     OpenJob
@@ -351,6 +376,7 @@ Command = (
     | ReadRows
     | Summarise
     | SaveRows
+    | ReadMlmodel
     | CancelTask
     | Ping
 )
@@ -368,4 +394,5 @@ Report = (
     | Leaving
     | RowsRead
     | RowsSaved
+    | MlmodelRead
 )

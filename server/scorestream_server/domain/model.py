@@ -1,7 +1,8 @@
 """Models: immutable registered scorers and their schemas."""
 
 import enum
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
 
 class ModelKind(enum.StrEnum):
@@ -32,6 +33,14 @@ class ColumnType(enum.StrEnum):
     STRING = "string"
 
 
+class FeatureType(enum.StrEnum):
+    """What kind of values an input takes."""
+
+    NUMBER = "NUMBER"
+    CATEGORY = "CATEGORY"
+    TEXT = "TEXT"
+
+
 @dataclass(frozen=True, slots=True)
 class Feature:
     """One input of a model.
@@ -42,11 +51,22 @@ class Feature:
         categories: the category strings, in the order of their codes, of a feature that was
             trained on strings; empty for a number.
         text: True where the feature takes a string column (score code only).
+        category: whether it is split by categories, also where the file has no strings for them.
+        declared: its type in the words of the file or of an MLflow signature; empty where none is said.
     """
 
     name: str
     categories: tuple[str, ...] = ()
     text: bool = False
+    category: bool = False
+    declared: str = ""
+
+    @property
+    def type(self) -> FeatureType:
+        """What kind of values it takes."""
+        if self.text:
+            return FeatureType.TEXT
+        return FeatureType.CATEGORY if self.category or self.categories else FeatureType.NUMBER
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +75,29 @@ class OutputColumn:
 
     name: str
     type: ColumnType
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """What a model's file says of its training; what it does not say is empty.
+
+    Attributes:
+        library: that trained it or whose format it has: ``xgboost``, ``lightgbm``, ``treelite``; empty for score code.
+        library_version: for example ``3.2.0``.
+        objective: in the library's words.
+        trees: how many.
+        base_scores: what every score begins with, one or one a class, as the file has it.
+        classes: how many it tells apart; 0 where it gives none.
+        attributes: what else the file says.
+    """
+
+    library: str = ""
+    library_version: str = ""
+    objective: str = ""
+    trees: int = 0
+    base_scores: tuple[float, ...] = ()
+    classes: int = 0
+    attributes: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +110,7 @@ class ModelSchema:
         outputs: the columns of the result, in order.
         cost: relative work a row, in tree visits (at least 1): 500 for a forest of 500 trees.
         description: one line for a person, for example ``XGBoost, 100 trees, binary:logistic``.
+        training: what the file says of how it was trained.
     """
 
     kind: ModelKind
@@ -74,6 +118,7 @@ class ModelSchema:
     outputs: tuple[OutputColumn, ...]
     cost: float
     description: str
+    training: Training = Training()
 
     @property
     def positional(self) -> bool:
@@ -90,6 +135,9 @@ class Model:
         version: from 1 upwards.
         digest: SHA-256 of the file, hexadecimal.
         file_name: name of the file in the server's model folder.
+        comment: what its owner says about it; may change, as `labels` may.
+        metadata: what its owner, or an MLmodel file, said at its registration of how it came to be.
+        aliases: names that point to it, where they were asked for.
     """
 
     model_id: str
@@ -100,3 +148,7 @@ class Model:
     schema: ModelSchema
     owner: str
     create_time: float
+    comment: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    aliases: Sequence[str] = ()

@@ -81,6 +81,7 @@ class Submission:
     out_label: str = ""
     out_lifetime: float = 0.0
     out_promote: bool = False
+    model_alias: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,7 +283,9 @@ class Submitter:
         defaults = job_defaults(option_store.settings(connection, session))
         faults = Faults()
         with faults.of("spec.model"):
-            model = model_store.get(connection, submission.model_id, submission.model_version)
+            model = model_store.get(
+                connection, submission.model_id, submission.model_version, submission.model_alias
+            )
         with faults.of("spec.table"):
             table = table_store.named(connection, session.id, submission.table_id)
             self._use.found(reading, table, submission.time)

@@ -1,5 +1,6 @@
 """Tree ensembles: load one from its file, and score Arrow columns with it."""
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from scorestream_server.domain.errors import counted, invalid
 from scorestream_server.domain.model import ColumnType, Feature, ModelKind, ModelSchema, OutputColumn
 from scorestream_server.scoring.feature_columns import float_columns
 from scorestream_server.scoring.model_files import Category, ForestFile, read_forest_file
+from scorestream_server.scoring.training import XGBOOST_CATEGORY, classes_of
 from scorestream_server.scoring.treelite_import import forest_from_treelite
 
 FOREST_KINDS = frozenset(set(ModelKind) - {ModelKind.EXPRESSION})
@@ -88,8 +90,15 @@ def _load(path: Path, kind: ModelKind) -> tuple[ForestArrays, ModelSchema, tuple
 
 def _schema(forest: ForestArrays, file: ForestFile, kind: ModelKind) -> ModelSchema:
     names = file.names or ("",) * forest.num_features
+    types = file.types if len(file.types) == forest.num_features else ("",) * forest.num_features
+    split = set(forest.feature[forest.categorical].tolist())
     features = tuple(
-        Feature(name, tuple(value for value in file.categories.get(place, ()) if isinstance(value, str)))
+        Feature(
+            name,
+            tuple(value for value in file.categories.get(place, ()) if isinstance(value, str)),
+            category=place in split or place in file.categories or types[place] == XGBOOST_CATEGORY,
+            declared=types[place],
+        )
         for place, name in enumerate(names)
     )
     depth = float(np.maximum(forest.tree_depths(), 1).mean())
@@ -99,6 +108,9 @@ def _schema(forest: ForestArrays, file: ForestFile, kind: ModelKind) -> ModelSch
         outputs=_outputs(forest),
         cost=max(1.0, forest.trees * depth / _USUAL_DEPTH),
         description=f"{file.summary}, {counted(forest.trees, 'tree')}, {counted(forest.num_features, 'feature')}",
+        training=dataclasses.replace(
+            file.training, trees=forest.trees, classes=classes_of(file.training.objective, forest.classes)
+        ),
     )
 
 

@@ -42,7 +42,7 @@ KINDS: Mapping[ModelKind, KindFacts] = {
     ModelKind.XGBOOST_JSON: KindFacts("XGBoost, JSON", "treelite", (".json",), _FOREST),
     ModelKind.XGBOOST_UBJ: KindFacts("XGBoost, UBJSON", "treelite", (".ubj",), _FOREST),
     ModelKind.XGBOOST_LEGACY: KindFacts(
-        "XGBoost, old binary format", "treelite", (".model", ".bin"), _FOREST
+        "XGBoost, old binary format", "treelite", (".model", ".bin", ".xgb"), _FOREST
     ),
     ModelKind.LIGHTGBM: KindFacts("LightGBM, text", "treelite", (".txt",), _FOREST),
     ModelKind.TREELITE: KindFacts("treelite checkpoint", "treelite", (".tl",), _FOREST),

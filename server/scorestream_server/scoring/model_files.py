@@ -6,7 +6,7 @@ treelite reads the trees and drops the rest; this module reads the rest, from th
 import json
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,8 @@ from typing import Any
 import treelite
 
 from scorestream_server.domain.errors import ScorestreamError, counted, invalid
-from scorestream_server.domain.model import ModelKind
-from scorestream_server.scoring import checkpoint, lightgbm_trees, ubjson, xgboost_trees
+from scorestream_server.domain.model import ModelKind, Training
+from scorestream_server.scoring import checkpoint, lightgbm_trees, training, ubjson, xgboost_trees
 
 Category = str | float
 """A category as the training table had it: a string, or a number."""
@@ -42,6 +42,8 @@ class ForestFile:
         categories: for a feature trained on a column of categories, those in the order of their codes.
         summary: the library and the objective, for a person.
         sigmoid_alpha: the sigmoid's factor, where the file has one.
+        training: what it says of how it was trained.
+        types: the features' types in its own words; empty where it has none.
     """
 
     model: treelite.Model
@@ -49,6 +51,8 @@ class ForestFile:
     categories: Mapping[int, tuple[Category, ...]]
     summary: str
     sigmoid_alpha: float | None = None
+    training: Training = field(default_factory=Training)
+    types: tuple[str, ...] = ()
 
 
 def read_forest_file(path: Path, kind: ModelKind) -> ForestFile:
@@ -70,7 +74,8 @@ def read_forest_file(path: Path, kind: ModelKind) -> ForestFile:
             case ModelKind.XGBOOST_JSON | ModelKind.XGBOOST_UBJ:
                 return _read_xgboost(path, kind)
             case ModelKind.XGBOOST_LEGACY:
-                return ForestFile(treelite.frontend.load_xgboost_model_legacy_binary(path), (), {}, "XGBoost")
+                model = treelite.frontend.load_xgboost_model_legacy_binary(path)
+                return ForestFile(model, (), {}, "XGBoost", training=training.of_treelite(model, "xgboost"))
             case ModelKind.LIGHTGBM:
                 return _read_lightgbm(path)
             case ModelKind.TREELITE:
@@ -116,7 +121,8 @@ def _read_checkpoint(path: Path) -> ForestFile:
         fault = checkpoint.fault_of(opened, path.stat().st_size)
     if fault:
         raise _corrupt(path, fault)
-    return ForestFile(treelite.Model.deserialize(path), (), {}, "treelite checkpoint")
+    model = treelite.Model.deserialize(path)
+    return ForestFile(model, (), {}, "treelite checkpoint", training=training.of_treelite(model, "treelite"))
 
 
 def _read_xgboost(path: Path, kind: ModelKind) -> ForestFile:
@@ -127,6 +133,8 @@ def _read_xgboost(path: Path, kind: ModelKind) -> ForestFile:
         booster = learner["gradient_booster"]
         objective = str(learner["objective"]["name"])
         names = tuple(str(name) for name in learner.get("feature_names") or ())
+        types = tuple(str(name)[:64] for name in learner.get("feature_types") or ())
+        trained = training.of_xgboost(document)
         if booster.get("name") == "gblinear":
             raise invalid(
                 "MODEL_LINEAR",
@@ -153,7 +161,7 @@ def _read_xgboost(path: Path, kind: ModelKind) -> ForestFile:
         raise _corrupt(
             path, f"it has {counted(len(names), 'feature name')} for {counted(model.num_feature, 'feature')}"
         )
-    return ForestFile(model, names, categories, f"XGBoost, {objective}")
+    return ForestFile(model, names, categories, f"XGBoost, {objective}", training=trained, types=types)
 
 
 def _xgboost_categories(cats: Mapping[str, Any]) -> dict[int, tuple[Category, ...]]:
@@ -215,7 +223,8 @@ def _read_lightgbm(path: Path) -> ForestFile:
         alpha = float(sigmoid[1]) if sigmoid else None
     except ValueError:
         raise _corrupt(path, "its sigmoid parameter is no number") from None
-    return ForestFile(model, names, categories, f"LightGBM, {objective}", alpha)
+    trained = training.of_lightgbm(fields)
+    return ForestFile(model, names, categories, f"LightGBM, {objective}", alpha, trained)
 
 
 def _refuse_zero_as_missing(path: Path, body: str) -> None:

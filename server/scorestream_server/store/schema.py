@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 
-VERSION = "0011"
+VERSION = "0012"
 """The migration that leads to these tables, the last one there is."""
 VERSIONS = sa.Table(
     "alembic_version",
@@ -75,6 +75,19 @@ MODELS = sa.Table(
     sa.Column("owner", sa.Text, nullable=False),
     sa.Column("create_time", sa.Float, nullable=False),
     sa.Column("removed", sa.Boolean, nullable=False, comment="numbers of removed versions are not reused"),
+    sa.Column("comment", sa.Text, nullable=False, server_default="", comment="the owner's words about it"),
+    sa.Column("labels", sa.Text, nullable=False, server_default="{}", comment="JSON object"),
+    sa.Column("metadata", sa.Text, nullable=False, server_default="{}", comment="JSON object"),
+)
+
+MODEL_ALIASES = sa.Table(
+    "model_aliases",
+    METADATA,
+    sa.Column("model_id", sa.Text, primary_key=True),
+    sa.Column("alias", sa.Text, primary_key=True),
+    sa.Column("version", sa.Integer, nullable=False, comment="that it points to, never a removed one"),
+    sa.Column("owner", sa.Text, nullable=False, comment="who moved it there"),
+    sa.Column("update_time", sa.Float, nullable=False),
 )
 
 TABLES = sa.Table(

@@ -35,6 +35,7 @@ from scorestream_server.domain.messages import (
     InspectModel,
     Leaving,
     LoadTable,
+    MlmodelRead,
     ModelInspected,
     OpenJob,
     OutputPublished,
@@ -42,6 +43,7 @@ from scorestream_server.domain.messages import (
     Ping,
     Publish,
     ReadHead,
+    ReadMlmodel,
     ReadRows,
     Ready,
     Result,
@@ -73,7 +75,9 @@ LAST_WORDS_SECONDS = 5.0
 """How long such a process waits for the server to hear of it."""
 SIDE_THREADS = 2
 """For models, tables and outputs; scoring goes on beside them in the lanes."""
-SideTask = InspectModel | LoadTable | CopyTable | ReadHead | Publish | ReadRows | Summarise | SaveRows
+SideTask = (
+    InspectModel | ReadMlmodel | LoadTable | CopyTable | ReadHead | Publish | ReadRows | Summarise | SaveRows
+)
 SORT_SHARE = 8
 """Putting rows in order takes up to four times their size, and others want memory, too."""
 SPEECHLESS = 71
@@ -205,6 +209,10 @@ class Worker:
         match task:
             case InspectModel():
                 return ModelInspected(task.task_id, inspect_model(Path(task.path)))
+            case ReadMlmodel():
+                from scorestream_server.scoring.mlflow import read_mlmodel  # noqa: PLC0415  # see __init__
+
+                return MlmodelRead(task.task_id, read_mlmodel(task.text))
             case LoadTable():
                 table = load_table(
                     task.files,
@@ -297,6 +305,8 @@ def _what(task: Task) -> str:
             what = f"Partition {partition.index} ({counted(partition.rows, 'row')})"
         case InspectModel(path=path):
             what = f"The model file {Path(path).name!r}"
+        case ReadMlmodel():
+            what = "The MLmodel file"
         case LoadTable(files=files):
             more = f" and {len(files) - 1:,} more" if len(files) > 1 else ""
             what = f"The file {files[0].called!r}{more}"
