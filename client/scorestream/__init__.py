@@ -7,6 +7,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from scorestream.batch import Batch
+    from scorestream.batch_records import BatchState, Execution
+    from scorestream.batch_result import BatchResult
     from scorestream.cache import Cache
     from scorestream.cache_records import CacheDirectory, CachedTable, CacheInfo, CacheUse, Evicted
     from scorestream.client import Client, connect, local
@@ -68,6 +71,7 @@ if TYPE_CHECKING:
         TableInfo,
         TokenInfo,
     )
+    from scorestream.services import Service
     from scorestream.session import Session
     from scorestream.settings import Engine, Option, Origin
     from scorestream.table import Table
@@ -77,6 +81,9 @@ __all__ = [
     "AbortedError",
     "AlreadyExistsError",
     "BackingStore",
+    "Batch",
+    "BatchResult",
+    "BatchState",
     "Cache",
     "CacheDirectory",
     "CacheInfo",
@@ -94,6 +101,7 @@ __all__ = [
     "Event",
     "EventType",
     "Evicted",
+    "Execution",
     "FailedPreconditionError",
     "Fault",
     "FileInfo",
@@ -129,6 +137,7 @@ __all__ = [
     "ResultType",
     "Role",
     "ScorestreamError",
+    "Service",
     "Session",
     "SessionInfo",
     "SessionState",
@@ -152,6 +161,11 @@ __all__ = [
 # Where the names that are not errors or records live. Loaded at first use: gRPC takes a tenth of a second,
 # which `scorestream --help` and shell completion need not wait for.
 HOMES = {
+    "Batch": "batch",
+    "BatchResult": "batch_result",
+    "BatchState": "batch_records",
+    "Execution": "batch_records",
+    "Service": "services",
     "Cache": "cache",
     "CacheDirectory": "cache_records",
     "CacheInfo": "cache_records",

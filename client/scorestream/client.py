@@ -47,6 +47,7 @@ from .contexts import Contexts
 from .job import Job
 from .model import Model
 from .options import list_engines
+from .services import Services
 from .session import Session, list_jobs
 from .shared_tables import SharedTables
 
@@ -55,7 +56,7 @@ DEFAULT_PATIENCE = 15.0
 CHUNK_BYTES = 1 << 20
 
 
-class Client(SharedTables):
+class Client(SharedTables, Services):
     """A client of one server. Close it, or use it as a context manager.
 
     Args:

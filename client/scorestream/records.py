@@ -205,6 +205,8 @@ class JobInfo:
         task_timeout: seconds that its session's context lets it run; 0 for ever.
         variables: the values that it keeps of those that its filter and score code use, by name.
         row_number: the column with the rows' numbers; `append` and `output` as in `Session.score`.
+        parallel_count: at most so many of its partitions run at the same time; 0: as many as there are lanes for.
+        is_batch: whether it is a batch of a service.
     """
 
     id: str
@@ -243,6 +245,8 @@ class JobInfo:
     output: OutputOptions = AS_USUAL
     append: bool = False
     row_number: str = ""
+    parallel_count: int = 0
+    is_batch: bool = False
 
     @property
     def percent(self) -> float:

@@ -46,6 +46,7 @@ from .contexts import AsyncContexts
 from .job import AsyncJob
 from .model import AsyncModel
 from .options import list_engines
+from .services import AsyncServices
 from .session import AsyncSession, list_jobs
 from .shared_tables import AsyncSharedTables
 
@@ -54,7 +55,7 @@ DEFAULT_PATIENCE = 15.0
 CHUNK_BYTES = 1 << 20
 
 
-class AsyncClient(AsyncSharedTables):
+class AsyncClient(AsyncSharedTables, AsyncServices):
     """A client of one server. Close it, or use it as a context manager.
 
     Args:

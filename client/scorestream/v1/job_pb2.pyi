@@ -378,6 +378,8 @@ class JobSpec(_message.Message):
     OUTPUT_OPTIONS_FIELD_NUMBER: _builtins.int
     APPEND_FIELD_NUMBER: _builtins.int
     ROW_NUMBER_FIELD_NUMBER: _builtins.int
+    PARALLEL_COUNT_FIELD_NUMBER: _builtins.int
+    IS_BATCH_FIELD_NUMBER: _builtins.int
     OUT_LABEL_FIELD_NUMBER: _builtins.int
     OUT_LIFETIME_FIELD_NUMBER: _builtins.int
     OUT_PROMOTE_FIELD_NUMBER: _builtins.int
@@ -414,6 +416,10 @@ class JobSpec(_message.Message):
     """Name of a column of the result, before all others, with the number of the row in the table, from 0 and before
     `where`. No column of the table or of the model may have this name. Empty: none.
     """
+    parallel_count: _builtins.int
+    """At most so many of its partitions run at the same time; 0: as many as there are lanes for."""
+    is_batch: _builtins.bool
+    """Whether it is a batch of the service that its model is; ListJobs finds it by that."""
     out_label: _builtins.str
     """Label of the table that is made of the result, see Table.label."""
     out_promote: _builtins.bool
@@ -466,13 +472,15 @@ class JobSpec(_message.Message):
         output_options: _output_pb2.OutputOptions | None = ...,
         append: _builtins.bool = ...,
         row_number: _builtins.str = ...,
+        parallel_count: _builtins.int = ...,
+        is_batch: _builtins.bool = ...,
         out_label: _builtins.str = ...,
         out_lifetime: _duration_pb2.Duration | None = ...,
         out_promote: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_partition_rows", b"_partition_rows", "out_lifetime", b"out_lifetime", "out_path", b"out_path", "out_table", b"out_table", "output", b"output", "output_options", b"output_options", "partition_rows", b"partition_rows", "queue_timeout", b"queue_timeout", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_partition_rows", b"_partition_rows", "append", b"append", "keep", b"keep", "model", b"model", "out_label", b"out_label", "out_lifetime", b"out_lifetime", "out_path", b"out_path", "out_promote", b"out_promote", "out_table", b"out_table", "output", b"output", "output_options", b"output_options", "partition_rows", b"partition_rows", "priority", b"priority", "queue_timeout", b"queue_timeout", "replace", b"replace", "row_number", b"row_number", "table", b"table", "timeout", b"timeout", "variables", b"variables", "where", b"where"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_partition_rows", b"_partition_rows", "append", b"append", "is_batch", b"is_batch", "keep", b"keep", "model", b"model", "out_label", b"out_label", "out_lifetime", b"out_lifetime", "out_path", b"out_path", "out_promote", b"out_promote", "out_table", b"out_table", "output", b"output", "output_options", b"output_options", "parallel_count", b"parallel_count", "partition_rows", b"partition_rows", "priority", b"priority", "queue_timeout", b"queue_timeout", "replace", b"replace", "row_number", b"row_number", "table", b"table", "timeout", b"timeout", "variables", b"variables", "where", b"where"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__partition_rows: _TypeAlias = _typing.Literal["partition_rows"]  # noqa: Y015
     _WhichOneofArgType__partition_rows: _TypeAlias = _typing.Literal["_partition_rows", b"_partition_rows"]  # noqa: Y015

@@ -103,6 +103,8 @@ class JobSpec:
         row_number: column of the result with each row's number in the table; empty for none.
         out_label: label of the table that is made of the result; `out_lifetime` likewise, in seconds.
         out_promote: whether that table is a global one.
+        parallel_count: at most so many partitions run at the same time; 0 for any number.
+        is_batch: whether it is a batch of the service that its model is.
     """
 
     model_id: str
@@ -132,6 +134,8 @@ class JobSpec:
     out_label: str = ""
     out_lifetime: float = 0.0
     out_promote: bool = False
+    parallel_count: int = 0
+    is_batch: bool = False
 
 
 @dataclass(frozen=True, slots=True)

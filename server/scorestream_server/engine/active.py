@@ -12,7 +12,7 @@ from scorestream_server.domain.job import Failure, Job, State
 from scorestream_server.domain.messages import OpenJob, PartitionDone
 from scorestream_server.domain.model import Model
 from scorestream_server.domain.table import Partition, PartitionFile, Table, TableData
-from scorestream_server.scheduler import ReadyJob
+from scorestream_server.scheduler import ReadyJob, may_take
 
 SMALLEST_WORK = 1 << 24
 LARGEST_WORK = 1 << 26
@@ -140,7 +140,7 @@ class ActiveJob:
             self.weight,
             self.order,
             partition.rows * self.model.schema.cost,
-            len(self.pending),
+            may_take(len(self.pending), len(self.in_flight), self.job.spec.parallel_count),
             self.waiting_since,
             alone=self.lost.get(partition.index, 0) > 0,
             owner=self.job.owner,

@@ -81,6 +81,8 @@ class Submission:
     out_label: str = ""
     out_lifetime: float = 0.0
     out_promote: bool = False
+    parallel_count: int = 0
+    is_batch: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -337,6 +339,8 @@ class Submitter:
             out_label=submission.out_label,
             out_lifetime=submission.out_lifetime,
             out_promote=submission.out_promote,
+            parallel_count=submission.parallel_count,
+            is_batch=submission.is_batch,
         )
         job = Job(
             id=submission.job_id,
