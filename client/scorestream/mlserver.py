@@ -12,7 +12,7 @@ a service there is a pickled function, and here a model that was registered (`Cl
 
 import contextlib
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 from scorestream.access import access_to
 from scorestream.batch import Batch
@@ -41,11 +41,16 @@ class MLServerService(Service):
 
     _batch_type = MLServerBatch
 
-    def batch(self, records: Any, parallel_count: int = 10, **options: Any) -> Batch:
+    def batch(self, records: Any, parallel_count: int = 10, **options: Any) -> MLServerBatch:
         """Return a batch as `Service.batch`; ``parallelCount`` is the argument's other name."""
         retention = {name: options.pop(name) for name in ("retention",) if name in options}
         given = _renamed(options, parallelCount="parallel_count")
-        return super().batch(records, **{"parallel_count": parallel_count, **given, **retention})
+        made = super().batch(records, **{"parallel_count": parallel_count, **given, **retention})
+        return cast("MLServerBatch", made)
+
+    def get_batch(self, execution_id: str) -> MLServerBatch:
+        """Return a batch as `Service.get_batch`."""
+        return cast("MLServerBatch", super().get_batch(execution_id))
 
     def capabilities(self) -> dict[str, Any]:
         """Return what is known of the service, by name."""

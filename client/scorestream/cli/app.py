@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from scorestream.cli import (
+    batch,
     cache,
     context,
     data,
@@ -21,6 +22,7 @@ from scorestream.cli import (
     queue,
     score,
     serve,
+    service,
     session,
     table,
     table_actions,
@@ -55,6 +57,8 @@ app.add_typer(variable.app, name="variable")
 app.add_typer(option.app, name="option")
 app.add_typer(engine.app, name="engine")
 app.add_typer(cache.app, name="cache")
+app.add_typer(service.app, name="service")
+app.add_typer(batch.app, name="batch")
 
 papers.add_commands(job.app, session.app)
 data.add_commands(table.app)
