@@ -45,6 +45,7 @@ RENAMED = {
     "AsyncSessionPapers": "SessionPapers",
     "AsyncOptions": "Options",
     "AsyncVariables": "Variables",
+    "AsyncRowArtifacts": "RowArtifacts",
     "AsyncIterator": "Iterator",
     "AsyncIterable": "Iterable",
     "AsyncGenerator": "Generator",

@@ -68,6 +68,7 @@ if TYPE_CHECKING:
         TableInfo,
         TokenInfo,
     )
+    from scorestream.row_errors import OnRowError
     from scorestream.session import Session
     from scorestream.settings import Engine, Option, Origin
     from scorestream.table import Table
@@ -115,6 +116,7 @@ __all__ = [
     "ModelInfo",
     "ModelOutput",
     "NotFoundError",
+    "OnRowError",
     "Option",
     "Options",
     "Origin",
@@ -181,6 +183,7 @@ HOMES = {
     "Option": "settings",
     "Options": "options",
     "Origin": "settings",
+    "OnRowError": "row_errors",
     "OutputOptions": "outputs",
     "Session": "session",
     "Table": "table",

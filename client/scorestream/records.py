@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from scorestream.outputs import AS_USUAL, OutputOptions
+from scorestream.row_errors import OnRowError
 from scorestream.statistics import JobStatistics
 
 
@@ -205,6 +206,8 @@ class JobInfo:
         task_timeout: seconds that its session's context lets it run; 0 for ever.
         variables: the values that it keeps of those that its filter and score code use, by name.
         row_number: the column with the rows' numbers; `append` and `output` as in `Session.score`.
+        on_row_error: what becomes of rows that cannot be scored; with ``KEEP`` the result has the column `row_error`.
+        row_errors: result rows that could not be scored, of those committed.
     """
 
     id: str
@@ -243,6 +246,8 @@ class JobInfo:
     output: OutputOptions = AS_USUAL
     append: bool = False
     row_number: str = ""
+    on_row_error: OnRowError = OnRowError.FAIL
+    row_errors: int = 0
 
     @property
     def percent(self) -> float:
@@ -313,6 +318,7 @@ class ModelInfo:
         kind: how its file is read, for example ``xgboost_ubj`` or ``expression``.
         digest: SHA-256 of the file.
         description: one line, for example ``XGBoost, 100 trees, binary:logistic``.
+        artifacts: files that it makes of each row, by name, with the outputs that they hold.
     """
 
     name: str
@@ -325,6 +331,7 @@ class ModelInfo:
     description: str
     owner: str
     created: datetime
+    artifacts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

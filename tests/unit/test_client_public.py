@@ -53,6 +53,7 @@ PUBLIC = [
     "ModelInfo",
     "ModelOutput",
     "NotFoundError",
+    "OnRowError",
     "Option",
     "Options",
     "Origin",
