@@ -49,6 +49,7 @@ RENAMED = {
     "AsyncSessionPapers": "SessionPapers",
     "AsyncOptions": "Options",
     "AsyncVariables": "Variables",
+    "AsyncRowArtifacts": "RowArtifacts",
     "AsyncIterator": "Iterator",
     "AsyncIterable": "Iterable",
     "AsyncGenerator": "Generator",

@@ -71,6 +71,7 @@ if TYPE_CHECKING:
         TableInfo,
         TokenInfo,
     )
+    from scorestream.row_errors import OnRowError
     from scorestream.services import Service
     from scorestream.session import Session
     from scorestream.settings import Engine, Option, Origin
@@ -123,6 +124,7 @@ __all__ = [
     "ModelInfo",
     "ModelOutput",
     "NotFoundError",
+    "OnRowError",
     "Option",
     "Options",
     "Origin",
@@ -195,6 +197,7 @@ HOMES = {
     "Option": "settings",
     "Options": "options",
     "Origin": "settings",
+    "OnRowError": "row_errors",
     "OutputOptions": "outputs",
     "Session": "session",
     "Table": "table",

@@ -3,7 +3,7 @@
 
 import hashlib
 import uuid
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
 
@@ -188,12 +188,15 @@ class Files:
         request = file_service_pb2.DeleteFileRequest(name=self._name(path), recursive=recursive, etag=etag)
         self._connection.call(self._connection.files.DeleteFile, request, repeat=False)
 
-    def register_model(self, path: str, name: str | None = None) -> Model:
+    def register_model(
+        self, path: str, name: str | None = None, *, artifacts: Mapping[str, str] | None = None
+    ) -> Model:
         """Register a model from a file in the home, or ``fileref:NAME``.
 
         Args:
-            path: the file; for its kinds see `Client.register_model`.
+            path: the file; for its kinds see `Client.register_model`, also for `artifacts`.
             name: what the model is to be called; None: after the file.
+            artifacts: outputs of score code that are files of their rows, by the files' names.
         """
         place = path if path.startswith(("home:", "fileref:")) else f"home:{path}"
         request = model_service_pb2.ImportModelRequest(
@@ -201,6 +204,7 @@ class Files:
             session=session_name(self._session_id),
             path=place,
             request_id=uuid.uuid4().hex,
+            artifacts=artifacts,
         )
         answer = self._connection.call(self._connection.models.ImportModel, request)
         return Model(self._connection, model_info(answer))

@@ -1,6 +1,8 @@
 # Generated from aio/model.py by tools/generate.py. Change that file, not this one.
 """Models as a client sees them."""
 
+from collections.abc import Mapping
+
 from scorestream.records import ModelFeature, ModelInfo, ModelOutput
 from scorestream.v1 import model_service_pb2
 from scorestream.wire import model_name
@@ -51,6 +53,11 @@ class Model:
     def outputs(self) -> tuple[ModelOutput, ...]:
         """The columns that it adds to each row."""
         return self.info.outputs
+
+    @property
+    def artifacts(self) -> Mapping[str, str]:
+        """The artifacts that it makes of each row: the file's name, and the output that it holds."""
+        return self.info.artifacts
 
     def remove(self) -> None:
         """Remove this version.

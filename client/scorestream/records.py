@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from scorestream.outputs import AS_USUAL, OutputOptions
+from scorestream.row_errors import OnRowError
 from scorestream.statistics import JobStatistics
 
 
@@ -207,6 +208,8 @@ class JobInfo:
         row_number: the column with the rows' numbers; `append` and `output` as in `Session.score`.
         parallel_count: at most so many of its partitions run at the same time; 0: as many as there are lanes for.
         is_batch: whether it is a batch of a service.
+        on_row_error: what becomes of rows that cannot be scored; with ``KEEP`` the result has the column `row_error`.
+        row_errors: result rows that could not be scored, of those committed.
     """
 
     id: str
@@ -247,6 +250,8 @@ class JobInfo:
     row_number: str = ""
     parallel_count: int = 0
     is_batch: bool = False
+    on_row_error: OnRowError = OnRowError.FAIL
+    row_errors: int = 0
 
     @property
     def percent(self) -> float:
@@ -317,6 +322,7 @@ class ModelInfo:
         kind: how its file is read, for example ``xgboost_ubj`` or ``expression``.
         digest: SHA-256 of the file.
         description: one line, for example ``XGBoost, 100 trees, binary:logistic``.
+        artifacts: files that it makes of each row, by name, with the outputs that they hold.
     """
 
     name: str
@@ -329,6 +335,7 @@ class ModelInfo:
     description: str
     owner: str
     created: datetime
+    artifacts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

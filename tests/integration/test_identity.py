@@ -33,6 +33,7 @@ from scorestream.v1 import (
     model_service_pb2,
     option_service_pb2,
     report_service_pb2,
+    row_artifact_service_pb2,
     session_pb2,
     session_service_pb2,
     table_action_service_pb2,
@@ -167,6 +168,14 @@ def cases(alices: Belongings) -> dict[str, tuple[list[Any], grpc.StatusCode]]:
         "FilerefService/GetFileref": ([r.GetFilerefRequest(name=fileref)], MISSING),
         "FilerefService/ListFilerefs": ([r.ListFilerefsRequest(session=session)], MISSING),
         "FilerefService/DeassignFileref": ([r.DeassignFilerefRequest(name=fileref)], MISSING),
+        "RowArtifactService/ListRowArtifacts": (
+            [row_artifact_service_pb2.ListRowArtifactsRequest(name=job)],
+            MISSING,
+        ),
+        "RowArtifactService/ReadRowArtifacts": (
+            [row_artifact_service_pb2.ReadRowArtifactsRequest(name=job, rows=10)],
+            MISSING,
+        ),
         "DataService/ListColumns": ([a.ListColumnsRequest(name=table)], MISSING),
         "DataService/ReadRows": ([a.ReadRowsRequest(name=table)], MISSING),
         "TableService/SaveTable": ([table_save_pb2.SaveTableRequest(name=table, path="x.csv")], MISSING),
@@ -326,6 +335,8 @@ def test_an_admin_sees_and_ends_everything_but_reads_no_rows(known: People, alic
     assert session.refresh().state == scorestream.SessionState.ENDED
     for read in (
         lambda: list(admin.get_job(alices.job.id).results()),
+        lambda: admin.get_job(alices.job.id).artifacts(0),
+        lambda: list(admin.get_job(alices.job.id).all_artifacts(0, 10)),
         lambda: admin.get_session(alices.session.id).tables(),
         lambda: admin.get_session(alices.session.id).table("customers"),
         admin.get_job(alices.job.id).listing,

@@ -57,6 +57,7 @@ PUBLIC = [
     "ModelInfo",
     "ModelOutput",
     "NotFoundError",
+    "OnRowError",
     "Option",
     "Options",
     "Origin",

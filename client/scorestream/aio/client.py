@@ -220,6 +220,7 @@ class AsyncClient(AsyncSharedTables, AsyncServices):
         path: str | Path | None = None,
         source: str | None = None,
         language: str | None = None,
+        artifacts: Mapping[str, str] | None = None,
     ) -> AsyncModel:
         """Register a model from a file of yours, or from score code. The same content keeps its version.
 
@@ -229,6 +230,8 @@ class AsyncClient(AsyncSharedTables, AsyncServices):
                 checkpoint, or score code ``.sql`` or ``.ds2``.
             source: score code, SQL expressions as in ``"a * 0.5 + b AS score"``, or a method in DS2.
             language: what `source` is written in, ``sql`` or ``ds2``; None: DS2 where it begins as such does.
+            artifacts: outputs of score code that are files of their rows and no columns (`Job.artifacts`), by the
+                files' names: ``{"letter.txt": "letter"}``.
 
         Raises:
             InvalidArgumentError: it is no model that can be scored; the message says which and what to do.
@@ -247,6 +250,7 @@ class AsyncClient(AsyncSharedTables, AsyncServices):
             model_id=name,
             file_name=f"model.{language_of(source or '', language)}" if file is None else file.name,
             request_id=uuid.uuid4().hex,
+            artifacts=artifacts,
         )
 
         def messages() -> Iterator[model_service_pb2.RegisterModelRequest]:

@@ -2,7 +2,7 @@
 
 import hashlib
 import uuid
-from collections.abc import AsyncGenerator, Callable, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import aclosing
 from pathlib import Path
 
@@ -187,12 +187,15 @@ class AsyncFiles:
         request = file_service_pb2.DeleteFileRequest(name=self._name(path), recursive=recursive, etag=etag)
         await self._connection.call(self._connection.files.DeleteFile, request, repeat=False)
 
-    async def register_model(self, path: str, name: str | None = None) -> AsyncModel:
+    async def register_model(
+        self, path: str, name: str | None = None, *, artifacts: Mapping[str, str] | None = None
+    ) -> AsyncModel:
         """Register a model from a file in the home, or ``fileref:NAME``.
 
         Args:
-            path: the file; for its kinds see `Client.register_model`.
+            path: the file; for its kinds see `Client.register_model`, also for `artifacts`.
             name: what the model is to be called; None: after the file.
+            artifacts: outputs of score code that are files of their rows, by the files' names.
         """
         place = path if path.startswith(("home:", "fileref:")) else f"home:{path}"
         request = model_service_pb2.ImportModelRequest(
@@ -200,6 +203,7 @@ class AsyncFiles:
             session=session_name(self._session_id),
             path=place,
             request_id=uuid.uuid4().hex,
+            artifacts=artifacts,
         )
         answer = await self._connection.call(self._connection.models.ImportModel, request)
         return AsyncModel(self._connection, model_info(answer))

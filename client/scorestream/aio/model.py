@@ -1,5 +1,7 @@
 """Models as a client sees them."""
 
+from collections.abc import Mapping
+
 from scorestream.records import ModelFeature, ModelInfo, ModelOutput
 from scorestream.v1 import model_service_pb2
 from scorestream.wire import model_name
@@ -50,6 +52,11 @@ class AsyncModel:
     def outputs(self) -> tuple[ModelOutput, ...]:
         """The columns that it adds to each row."""
         return self.info.outputs
+
+    @property
+    def artifacts(self) -> Mapping[str, str]:
+        """The artifacts that it makes of each row: the file's name, and the output that it holds."""
+        return self.info.artifacts
 
     async def remove(self) -> None:
         """Remove this version.

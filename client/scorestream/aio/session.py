@@ -13,6 +13,8 @@ from scorestream.library_records import LoadSettings, TableSettings
 from scorestream.library_wire import load_request, set_output_table
 from scorestream.outputs import OutputOptions
 from scorestream.records import Priority, SessionInfo, SessionState, StatusRow
+from scorestream.row_error_wire import on_row_error_number
+from scorestream.row_errors import OnRowError
 from scorestream.statistics import SessionStatistics, session_statistics
 from scorestream.v1 import (
     job_service_pb2,
@@ -241,6 +243,7 @@ class AsyncSession(AsyncSessionPapers):
         append: bool = False,
         output: OutputOptions | None = None,
         row_number: str = "",
+        on_row_error: OnRowError | str | None = None,
         name: str = "",
         priority: Priority | str | None = None,
         partition_rows: int | None = None,
@@ -271,6 +274,8 @@ class AsyncSession(AsyncSessionPapers):
             append: whether the rows are added, once, to the table or data set that is there; not with `replace`.
             output: how files are written: compression, row groups, partitioned by columns.
             row_number: name of one more column of the result, with the number of each row in the table, from 0.
+            on_row_error: what becomes of rows that cannot be scored: ``keep`` (the result's column `row_error` says why)
+                or ``fail``; None: ``keep`` where the model can have such rows.
             name: the job's name; empty: the server makes one up.
             priority: ``low``, ``normal`` or ``high``.
             partition_rows: input rows between two commits, at most, so that rows can be read in steps of this size;
@@ -305,6 +310,7 @@ class AsyncSession(AsyncSessionPapers):
             append=append,
             row_number=row_number,
         )
+        spec.on_row_error = on_row_error_number(on_row_error)
         set_output_table(spec, out_settings)
         request = job_service_pb2.CreateJobRequest(
             session=session_name(self.id),

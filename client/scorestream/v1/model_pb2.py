@@ -25,17 +25,21 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ascorestream/v1/model.proto\x12\x0escorestream.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x9d\x02\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08model_id\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x05\x12\x0c\n\x04kind\x18\x04 \x01(\t\x12\x0e\n\x06\x64igest\x18\x05 \x01(\t\x12\x12\n\nsize_bytes\x18\x06 \x01(\x03\x12.\n\x08\x66\x65\x61tures\x18\x07 \x03(\x0b\x32\x1c.scorestream.v1.ModelFeature\x12,\n\x07outputs\x18\x08 \x03(\x0b\x32\x1b.scorestream.v1.ModelOutput\x12\x13\n\x0b\x64\x65scription\x18\t \x01(\t\x12\r\n\x05owner\x18\n \x01(\t\x12/\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"0\n\x0cModelFeature\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\ncategories\x18\x02 \x03(\t\")\n\x0bModelOutput\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\tb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ascorestream/v1/model.proto\x12\x0escorestream.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\x88\x03\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08model_id\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x05\x12\x0c\n\x04kind\x18\x04 \x01(\t\x12\x0e\n\x06\x64igest\x18\x05 \x01(\t\x12\x12\n\nsize_bytes\x18\x06 \x01(\x03\x12.\n\x08\x66\x65\x61tures\x18\x07 \x03(\x0b\x32\x1c.scorestream.v1.ModelFeature\x12,\n\x07outputs\x18\x08 \x03(\x0b\x32\x1b.scorestream.v1.ModelOutput\x12\x13\n\x0b\x64\x65scription\x18\t \x01(\t\x12\r\n\x05owner\x18\n \x01(\t\x12/\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x37\n\tartifacts\x18\x1e \x03(\x0b\x32$.scorestream.v1.Model.ArtifactsEntry\x1a\x30\n\x0e\x41rtifactsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"0\n\x0cModelFeature\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\ncategories\x18\x02 \x03(\t\")\n\x0bModelOutput\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\tb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'scorestream.v1.model_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_MODEL_ARTIFACTSENTRY']._loaded_options = None
+  _globals['_MODEL_ARTIFACTSENTRY']._serialized_options = b'8\001'
   _globals['_MODEL']._serialized_start=80
-  _globals['_MODEL']._serialized_end=365
-  _globals['_MODELFEATURE']._serialized_start=367
-  _globals['_MODELFEATURE']._serialized_end=415
-  _globals['_MODELOUTPUT']._serialized_start=417
-  _globals['_MODELOUTPUT']._serialized_end=458
+  _globals['_MODEL']._serialized_end=472
+  _globals['_MODEL_ARTIFACTSENTRY']._serialized_start=424
+  _globals['_MODEL_ARTIFACTSENTRY']._serialized_end=472
+  _globals['_MODELFEATURE']._serialized_start=474
+  _globals['_MODELFEATURE']._serialized_end=522
+  _globals['_MODELOUTPUT']._serialized_start=524
+  _globals['_MODELOUTPUT']._serialized_end=565
 # @@protoc_insertion_point(module_scope)

@@ -25,31 +25,39 @@ _sym_db = _symbol_database.Default()
 from scorestream.v1 import model_pb2 as scorestream_dot_v1_dot_model__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"scorestream/v1/model_service.proto\x12\x0escorestream.v1\x1a\x1ascorestream/v1/model.proto\"\xa0\x01\n\x14RegisterModelRequest\x12\x35\n\x06header\x18\x01 \x01(\x0b\x32#.scorestream.v1.RegisterModelHeaderH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x12\x35\n\x06\x66ooter\x18\x03 \x01(\x0b\x32#.scorestream.v1.RegisterModelFooterH\x00\x42\t\n\x07\x63ontent\"N\n\x13RegisterModelHeader\x12\x10\n\x08model_id\x18\x01 \x01(\t\x12\x11\n\tfile_name\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\"%\n\x13RegisterModelFooter\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\"Y\n\x12ImportModelRequest\x12\x10\n\x08model_id\x18\x01 \x01(\t\x12\x0f\n\x07session\x18\x02 \x01(\t\x12\x0c\n\x04path\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\"\x1f\n\x0fGetModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"S\n\x11ListModelsRequest\x12\x17\n\x0fmodel_id_prefix\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"T\n\x12ListModelsResponse\x12%\n\x06models\x18\x01 \x03(\x0b\x32\x15.scorestream.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\"\n\x12\x44\x65leteModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x15\n\x13\x44\x65leteModelResponse2\x99\x03\n\x0cModelService\x12N\n\rRegisterModel\x12$.scorestream.v1.RegisterModelRequest\x1a\x15.scorestream.v1.Model(\x01\x12H\n\x0bImportModel\x12\".scorestream.v1.ImportModelRequest\x1a\x15.scorestream.v1.Model\x12\x42\n\x08GetModel\x12\x1f.scorestream.v1.GetModelRequest\x1a\x15.scorestream.v1.Model\x12S\n\nListModels\x12!.scorestream.v1.ListModelsRequest\x1a\".scorestream.v1.ListModelsResponse\x12V\n\x0b\x44\x65leteModel\x12\".scorestream.v1.DeleteModelRequest\x1a#.scorestream.v1.DeleteModelResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\"scorestream/v1/model_service.proto\x12\x0escorestream.v1\x1a\x1ascorestream/v1/model.proto\"\xa0\x01\n\x14RegisterModelRequest\x12\x35\n\x06header\x18\x01 \x01(\x0b\x32#.scorestream.v1.RegisterModelHeaderH\x00\x12\x0f\n\x05\x63hunk\x18\x02 \x01(\x0cH\x00\x12\x35\n\x06\x66ooter\x18\x03 \x01(\x0b\x32#.scorestream.v1.RegisterModelFooterH\x00\x42\t\n\x07\x63ontent\"\xc7\x01\n\x13RegisterModelHeader\x12\x10\n\x08model_id\x18\x01 \x01(\t\x12\x11\n\tfile_name\x18\x02 \x01(\t\x12\x12\n\nrequest_id\x18\x03 \x01(\t\x12\x45\n\tartifacts\x18\x0f \x03(\x0b\x32\x32.scorestream.v1.RegisterModelHeader.ArtifactsEntry\x1a\x30\n\x0e\x41rtifactsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"%\n\x13RegisterModelFooter\x12\x0e\n\x06\x64igest\x18\x01 \x01(\t\"\xd1\x01\n\x12ImportModelRequest\x12\x10\n\x08model_id\x18\x01 \x01(\t\x12\x0f\n\x07session\x18\x02 \x01(\t\x12\x0c\n\x04path\x18\x03 \x01(\t\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x44\n\tartifacts\x18\x0f \x03(\x0b\x32\x31.scorestream.v1.ImportModelRequest.ArtifactsEntry\x1a\x30\n\x0e\x41rtifactsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\x1f\n\x0fGetModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"S\n\x11ListModelsRequest\x12\x17\n\x0fmodel_id_prefix\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"T\n\x12ListModelsResponse\x12%\n\x06models\x18\x01 \x03(\x0b\x32\x15.scorestream.v1.Model\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"\"\n\x12\x44\x65leteModelRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x15\n\x13\x44\x65leteModelResponse2\x99\x03\n\x0cModelService\x12N\n\rRegisterModel\x12$.scorestream.v1.RegisterModelRequest\x1a\x15.scorestream.v1.Model(\x01\x12H\n\x0bImportModel\x12\".scorestream.v1.ImportModelRequest\x1a\x15.scorestream.v1.Model\x12\x42\n\x08GetModel\x12\x1f.scorestream.v1.GetModelRequest\x1a\x15.scorestream.v1.Model\x12S\n\nListModels\x12!.scorestream.v1.ListModelsRequest\x1a\".scorestream.v1.ListModelsResponse\x12V\n\x0b\x44\x65leteModel\x12\".scorestream.v1.DeleteModelRequest\x1a#.scorestream.v1.DeleteModelResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'scorestream.v1.model_service_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
+  _globals['_REGISTERMODELHEADER_ARTIFACTSENTRY']._loaded_options = None
+  _globals['_REGISTERMODELHEADER_ARTIFACTSENTRY']._serialized_options = b'8\001'
+  _globals['_IMPORTMODELREQUEST_ARTIFACTSENTRY']._loaded_options = None
+  _globals['_IMPORTMODELREQUEST_ARTIFACTSENTRY']._serialized_options = b'8\001'
   _globals['_REGISTERMODELREQUEST']._serialized_start=83
   _globals['_REGISTERMODELREQUEST']._serialized_end=243
-  _globals['_REGISTERMODELHEADER']._serialized_start=245
-  _globals['_REGISTERMODELHEADER']._serialized_end=323
-  _globals['_REGISTERMODELFOOTER']._serialized_start=325
-  _globals['_REGISTERMODELFOOTER']._serialized_end=362
-  _globals['_IMPORTMODELREQUEST']._serialized_start=364
-  _globals['_IMPORTMODELREQUEST']._serialized_end=453
-  _globals['_GETMODELREQUEST']._serialized_start=455
-  _globals['_GETMODELREQUEST']._serialized_end=486
-  _globals['_LISTMODELSREQUEST']._serialized_start=488
-  _globals['_LISTMODELSREQUEST']._serialized_end=571
-  _globals['_LISTMODELSRESPONSE']._serialized_start=573
-  _globals['_LISTMODELSRESPONSE']._serialized_end=657
-  _globals['_DELETEMODELREQUEST']._serialized_start=659
-  _globals['_DELETEMODELREQUEST']._serialized_end=693
-  _globals['_DELETEMODELRESPONSE']._serialized_start=695
-  _globals['_DELETEMODELRESPONSE']._serialized_end=716
-  _globals['_MODELSERVICE']._serialized_start=719
-  _globals['_MODELSERVICE']._serialized_end=1128
+  _globals['_REGISTERMODELHEADER']._serialized_start=246
+  _globals['_REGISTERMODELHEADER']._serialized_end=445
+  _globals['_REGISTERMODELHEADER_ARTIFACTSENTRY']._serialized_start=397
+  _globals['_REGISTERMODELHEADER_ARTIFACTSENTRY']._serialized_end=445
+  _globals['_REGISTERMODELFOOTER']._serialized_start=447
+  _globals['_REGISTERMODELFOOTER']._serialized_end=484
+  _globals['_IMPORTMODELREQUEST']._serialized_start=487
+  _globals['_IMPORTMODELREQUEST']._serialized_end=696
+  _globals['_IMPORTMODELREQUEST_ARTIFACTSENTRY']._serialized_start=397
+  _globals['_IMPORTMODELREQUEST_ARTIFACTSENTRY']._serialized_end=445
+  _globals['_GETMODELREQUEST']._serialized_start=698
+  _globals['_GETMODELREQUEST']._serialized_end=729
+  _globals['_LISTMODELSREQUEST']._serialized_start=731
+  _globals['_LISTMODELSREQUEST']._serialized_end=814
+  _globals['_LISTMODELSRESPONSE']._serialized_start=816
+  _globals['_LISTMODELSRESPONSE']._serialized_end=900
+  _globals['_DELETEMODELREQUEST']._serialized_start=902
+  _globals['_DELETEMODELREQUEST']._serialized_end=936
+  _globals['_DELETEMODELRESPONSE']._serialized_start=938
+  _globals['_DELETEMODELRESPONSE']._serialized_end=959
+  _globals['_MODELSERVICE']._serialized_start=962
+  _globals['_MODELSERVICE']._serialized_end=1371
 # @@protoc_insertion_point(module_scope)

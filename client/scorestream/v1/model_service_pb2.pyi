@@ -63,9 +63,30 @@ class RegisterModelHeader(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class ArtifactsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     MODEL_ID_FIELD_NUMBER: _builtins.int
     FILE_NAME_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ARTIFACTS_FIELD_NUMBER: _builtins.int
     model_id: _builtins.str
     """The model's own name, see Model.model_id."""
     file_name: _builtins.str
@@ -76,16 +97,24 @@ class RegisterModelHeader(_message.Message):
     """A random id of this request (up to 64 characters); a second request with the same id within 24 hours creates
     nothing and returns what the first one created. Empty: no such protection.
     """
+    @_builtins.property
+    def artifacts(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Of score code: which outputs are files of their rows and no columns, by the files' names, for example `letter.txt`:
+        1 to 128 letters, digits, blanks and `_ - .`, not beginning or ending with a blank or a point; at most 32. The
+        outputs must be text, and one output must be left. Other artifacts make another version of the model.
+        """
+
     def __init__(
         self,
         *,
         model_id: _builtins.str = ...,
         file_name: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        artifacts: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["file_name", b"file_name", "model_id", b"model_id", "request_id", b"request_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifacts", b"artifacts", "file_name", b"file_name", "model_id", b"model_id", "request_id", b"request_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -119,10 +148,31 @@ class ImportModelRequest(_message.Message):
 
     DESCRIPTOR: _descriptor.Descriptor
 
+    @_typing.final
+    class ArtifactsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     MODEL_ID_FIELD_NUMBER: _builtins.int
     SESSION_FIELD_NUMBER: _builtins.int
     PATH_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
+    ARTIFACTS_FIELD_NUMBER: _builtins.int
     model_id: _builtins.str
     """The model's own name, see Model.model_id."""
     session: _builtins.str
@@ -133,6 +183,10 @@ class ImportModelRequest(_message.Message):
     """A random id of this request (up to 64 characters); a second request with the same id within 24 hours creates
     nothing and returns what the first one created. Empty: no such protection.
     """
+    @_builtins.property
+    def artifacts(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """As RegisterModelHeader.artifacts."""
+
     def __init__(
         self,
         *,
@@ -140,10 +194,11 @@ class ImportModelRequest(_message.Message):
         session: _builtins.str = ...,
         path: _builtins.str = ...,
         request_id: _builtins.str = ...,
+        artifacts: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["model_id", b"model_id", "path", b"path", "request_id", b"request_id", "session", b"session"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["artifacts", b"artifacts", "model_id", b"model_id", "path", b"path", "request_id", b"request_id", "session", b"session"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

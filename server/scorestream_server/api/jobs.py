@@ -18,6 +18,7 @@ from scorestream_server.api.convert_output import (
 )
 from scorestream_server.api.convert_settings import variables_from_wire
 from scorestream_server.api.results import ResultReader
+from scorestream_server.api.row_error_wire import on_row_error_from_wire
 from scorestream_server.api.table_wishes import out_wish
 from scorestream_server.domain.errors import ErrorCode, FieldFault, ScorestreamError, invalid, precondition
 from scorestream_server.domain.faults import Faults
@@ -255,6 +256,8 @@ def _submission(request: job_service_pb2.CreateJobRequest, owner: str) -> Submis
         row_number = row_number_from_wire(spec)
     with faults.of("spec.parallel_count"):
         parallel_count = batches.parallel_count_from_wire(spec)
+    with faults.of("spec.on_row_error"):
+        on_row_error = on_row_error_from_wire(spec)
     with faults.of("display_name"):
         names.check_display_name("display_name", name)
     with faults.of("request_id"):
@@ -290,6 +293,7 @@ def _submission(request: job_service_pb2.CreateJobRequest, owner: str) -> Submis
         out_promote=wish.promote,
         parallel_count=parallel_count,
         is_batch=spec.is_batch,
+        on_row_error=on_row_error,
     )
 
 

@@ -7,7 +7,7 @@ import re
 import shutil
 import time
 import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import BinaryIO
 
@@ -23,6 +23,7 @@ from scorestream_server.domain.errors import ErrorCode, ScorestreamError, invali
 from scorestream_server.domain.messages import InspectModel, ModelInspected
 from scorestream_server.domain.model import Model
 from scorestream_server.engine.homes import Places
+from scorestream_server.scoring.artifacts import declared
 from scorestream_server.store import models as model_store
 from scorestream_server.store.database import Database
 from scorestream_server.store.usage import Usage
@@ -81,6 +82,7 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
             request_id,
             context,
             lambda incoming: self._receive(request_iterator, incoming),
+            first.header.artifacts,
         )
 
     async def ImportModel(
@@ -108,6 +110,7 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
             request_id,
             context,
             lambda incoming: self._copy(path, incoming),
+            request.artifacts,
         )
 
     async def _take_in(
@@ -117,6 +120,7 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
         request_id: str,
         context: Context,
         fetch: Callable[[Path], Awaitable[tuple[str, int]]],
+        artifacts: Mapping[str, str],
     ) -> model_pb2.Model:
         """Register a model from a file that `fetch` puts where it is told, and whose SHA-256 and size it returns."""
         # The client's file name is in what is said about the file, so it is kept meanwhile, made harmless.
@@ -129,7 +133,7 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
             await asyncio.to_thread(folder.mkdir)
             digest, size = await fetch(incoming)
             task = InspectModel(self._pool.next_task_id(), str(incoming))
-            schema = (await run_anywhere(self._pool, task, ModelInspected)).schema
+            schema = declared((await run_anywhere(self._pool, task, ModelInspected)).schema, artifacts)
             name = f"{digest}{ending}"
             model = Model(model_id, 0, digest, size, name, schema, owner_of(context), time.time())
             return convert.model(

@@ -58,6 +58,14 @@ class OutputColumn:
 
 
 @dataclass(frozen=True, slots=True)
+class Artifact:
+    """A file that a model makes of each row: its name, and the output of the score code that it holds."""
+
+    name: str
+    output: str
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSchema:
     """What a model needs and what it gives.
 
@@ -67,6 +75,8 @@ class ModelSchema:
         outputs: the columns of the result, in order.
         cost: relative work a row, in tree visits (at least 1): 500 for a forest of 500 trees.
         description: one line for a person, for example ``XGBoost, 100 trees, binary:logistic``.
+        artifacts: outputs that are files of their rows and no columns, by name; they are not among `outputs`.
+        row_errors: whether there may be rows that it cannot score, whatever the types of their columns.
     """
 
     kind: ModelKind
@@ -74,6 +84,8 @@ class ModelSchema:
     outputs: tuple[OutputColumn, ...]
     cost: float
     description: str
+    artifacts: tuple[Artifact, ...] = ()
+    row_errors: bool = False
 
     @property
     def positional(self) -> bool:

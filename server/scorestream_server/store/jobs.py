@@ -21,7 +21,7 @@ _JSON = {"spec", "failure", "outputs", "warnings"}
 _CHANGING = (
     *("state", "rows_done", "rows_scored", "partitions_done", "start_time", "end_time"),
     *("failure", "outputs", "warnings", "device", "stored_bytes"),
-    *("device_seconds", "cpu_seconds", "bytes_in", "peak_memory"),
+    *("device_seconds", "cpu_seconds", "bytes_in", "peak_memory", "row_errors"),
 )
 _FIELDS = tuple(field.name for field in dataclasses.fields(Job))
 

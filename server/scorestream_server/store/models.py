@@ -39,7 +39,7 @@ def find_request(connection: sa.Connection, owner: str, request_id: str) -> Mode
 def register(connection: sa.Connection, model: Model, request_id: str) -> Model:
     """Insert a model as its name's next version and return it; a request id seen before gives the model of then.
 
-    The same content registered again under the same name is the version that it was.
+    The same content with the same artifacts registered again under the same name is the version that it was.
     """
     earlier = find_request(connection, model.owner, request_id)
     if earlier is not None:
@@ -55,8 +55,8 @@ def _same(connection: sa.Connection, model: Model) -> Model | None:
     same = sa.select(MODELS).where(
         MODELS.c.model_id == model.model_id, MODELS.c.digest == model.digest, ~MODELS.c.removed
     )
-    row = connection.execute(same).first()
-    return None if row is None else _model(row)
+    found = map(_model, connection.execute(same))
+    return next((one for one in found if one.schema.artifacts == model.schema.artifacts), None)
 
 
 def check_owner(connection: sa.Connection, model: Model) -> None:

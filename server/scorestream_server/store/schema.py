@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 
-VERSION = "0015"
+VERSION = "0016"
 """The migration that leads to these tables, the last one there is."""
 VERSIONS = sa.Table(
     "alembic_version",
@@ -164,6 +164,9 @@ JOBS = sa.Table(
         nullable=False,
         server_default=sa.false(),
         comment="what it leaves for people is its session's",
+    ),
+    sa.Column(
+        "row_errors", sa.BigInteger, nullable=False, server_default="0", comment="not scored, of rows_scored"
     ),
 )
 
