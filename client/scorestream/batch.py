@@ -1,13 +1,21 @@
 # Generated from aio/batch.py by tools/generate.py. Change that file, not this one.
 """Batches as a client sees them: records that a service scores while their client does something else."""
 
+import operator
 import uuid
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from scorestream.batch_records import BatchState, Execution, batch_state
 from scorestream.batch_rows import ROW_ERROR, BatchRows
 from scorestream.context_wire import context_name
-from scorestream.errors import FailedPreconditionError, ScorestreamError, UnavailableError, counted
+from scorestream.errors import (
+    FailedPreconditionError,
+    NotFoundError,
+    ScorestreamError,
+    UnavailableError,
+    counted,
+)
 from scorestream.records import ModelInfo
 from scorestream.v1 import job_pb2, job_service_pb2, session_service_pb2
 from scorestream.wire import duration, job_info, model_name, session_info, session_name
@@ -128,7 +136,8 @@ class Batch:
             return BatchResult(job.info, None)
         for batch in job.results(len(self._rows), committed_only=True):
             self._rows.add(batch)
-        return BatchResult(job.info, BatchRows(job.info.row_number, self._rows.batches))
+        files = job if self._model.artifacts else None
+        return BatchResult(job.info, BatchRows(job.info.row_number, self._rows.batches), files)
 
     def wait(self, timeout: float | None = None) -> BatchResult:
         """Wait until it is complete, and return its results.
@@ -150,10 +159,63 @@ class Batch:
         """Return what became of a record, from 0; as `execution` of its results."""
         return (self.results()).execution(index)
 
+    def list_artifacts(self, index: int) -> list[str]:
+        """Return the names of the files that were made for a record, from 0; none for one that was not scored.
+
+        Raises:
+            OutOfRangeError, FailedPreconditionError: as `execution` of its results.
+        """
+        position = self._position(index)
+        return [] if position is None else list(self.job.artifacts(position))
+
+    def artifact(self, index: int, file_name: str) -> bytes:
+        """Return what is in a file that was made for a record.
+
+        Raises:
+            NotFoundError: the record has no file of this name; else as `list_artifacts`.
+        """
+        position = self._position(index)
+        if position is None:
+            raise NotFoundError(
+                f"Record {index} was not scored, and has no files.", reason="ARTIFACT_NOT_FOUND"
+            )
+        return self.job.artifact(position, file_name)
+
+    def download(
+        self,
+        index: int,
+        file_name: str | None = None,
+        destination: str | Path = ".",
+        *,
+        replace: bool = False,
+    ) -> list[Path]:
+        """Write files that were made for a record to a directory of yours, and return their paths.
+
+        Args:
+            index: the record, from 0.
+            file_name: which file; None: all.
+            destination: the directory, which must be there; nothing is written outside of it.
+            replace: whether files that are there are replaced.
+
+        Raises:
+            NotADirectoryError: `destination` is no directory that is there.
+            AlreadyExistsError: a file is there, and `replace` is false; then nothing is written.
+            NotFoundError, OutOfRangeError, FailedPreconditionError: as `artifact`.
+        """
+        position = self._position(index)
+        if position is None:
+            return []
+        return self.job.download_artifacts(position, file_name, destination, replace=replace)
+
     def cancel(self) -> Self:
         """Ask it to stop, and return it. Its record stays, and what was scored before can still be read."""
         self.job.cancel()
         return self
+
+    def _position(self, index: int) -> int | None:
+        """Return where in the job's result a record's row stands; None where the batch ended before it was scored."""
+        known = self._rows.position(operator.index(index))
+        return (self.results()).position(index) if known is None else known
 
     def _begin(self) -> Job:
         """Make its session, table and job, each unless that was done already."""

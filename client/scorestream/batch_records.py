@@ -1,6 +1,7 @@
 """What is known of batches of services, as plain values: their states, and what became of each record."""
 
 import enum
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -43,6 +44,10 @@ class BatchState(enum.StrEnum):
     def final(self) -> bool:
         """Whether nothing follows."""
         return self in {BatchState.COMPLETE, BatchState.FAILED, BatchState.CANCELED}
+
+
+_VERSION = re.compile(r"v?(?P<number>[1-9][0-9]{0,8})(?:\.0+)*")
+_ALIAS = re.compile(r"[A-Za-z][A-Za-z0-9_.-]{0,62}")
 
 
 def _plain(name: str) -> str:
@@ -103,19 +108,21 @@ class Execution:
         return self.outputs[name]
 
 
-def version_number(version: int | str) -> int:
-    """Return the number of a service's version; ``1``, ``"1"``, ``"v1"``, ``"1.0"`` and ``"v1.0.0"`` are the same one.
+def version_reference(version: int | str) -> str:
+    """Return what names a version behind a model's name: its number, or an alias as it is.
+
+    ``1``, ``"1"``, ``"v1"``, ``"1.0"`` and ``"v1.0.0"`` are the same version. An alias begins with a letter, and is not
+    one of these.
 
     Raises:
-        InvalidArgumentError: it is no whole number from 1 upwards.
+        InvalidArgumentError: it is neither.
     """
-    first, *rest = str(version).removeprefix("v").split(".")
-    whole = (
-        first.isascii() and first.isdigit() and len(first) < 10 and not any(part.strip("0") for part in rest)
+    match = _VERSION.fullmatch(str(version))
+    if match is not None and not isinstance(version, bool):
+        return match["number"]
+    if isinstance(version, str) and _ALIAS.fullmatch(version):
+        return version
+    raise InvalidArgumentError(
+        f"{version!r} is no version of a service; versions are counted 1, 2, 3, and 1.0 is another way to write 1.",
+        reason="BAD_VERSION",
     )
-    if isinstance(version, bool) or not whole or int(first) < 1 or not all(rest):
-        raise InvalidArgumentError(
-            f"{version!r} is no version of a service; versions are counted 1, 2, 3, and 1.0 is another way to write 1.",
-            reason="BAD_VERSION",
-        )
-    return int(first)

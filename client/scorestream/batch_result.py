@@ -10,6 +10,8 @@ from scorestream.batch_rows import ROW_ERROR, BatchRows
 from scorestream.errors import FailedPreconditionError, OutOfRangeError, counted
 from scorestream.records import JobInfo
 
+from .job import Job
+
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
@@ -24,27 +26,31 @@ class BatchResult:
         execution_id: the batch's identifier.
         state: the batch's state; ``"complete"`` and ``"Complete"`` are both equal to that of a complete batch.
         completed_item_count: records that are done.
+        failed_item_count: those of them that could not be scored.
         total_item_count: records in all.
     """
 
-    def __init__(self, info: JobInfo, rows: BatchRows | None) -> None:
+    def __init__(self, info: JobInfo, rows: BatchRows | None, files: Job | None = None) -> None:
         self.execution_id = info.id
         self.state: BatchState = batch_state(info.state)
         self.total_item_count = info.rows_total
         self.completed_item_count = info.rows_done if rows is None else len(rows)
+        self.failed_item_count = info.row_errors
+        self._files = files
         self._info = info
         self._rows = BatchRows(info.row_number) if rows is None else rows
         self._shown = rows is not None
 
     def __repr__(self) -> str:
         done = f"{self.completed_item_count:,} of {counted(self.total_item_count, 'record')}"
+        done += f", {self.failed_item_count:,} failed" if self.failed_item_count else ""
         why = f": {self._info.failure.message}" if self._info.failure is not None else ""
         return f"<BatchResult {self.execution_id}: {self.state}, {done}{why}>"
 
     def __iter__(self) -> Iterator[Execution]:
         """Yield what became of each record that is done, in their order."""
-        for index, row in self._rows.rows():
-            yield self._told(index, row)
+        for position, (index, row) in enumerate(self._rows.rows()):
+            yield self._told(index, position, row)
 
     def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
         return self.to_table().__arrow_c_stream__(requested_schema)
@@ -61,7 +67,7 @@ class BatchResult:
         """
         position = self.position(index)
         if position is not None:
-            return self._told(index, self._rows.row(position))
+            return self._told(index, position, self._rows.row(position))
         why = self._info.failure.message if self._info.failure is not None else ""
         error = f"The batch was {self.state} before this record was scored. {why}".strip()
         return Execution(index, success=False, error=error)
@@ -103,9 +109,10 @@ class BatchResult:
             frame.index = self._rows.numbers()
         return frame
 
-    def _told(self, index: int, row: dict[str, Any]) -> Execution:
-        """Return what a row says of a record."""
+    def _told(self, index: int, position: int, row: dict[str, Any]) -> Execution:
+        """Return what a row, which stands there in the job's result, says of a record."""
+        names = () if self._files is None else tuple(self._files.artifacts(position))
         error = row.pop(ROW_ERROR, None)
         if error is not None:
-            return Execution(index, success=False, error=error)
-        return Execution(index, success=True, error="", outputs=row)
+            return Execution(index, success=False, error=error, artifacts=names)
+        return Execution(index, success=True, error="", outputs=row, artifacts=names)

@@ -12,11 +12,12 @@ a service there is a pickled function, and here a model that was registered (`Cl
 
 import contextlib
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, cast
 
 from scorestream.access import access_to
 from scorestream.batch import Batch
-from scorestream.batch_records import Execution, version_number
+from scorestream.batch_records import Execution
 from scorestream.batch_result import BatchResult
 from scorestream.client import DEFAULT_PATIENCE, Client
 from scorestream.connection import Connection
@@ -34,6 +35,25 @@ class MLServerBatch(Batch):
         """Return results as `Batch.results`; ``showPartialResults`` is the argument's other name."""
         given = _renamed(renamed, showPartialResults="show_partial_results")
         return super().results(**{"show_partial_results": show_partial_results, **given})
+
+    def artifact(self, index: int, file_name: str = "", **renamed: Any) -> bytes:
+        """Return a file as `Batch.artifact`; ``fileName`` is the argument's other name."""
+        return super().artifact(index, **{"file_name": file_name, **_renamed(renamed, fileName="file_name")})
+
+    def download(
+        self,
+        index: int,
+        file_name: str | None = None,
+        destination: str | Path = ".",
+        *,
+        replace: bool = True,
+        **renamed: Any,
+    ) -> list[Path]:
+        """Write files as `Batch.download`, over those that are there, as it was; also ``fileName`` and ``dest``."""
+        given = _renamed(renamed, fileName="file_name", dest="destination")
+        return super().download(
+            index, **{"file_name": file_name, "destination": destination, "replace": replace, **given}
+        )
 
 
 class MLServerService(Service):
@@ -65,6 +85,7 @@ class MLServerService(Service):
             "snapshot_id": info.digest,
             "inputs": [{"name": feature.name} for feature in info.features],
             "outputs": [{"name": output.name, "type": output.type} for output in info.outputs],
+            "artifacts": list(info.artifacts),
             "operation_id": self._alias(),
         }
 
@@ -180,7 +201,7 @@ def _token(auth: object) -> str | None:
 
 def _pool(info: ModelInfo) -> str:
     """Return the name of the context that a service's pool is."""
-    return f"{info.name[:50]}-{version_number(info.version)}"
+    return f"{info.name[:50]}-{info.version}"
 
 
 def _renamed(given: Mapping[str, Any], **names: str) -> dict[str, Any]:

@@ -76,7 +76,7 @@ def test_e1_a_service_is_had_by_name_and_version(
         local.get_service(name, version="3.0")
     with pytest.raises(scorestream.NotFoundError, match="no_such_service"):
         local.get_service("no_such_service")
-    for bad in ("1.1", "latest", "0", "", True):
+    for bad in ("1.1", "0", "", True):
         with pytest.raises(scorestream.InvalidArgumentError, match="versions are counted"):
             local.get_service(name, version=bad)
     assert [one["version"] for one in ask("service", "list", "--prefix", name)] == [1, 2]
@@ -316,6 +316,67 @@ def test_e4_records_are_counted_from_0(service: scorestream.Service, run: Run, l
     assert [one["outputs"]["answer"] for one in told] == pytest.approx(ANSWERS)
     assert all(one["success"] and not one["error"] and not one["console_output"] for one in told)
     assert "3 of 3 records" in repr(result)
+
+
+LETTERS = """
+CASE WHEN hp <= 0 THEN ERROR('no horses') ELSE 37.0 - 0.03 * hp - 3.9 * wt END AS answer,
+CASE WHEN hp > 100 THEN 'Dear owner of ' || FORMAT(hp, 0) || ' horses' END AS letter,
+'answer' AS note
+"""
+
+
+@pytest.fixture
+def letters(local: scorestream.Client) -> scorestream.Service:
+    """A service that writes letters to owners of strong cars, a note to all, and takes no car without horses."""
+    name = f"letters_{uuid.uuid4().hex[:8]}"
+    files = {"letter.txt": "letter", "note.txt": "note"}
+    local.register_model(name, source=LETTERS, artifacts=files)
+    return local.get_service(name)
+
+
+def test_e5_each_record_has_its_outcome(letters: scorestream.Service) -> None:
+    """One that cannot be scored says why, and costs the others nothing."""
+    batch = letters.batch([*CARS, {"hp": 0.0, "wt": 1.0}]).start()
+    result = batch.wait(60)
+    assert (result.state, result.completed_item_count, result.failed_item_count) == ("Complete", 4, 1)
+    assert [one.success for one in result] == [True, True, True, False]
+    assert [one.artifacts for one in result][:2] == [("letter.txt", "note.txt"), ("note.txt",)]
+    good, bad = result.execution(0), result.execution(3)
+    assert good.outputs == {"answer": pytest.approx(ANSWERS[0])}
+    assert (good.error, good.console_output) == ("", "")
+    assert (bad.outputs, "no horses" in bad.error) == ({}, True)
+    assert "1 failed" in repr(result)
+    with pytest.raises(scorestream.InvalidArgumentError, match="no horses"):
+        bad.output("answer")
+    assert letters.consume(hp=0, wt=1).error == bad.error
+
+
+def test_e6_files_of_a_record_are_listed_read_and_downloaded(
+    local: scorestream.Client, letters: scorestream.Service, ask: Ask, tmp_path: Path
+) -> None:
+    """By index and name; the directory must be there, and gets them under their names."""
+    batch = letters.batch(CARS).start()
+    batch.wait(60)
+    assert batch.list_artifacts(0) == ["letter.txt", "note.txt"]
+    assert batch.list_artifacts(1) == ["note.txt"]
+    assert batch.artifact(2, "letter.txt") == b"Dear owner of 175 horses"
+    with pytest.raises(scorestream.NotFoundError, match=r"letter\.txt"):
+        batch.artifact(1, "letter.txt")
+    with pytest.raises(IndexError, match="3 records"):
+        batch.list_artifacts(3)
+    with pytest.raises(NotADirectoryError, match="nowhere"):
+        batch.download(0, destination=tmp_path / "nowhere")
+    assert batch.download(0, destination=tmp_path) == [tmp_path / "letter.txt", tmp_path / "note.txt"]
+    assert (tmp_path / "letter.txt").read_bytes() == b"Dear owner of 110 horses"
+    with pytest.raises(scorestream.AlreadyExistsError):
+        batch.download(2, "letter.txt", tmp_path)
+    old = DeployClient(local.address, use=MLServer, auth=local.token).get_service(letters.name)
+    again = old.get_batch(str(batch.execution_id))
+    assert again.download(2, fileName="letter.txt", dest=tmp_path) == [tmp_path / "letter.txt"]
+    assert again.artifact(2, fileName="letter.txt") == (tmp_path / "letter.txt").read_bytes()
+    assert ask("batch", "artifacts", batch.execution_id, 1) == ["note.txt"]
+    (tmp_path / "elsewhere").mkdir()
+    assert ask("batch", "download", batch.execution_id, 1, "--to", "elsewhere") == ["elsewhere/note.txt"]
 
 
 def test_e7_a_state_is_told_and_is_a_name(service: scorestream.Service, long: scorestream.Batch) -> None:

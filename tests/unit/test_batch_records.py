@@ -1,6 +1,7 @@
 """Batches on the client's side: states as names, versions, records, and rows found by their records."""
 
 import itertools
+from string import ascii_letters, digits
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scorestream.batch_input import record_of, records_of
-from scorestream.batch_records import BatchState, Execution, batch_state, version_number
+from scorestream.batch_records import BatchState, Execution, batch_state, version_reference
 from scorestream.batch_rows import BatchRows
 from scorestream.errors import FailedPreconditionError, InvalidArgumentError
 from scorestream.records import State
@@ -52,23 +53,21 @@ def test_every_state_of_a_job_is_one_of_a_batch() -> None:
 
 @given(st.integers(1, 999_999_999), st.sampled_from(["{}", "v{}", "{}.0", "v{}.0.0", "{}.00"]))
 def test_a_version_has_several_spellings(version: int, spelling: str) -> None:
-    assert version_number(spelling.format(version)) == version_number(version) == version
+    assert version_reference(spelling.format(version)) == version_reference(version) == str(version)
 
 
-@given(st.text(max_size=12))
-def test_what_is_no_version_is_said(text: str) -> None:
+@given(st.one_of(st.text(max_size=12), st.text("v10.", max_size=8)))
+def test_what_is_no_version_and_no_alias_is_said(text: str) -> None:
+    """A version is a number, maybe with a v before it and zeros behind it; what begins with a letter else is an alias."""
     first, *rest = text.removeprefix("v").split(".")
-    if (
-        first.isascii()
-        and first.isdigit()
-        and len(first) < 10
-        and int(first)
-        and all(part and not part.strip("0") for part in rest)
-    ):
-        assert version_number(text) == int(first)
+    number = first.isascii() and first.isdigit() and len(first) < 10 and not first.startswith("0")
+    if number and all(part and not part.strip("0") for part in rest):
+        assert version_reference(text) == first
+    elif text[:1].isascii() and text[:1].isalpha() and set(text) <= set(ascii_letters + digits + "_.-"):
+        assert version_reference(text) == text
     else:
         with pytest.raises(InvalidArgumentError, match="no version"):
-            version_number(text)
+            version_reference(text)
 
 
 @given(COLUMNS, st.integers(0, 20), st.data())

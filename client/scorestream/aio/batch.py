@@ -1,12 +1,20 @@
 """Batches as a client sees them: records that a service scores while their client does something else."""
 
+import operator
 import uuid
+from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from scorestream.batch_records import BatchState, Execution, batch_state
 from scorestream.batch_rows import ROW_ERROR, BatchRows
 from scorestream.context_wire import context_name
-from scorestream.errors import FailedPreconditionError, ScorestreamError, UnavailableError, counted
+from scorestream.errors import (
+    FailedPreconditionError,
+    NotFoundError,
+    ScorestreamError,
+    UnavailableError,
+    counted,
+)
 from scorestream.records import ModelInfo
 from scorestream.v1 import job_pb2, job_service_pb2, session_service_pb2
 from scorestream.wire import duration, job_info, model_name, session_info, session_name
@@ -127,7 +135,8 @@ class AsyncBatch:
             return AsyncBatchResult(job.info, None)
         async for batch in job.results(len(self._rows), committed_only=True):
             self._rows.add(batch)
-        return AsyncBatchResult(job.info, BatchRows(job.info.row_number, self._rows.batches))
+        files = job if self._model.artifacts else None
+        return AsyncBatchResult(job.info, BatchRows(job.info.row_number, self._rows.batches), files)
 
     async def wait(self, timeout: float | None = None) -> AsyncBatchResult:
         """Wait until it is complete, and return its results.
@@ -149,10 +158,63 @@ class AsyncBatch:
         """Return what became of a record, from 0; as `execution` of its results."""
         return await (await self.results()).execution(index)
 
+    async def list_artifacts(self, index: int) -> list[str]:
+        """Return the names of the files that were made for a record, from 0; none for one that was not scored.
+
+        Raises:
+            OutOfRangeError, FailedPreconditionError: as `execution` of its results.
+        """
+        position = await self._position(index)
+        return [] if position is None else list(await self.job.artifacts(position))
+
+    async def artifact(self, index: int, file_name: str) -> bytes:
+        """Return what is in a file that was made for a record.
+
+        Raises:
+            NotFoundError: the record has no file of this name; else as `list_artifacts`.
+        """
+        position = await self._position(index)
+        if position is None:
+            raise NotFoundError(
+                f"Record {index} was not scored, and has no files.", reason="ARTIFACT_NOT_FOUND"
+            )
+        return await self.job.artifact(position, file_name)
+
+    async def download(
+        self,
+        index: int,
+        file_name: str | None = None,
+        destination: str | Path = ".",
+        *,
+        replace: bool = False,
+    ) -> list[Path]:
+        """Write files that were made for a record to a directory of yours, and return their paths.
+
+        Args:
+            index: the record, from 0.
+            file_name: which file; None: all.
+            destination: the directory, which must be there; nothing is written outside of it.
+            replace: whether files that are there are replaced.
+
+        Raises:
+            NotADirectoryError: `destination` is no directory that is there.
+            AlreadyExistsError: a file is there, and `replace` is false; then nothing is written.
+            NotFoundError, OutOfRangeError, FailedPreconditionError: as `artifact`.
+        """
+        position = await self._position(index)
+        if position is None:
+            return []
+        return await self.job.download_artifacts(position, file_name, destination, replace=replace)
+
     async def cancel(self) -> Self:
         """Ask it to stop, and return it. Its record stays, and what was scored before can still be read."""
         await self.job.cancel()
         return self
+
+    async def _position(self, index: int) -> int | None:
+        """Return where in the job's result a record's row stands; None where the batch ended before it was scored."""
+        known = self._rows.position(operator.index(index))
+        return (await self.results()).position(index) if known is None else known
 
     async def _begin(self) -> AsyncJob:
         """Make its session, table and job, each unless that was done already."""

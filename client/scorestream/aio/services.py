@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from scorestream.batch_records import Execution, version_number
+from scorestream.batch_records import Execution, version_reference
 from scorestream.errors import InvalidArgumentError, NotFoundError
 from scorestream.records import JobInfo, ModelFeature, ModelInfo, ModelOutput
 from scorestream.v1 import job_service_pb2, model_service_pb2, session_service_pb2
@@ -171,13 +171,14 @@ class AsyncServices:
 
         Args:
             name: the model's name.
-            version: its version, ``1`` or ``"1"``; ``"1.0"`` and ``"v1.0.0"`` are other ways to write it. None: the newest.
+            version: its version, ``1`` or ``"1"``; ``"1.0"`` and ``"v1.0.0"`` are other ways to write it. Or an alias.
+                None: the newest.
             context: the context whose workers are to score; empty: the server's own workers.
 
         Raises:
             NotFoundError: there is no such model, or no such version.
         """
-        model = name if version is None else f"{name}@{version_number(version)}"
+        model = name if version is None else f"{name}@{version_reference(version)}"
         request = model_service_pb2.GetModelRequest(name=model_name(model))
         answer = await self._connection.call(self._connection.models.GetModel, request)
         return AsyncService(self._connection, model_info(answer), context)

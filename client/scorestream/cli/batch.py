@@ -34,6 +34,8 @@ BatchArgument = Annotated[
     str, typer.Argument(metavar="EXECUTION", help="Identifier of the batch, as `batch start` prints it.")
 ]
 
+IndexArgument = Annotated[int, typer.Argument(metavar="INDEX", help="Which record, from 0.")]
+
 
 @app.command("start")
 def start_batch(
@@ -155,6 +157,47 @@ def batch_results(
 
             sys.stdout.flush()
             csv.write_csv(table, sys.stdout.buffer)
+
+
+@app.command("artifacts")
+def batch_artifacts(
+    execution: BatchArgument,
+    index: IndexArgument,
+    output: OutputOption = Output.TEXT,
+    server: ServerOption = DEFAULT_SERVER,
+) -> None:
+    """List the files that were made for a record.
+
+    Example: scorestream batch artifacts 0b2f7c1e-5d9a-4c57-9f1e-3a2b1c0d4e5f 0
+    """
+    with open_client(server) as client:
+        found = client.get_batch(execution).list_artifacts(index)
+    if output is Output.JSON:
+        return print_json(found)
+    return print_table(["file"], [(name,) for name in found], f"Record {index} has no files.")
+
+
+@app.command("download")
+def download_artifacts(
+    execution: BatchArgument,
+    index: IndexArgument,
+    name: Annotated[
+        str, typer.Option(help="Only the file of this name.", show_default="all of the record")
+    ] = "",
+    to: Annotated[Path, typer.Option(help="Directory to write to; it must be there.")] = Path(),
+    replace: Annotated[bool, typer.Option("--replace", help="Replace files that are there.")] = False,
+    output: OutputOption = Output.TEXT,
+    server: ServerOption = DEFAULT_SERVER,
+) -> None:
+    """Write the files that were made for a record to a directory.
+
+    Example: scorestream batch download 0b2f7c1e-5d9a-4c57-9f1e-3a2b1c0d4e5f 0 --name letter.txt --to letters
+    """
+    with open_client(server) as client:
+        paths = client.get_batch(execution).download(index, name or None, to, replace=replace)
+    if output is Output.JSON:
+        return print_json([str(path) for path in paths])
+    return print_table(["file"], [(str(path),) for path in paths], f"Record {index} has no files.")
 
 
 @app.command("cancel")
