@@ -305,6 +305,11 @@ def test_bobs_lists_hold_only_what_is_his(known: People, alices: Belongings) -> 
     bobs = known.bob.create_session("of_alice")
     assert [session.id for session in known.bob.sessions("of_alice")] == [bobs.id]
     assert known.bob.jobs() == []
+    hers = known.alice.get_service("model_of_alice").batch({"a": [1.0]}).start()
+    assert known.alice.get_service("model_of_alice").list_batch_executions() == [hers.execution_id]
+    assert known.bob.get_service("model_of_alice").list_batch_executions() == []
+    with pytest.raises(scorestream.NotFoundError):
+        known.bob.get_batch(str(hers.execution_id))
     assert {row.session_id for row in known.bob.status()} == {session.id for session in known.bob.sessions()}
     assert {event.session_id for event in known.bob.watch(until_final=True)} <= {
         session.id for session in known.bob.sessions(include_ended=True)
