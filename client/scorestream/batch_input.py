@@ -1,6 +1,7 @@
 """Records of a batch: whatever a data scientist holds them in, made the columns that a service reads."""
 
 import difflib
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,7 +86,7 @@ def record_of(values: Sequence[Any], named: Mapping[str, Any], inputs: Sequence[
             f"{counted(len(values), 'value')} for {counted(len(inputs), 'input')}: {_shown(inputs)}.",
             reason="TOO_MANY_VALUES",
         )
-    given = dict(zip(inputs, values, strict=False))
+    given = dict(zip(_named(inputs), values, strict=False))
     twice = [name for name in named if name in given]
     if twice:
         raise InvalidArgumentError(
@@ -135,7 +136,7 @@ def _of_dictionaries(records: Sequence[Any], inputs: Sequence[str], texts: Itera
             )
         names.update(dict.fromkeys(record))
     if not records:  # nobody says what their fields are, and nothing is wrong with them
-        names = dict.fromkeys(inputs if any(inputs) else [f"column_{place}" for place in range(len(inputs))])
+        names = dict.fromkeys(_named(inputs))
     wanted = _checked(list(names), inputs)
     faults = [
         Fault(f"record {index}", f"has no {_shown(lacking)}")
@@ -211,14 +212,15 @@ def _checked(names: Sequence[str], inputs: Sequence[str]) -> list[str]:
     Raises:
         InvalidArgumentError: some are missing, or two have one name.
     """
-    twice = sorted({name for name in names if list(names).count(name) > 1})
+    twice = [name for name, count in Counter(names).items() if count > 1]
     if twice:
         raise InvalidArgumentError(
             f"Several columns of the records have the name {_shown(twice)}.", reason="BAD_COLUMN_NAMES"
         )
     if not any(inputs):  # by position: the server compares their number
         return list(names)
-    faults = [_lacking(name, names) for name in inputs if name not in names]
+    there, read = set(names), set(inputs)
+    faults = [_lacking(name, names) for name in inputs if name not in there]
     if faults:
         raise InvalidArgumentError(
             f"The records have no {'; no '.join(map(str, (fault.description for fault in faults)))}. "
@@ -226,7 +228,12 @@ def _checked(names: Sequence[str], inputs: Sequence[str]) -> list[str]:
             reason="MISSING_FIELDS",
             faults=faults,
         )
-    return [name for name in names if name in set(inputs)]
+    return [name for name in names if name in read]
+
+
+def _named(inputs: Sequence[str]) -> Sequence[str]:
+    """Return names for the inputs, also for those of a service that reads columns by position."""
+    return inputs if any(inputs) else [f"column_{place}" for place in range(len(inputs))]
 
 
 def _lacking(name: str, names: Sequence[str]) -> Fault:

@@ -38,10 +38,13 @@ class BatchRows:
         return tuple(self._batches)
 
     def add(self, batch: "pa.RecordBatch") -> None:
-        """Take the rows that follow."""
+        """Take the rows that follow; those that are there, because somebody else read them meanwhile, are left out."""
+        numbers = batch.column(self._number).to_numpy()
+        if self._numbers:
+            fresh = int(numbers.searchsorted(self._numbers[-1][-1], side="right"))
+            batch, numbers = batch.slice(fresh), numbers[fresh:]
         if batch.num_rows == 0:
             return
-        numbers = batch.column(self._number).to_numpy()
         self._batches.append(batch)
         self._numbers.append(numbers)
         self._firsts.append(int(numbers[0]))

@@ -245,6 +245,7 @@ class Session(SessionPapers):
         output: OutputOptions | None = None,
         row_number: str = "",
         on_row_error: OnRowError | str | None = None,
+        parallel_count: int = 0,
         name: str = "",
         priority: Priority | str | None = None,
         partition_rows: int | None = None,
@@ -275,6 +276,7 @@ class Session(SessionPapers):
             append: whether the rows are added, once, to the table or data set that is there; not with `replace`.
             output: how files are written: compression, row groups, partitioned by columns.
             row_number: name of one more column of the result, with the number of each row in the table, from 0.
+            parallel_count: at most so many partitions run at the same time; 0: as many as there are lanes for.
             on_row_error: what becomes of rows that cannot be scored: ``keep`` (the result's column `row_error` says why)
                 or ``fail``; None: ``keep`` where the model can have such rows.
             name: the job's name; empty: the server makes one up.
@@ -312,6 +314,7 @@ class Session(SessionPapers):
             row_number=row_number,
         )
         spec.on_row_error = on_row_error_number(on_row_error)
+        spec.parallel_count = parallel_count
         set_output_table(spec, out_settings)
         request = job_service_pb2.CreateJobRequest(
             session=session_name(self.id),

@@ -140,6 +140,8 @@ def test_e1_records_that_are_none_are_told_before_anything_is_sent(service: scor
             service.batch(records)
     with pytest.raises(scorestream.NotFoundError, match=r"nowhere\.csv"):
         service.batch("nowhere.csv")
+    with pytest.raises(scorestream.InvalidArgumentError, match="retention"):
+        service.batch(CARS, retention=-1)
     for count in (0, -1, True):
         with pytest.raises(scorestream.InvalidArgumentError, match="parallel_count"):
             service.batch(CARS, parallel_count=count)
@@ -175,6 +177,21 @@ def test_e2_batches_are_listed_and_found_from_anywhere(
     assert [one["execution_id"] for one in listed] == ids
     assert ask("batch", "show", ids[0])["total_item_count"] == 3
     assert ids[0] in [job.id for job in local.jobs(limit=100)]
+
+
+def test_e1_parallel_count_is_for_jobs_too(
+    local: scorestream.Client, session: scorestream.Session, service: scorestream.Service, ask: Ask
+) -> None:
+    """A job says how many of its partitions may run at a time; unless it does, as many as there are lanes for."""
+    job = session.score(service.name, pa.table({"hp": [1.0], "wt": [2.0]}), parallel_count=3).wait()
+    assert (job.info.parallel_count, job.info.is_batch) == (3, False)
+    assert session.score(service.name, session.tables()[0]).info.parallel_count == 0
+    told = ask("job", "submit", session.id, service.name, session.tables()[0].name, "--parallel-count", 2)
+    assert told["parallel_count"] == 2
+    with pytest.raises(scorestream.InvalidArgumentError, match="parallel_count"):
+        session.score(service.name, session.tables()[0], parallel_count=-1)
+    with pytest.raises(scorestream.NotFoundError, match="a job, and no batch"):
+        local.get_batch(job.id)
 
 
 def test_e2_a_batch_is_there_after_the_server_was_killed(tmp_path: Path) -> None:

@@ -118,6 +118,7 @@ def test_a_column_without_any_value_is_of_its_inputs_kind() -> None:
 def test_inputs_by_position_are_all_sent() -> None:
     assert records_of({"x": [1], "y": [2]}, ["", ""]).columns == ("x", "y")
     assert records_of([], ["", ""]).count == 0
+    assert record_of([1, 2], {}, ["", ""]) == {"column_0": [1], "column_1": [2]}
 
 
 def test_one_record_is_given_by_position_or_name() -> None:
@@ -143,7 +144,12 @@ def test_rows_are_found_by_their_records_though_some_are_missing(
                 {"n": pa.array(part, pa.int64()), "s": pa.array([str(number) for number in part])}
             )
         )
-    assert len(rows) == len(numbers)
+        rows.add(
+            pa.record_batch(
+                {"n": pa.array(numbers[:end], pa.int64()), "s": pa.array([str(one) for one in numbers[:end]])}
+            )
+        )
+    assert len(rows) == len(numbers)  # what comes twice counts once
     assert rows.numbers().tolist() == numbers
     assert list(rows.rows()) == [(number, {"s": str(number)}) for number in numbers]
     for index in range(max(numbers, default=0) + 2):

@@ -6,7 +6,7 @@ from scorestream.batch_records import Execution, version_reference
 from scorestream.errors import InvalidArgumentError, NotFoundError
 from scorestream.records import JobInfo, ModelFeature, ModelInfo, ModelOutput
 from scorestream.v1 import job_service_pb2, model_service_pb2, session_service_pb2
-from scorestream.wire import job_info, job_name, model_info, model_name, session_name
+from scorestream.wire import duration, job_info, job_name, model_info, model_name, session_name
 
 from .batch import AsyncBatch
 from .connection import AsyncConnection
@@ -91,6 +91,7 @@ class AsyncService:
                 f"parallel_count is a whole number from 1 to {MOST_AT_ONCE:,}, not {parallel_count!r}.",
                 reason="BAD_PARALLEL_COUNT",
             )
+        duration(retention, "retention")  # refused now, and not when it is started
         return self._batch_type(
             self._connection,
             self.info,
@@ -100,10 +101,16 @@ class AsyncService:
             context=self.context,
         )
 
+    async def batches(self) -> list[AsyncBatch]:
+        """Return its batches, newest first, those that are over too, while they are kept."""
+        found = await list_jobs(
+            self._connection, "", None, batches_of=model_name(f"{self.name}@{self.version}")
+        )
+        return [self._batch_type(self._connection, self.info, job=job) for job in found]
+
     async def list_batch_executions(self) -> list[str]:
         """Return the identifiers of its batches, newest first, those that are over too, while they are kept."""
-        jobs = await list_jobs(self._connection, "", None, batches_of=self._model_name())
-        return [job.id for job in jobs]
+        return [batch.job.id for batch in await self.batches()]
 
     async def get_batch_executions(self) -> list[str]:
         """Return what `list_batch_executions` returns."""
@@ -154,9 +161,6 @@ class AsyncService:
         """Return the names of its inputs, and those of them that are text."""
         names = [feature.name for feature in self.inputs]
         return names, [feature.name for feature in self.inputs if feature.categories]
-
-    def _model_name(self) -> str:
-        return model_name(f"{self.name}@{self.version}")
 
 
 class AsyncServices:

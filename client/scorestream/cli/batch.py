@@ -69,7 +69,7 @@ def start_batch(
             say(f"Not read by {found.name}, and not sent: {', '.join(batch.ignored)}.")
         batch.start()
         if wait:
-            follow_from_outside(batch.job, output)
+            follow_from_outside(batch.job, output)  # refreshes it, too
         _show(batch, output)
         if wait:
             batch.job.raise_for_state()
@@ -88,7 +88,7 @@ def list_batches(
     """
     with open_client(server) as client:
         found = client.get_service(service, version or None)
-        rows = [_told(found.get_batch(execution)) for execution in found.list_batch_executions()]
+        rows = [_told(batch) for batch in found.batches()]
     if output is Output.JSON:
         return print_json(rows)
     return print_table(
@@ -217,11 +217,13 @@ def cancel_batch(
 
 def _told(batch: "Batch") -> dict[str, Any]:
     """Return what is shown of a batch."""
-    state, info = batch.state, batch.job.info
+    from scorestream.batch_records import batch_state  # noqa: PLC0415 - keeps --help quick
+
+    info = batch.job.info
     return {
         "execution_id": info.id,
         "service": info.model,
-        "state": state.value,
+        "state": batch_state(info.state).value,
         "completed_item_count": info.rows_done,
         "total_item_count": info.rows_total,
         "parallel_count": info.parallel_count,

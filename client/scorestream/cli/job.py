@@ -85,6 +85,9 @@ def submit_job(
             metavar="NAME=VALUE", help="Value for :NAME, which wins over the session's; several times."
         ),
     ] = None,
+    parallel_count: Annotated[
+        int, typer.Option(min=0, help="At most so many partitions run at the same time; 0: any number.")
+    ] = 0,
     status_notification: Annotated[
         bool, typer.Option("--status-notification", help="Have the log say how far it is.")
     ] = False,
@@ -118,6 +121,7 @@ def submit_job(
             priority=priority,
             timeout=timeout,
             queue_timeout=queue_timeout,
+            parallel_count=parallel_count,
             status_notification=status_notification,
             reset_log_line_numbers=reset_log_line_numbers,
             variables=variables_of(variable or []),
