@@ -19,6 +19,7 @@ from scorestream.cli import (
     option,
     papers,
     queue,
+    row,
     score,
     serve,
     session,
@@ -59,6 +60,7 @@ app.add_typer(cache.app, name="cache")
 papers.add_commands(job.app, session.app)
 data.add_commands(table.app)
 table_actions.add_commands(table.app)
+row.add_commands(job.app)
 with_access_options(app)
 
 
