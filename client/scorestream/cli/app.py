@@ -20,6 +20,7 @@ from scorestream.cli import (
     option,
     papers,
     queue,
+    row,
     score,
     serve,
     service,
@@ -63,6 +64,7 @@ app.add_typer(batch.app, name="batch")
 papers.add_commands(job.app, session.app)
 data.add_commands(table.app)
 table_actions.add_commands(table.app)
+row.add_commands(job.app)
 with_access_options(app)
 
 

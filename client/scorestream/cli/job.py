@@ -15,6 +15,7 @@ from scorestream.cli.outputs import (
     RowNumberOption,
     output_options,
 )
+from scorestream.cli.row import OnRowErrorOption
 from scorestream.cli.shell import (
     DEFAULT_SERVER,
     WATCH_PATIENCE,
@@ -68,6 +69,7 @@ def submit_job(
     row_group_rows: RowGroupOption = 0,
     partition_by: PartitionOption = "",
     row_number: RowNumberOption = "",
+    on_row_error: OnRowErrorOption = None,
     name: Annotated[str, typer.Option(help="Name of the job.")] = "",
     priority: Annotated[str | None, typer.Option(help="low, normal or high.", show_default=_OPTION)] = None,
     timeout: Annotated[
@@ -117,6 +119,7 @@ def submit_job(
             append=append,
             output=output_options(compression, row_group_rows, partition_by),
             row_number=row_number,
+            on_row_error=on_row_error,
             name=name,
             priority=priority,
             timeout=timeout,
@@ -307,6 +310,7 @@ def _show(job: "Job", output: Output) -> None:
             "state": info.state,
             "condition code": "" if info.condition_code is None else str(info.condition_code),
             "rows": f"{info.rows_done:,} of {info.rows_total:,} done ({info.percent:.0f} %), {info.rows_scored:,} scored",
+            "row errors": f"{info.row_errors:,}" if info.row_errors else "",
             "model": info.model,
             "table": info.table,
             "where": info.where,

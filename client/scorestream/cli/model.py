@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from scorestream.cli.row import ArtifactOption, artifacts_of
 from scorestream.cli.shell import (
     DEFAULT_SERVER,
     Output,
@@ -50,15 +51,19 @@ def add_model(
     language: Annotated[
         str, typer.Option(help="Language of score code: sql or ds2.", show_default="what it begins as")
     ] = "",
+    artifact: ArtifactOption = None,
     output: OutputOption = Output.TEXT,
     server: ServerOption = DEFAULT_SERVER,
 ) -> None:
-    """Register a model. The same content under the same name keeps its version.
+    """Register a model. The same content, with the same artifacts, under the same name keeps its version.
 
     Example: scorestream model add credit_model.ubj --name credit
 
     Example: scorestream model register --source-file dummy_scorer.ds2
+
+    With a file a row: scorestream model register --source-file letters.sql --artifact letter.txt=letter
     """
+    artifacts = artifacts_of(artifact)
     if sum([path is not None, bool(source), source_file is not None]) != 1:
         raise wrong_usage("Give a model file, --source or --source-file.")
     if source and not name:
@@ -67,7 +72,8 @@ def add_model(
         if path is None:
             raise wrong_usage("--session needs a file in the session's home.")
         with open_client(server) as client:
-            return _show(client.get_session(session).files.register_model(str(path), name or None), output)
+            files = client.get_session(session).files
+            return _show(files.register_model(str(path), name or None, artifacts=artifacts), output)
     for file in (path, source_file):
         if file is not None and existing(file).is_dir():
             raise wrong_usage(f"{file} is a directory; a model is one file.")
@@ -80,7 +86,7 @@ def add_model(
         language = language or _ENDINGS.get(source_file.suffix.lower(), "")
     with open_client(server) as client:
         made = client.register_model(
-            name or None, path=path, source=source or None, language=language or None
+            name or None, path=path, source=source or None, language=language or None, artifacts=artifacts
         )
     return _show(made, output)
 
@@ -168,6 +174,7 @@ def _show(model: "Model", output: Output) -> None:
             "features": ", ".join(f.name for f in info.features if f.name)
             or f"{len(info.features)}, by position",
             "outputs": ", ".join(f"{column.name} ({column.type})" for column in info.outputs),
+            "artifacts": ", ".join(f"{file} ({output})" for file, output in info.artifacts.items()),
             "size": bytes_text(info.size_bytes),
             "digest": info.digest,
             "owner": info.owner,

@@ -291,7 +291,7 @@ class Engine:
             # The lane is free from here on: let it have its next partition while this one is committed.
             self._land(active, partition)
             await self._commit(active, partition, done, worker_id, final, temporary)
-        if (failure := row_errors.settled(active)) is not None:
+        if (failure := row_errors.settled(active) or row_errors.artifacts_too_large(active)) is not None:
             self._ends.fail(active, failure)
         self._ends.finish_if_done(active)
 

@@ -2,10 +2,13 @@
 
 from dataclasses import replace
 
-from scorestream_server.domain.errors import ScorestreamError
+from scorestream_server.domain.errors import ErrorCode, ScorestreamError
 from scorestream_server.domain.job import Job
 from scorestream_server.engine.active import ActiveJob
 from scorestream_server.engine.log_lines import row_errors as told
+
+MOST_BYTES = 16 << 30
+"""Of the result of a job with artifacts."""
 
 
 def with_warning(job: Job) -> Job:
@@ -31,3 +34,17 @@ def settled(active: ActiveJob) -> ScorestreamError | None:
     index, error = active.row_failure
     before = [*active.in_flight, *active.pending[:1]]  # a heap: the lowest one is the first
     return error if all(other > index for other in before) else None
+
+
+def artifacts_too_large(active: ActiveJob) -> ScorestreamError | None:
+    """Return why a job whose artifacts have become too many fails; None where they have not."""
+    stored = active.job.stored_bytes
+    if not active.opening.artifacts or stored <= MOST_BYTES:
+        return None
+    return ScorestreamError(
+        ErrorCode.RESOURCE_EXHAUSTED,
+        "ARTIFACTS_TOO_LARGE",
+        f"The result has {stored:,} bytes with its artifacts, and a job with artifacts may have {MOST_BYTES:,}. Score "
+        "fewer rows at a time with where, or make artifacts of fewer rows: NULL makes none.",
+        metadata={"limit_bytes": str(MOST_BYTES)},
+    )
