@@ -79,8 +79,8 @@ class Service:
                 (Parquet and Arrow, too) on this machine; or anything with ``__arrow_c_stream__`` (pyarrow, polars).
                 Fields that the service does not read are not sent. No records are a batch that is complete at once.
             parallel_count: at most so many parts of it are scored at the same time.
-            retention: seconds for which records and results are kept after anybody last asked for anything of
-                the batch; 0: for ever. A week unless said otherwise.
+            retention: seconds for which results are kept after anybody last asked for anything of the batch; 0: for
+                ever. A week unless said otherwise.
 
         Raises:
             InvalidArgumentError: they are none of these, lists are of different lengths, or fields are missing.

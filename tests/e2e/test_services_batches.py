@@ -201,7 +201,9 @@ def test_e2_a_batch_is_there_after_the_server_was_killed(tmp_path: Path) -> None
             client.register_model("cars", source="37.0 - 0.03 * hp - 3.9 * wt AS answer")
             batch = client.get_service("cars").batch(CARS, retention=3600).start()
             batch.wait(60)
-            assert client.get_session(batch.job.session_id).info.inactive_timeout == 3600
+            session = client.get_session(batch.job.session_id)
+            assert session.info.inactive_timeout == 3600
+            assert [table.info.lifetime for table in session.tables()] == [86_400]
         server.kill()
         server.wait()
     with (

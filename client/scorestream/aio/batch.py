@@ -28,13 +28,16 @@ if TYPE_CHECKING:
     from scorestream.batch_input import Records
 
 LONGEST_NAME = 128
+RECORDS_LIFETIME = 24 * 3600.0
+"""Seconds after which records that no job reads are dropped: long enough to resume a batch, and results are far smaller."""
 
 
 class AsyncBatch:
     """Records that a service scores. It goes on at the server whether or not anybody looks.
 
-    A batch is a job in a session of its own, so that what is known of jobs is known of it, too. That session, with
-    records and results, ends when nobody has asked for anything of it for as long as `Service.batch` was told.
+    A batch is a job in a session of its own, so that what is known of jobs is known of it, too. That session ends with the
+    results when nobody has asked for anything of it for as long as `Service.batch` was told; the records go a day after
+    they were last read.
 
     Attributes:
         parallel_count: at most so many parts of it are scored at the same time.
@@ -84,7 +87,7 @@ class AsyncBatch:
 
     @property
     async def state(self) -> BatchState:
-        """Where it is in its life, as the server has it now."""
+        """Where it is in its life, as the server has it now; for asyncio, it is awaited."""
         if self._job is None:
             return BatchState.READY
         return batch_state((await self._job.refresh()).state)
@@ -237,7 +240,7 @@ class AsyncBatch:
                 self._session_id,
                 self._records.reader,
                 "records",
-                {},
+                {"lifetime": RECORDS_LIFETIME},
                 again=self._records.again,
                 replace=False,
                 request_id=self._requests[1],
