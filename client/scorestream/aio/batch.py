@@ -1,5 +1,6 @@
 """Batches as a client sees them: records that a service scores while their client does something else."""
 
+import contextlib
 import operator
 import uuid
 from pathlib import Path
@@ -267,7 +268,8 @@ class AsyncBatch:
         self._requests = [uuid.uuid4().hex for _ in range(3)]
         if session:
             request = session_service_pb2.TerminateSessionRequest(name=session_name(session), cancel=True)
-            await self._connection.call(self._connection.sessions.TerminateSession, request)
+            with contextlib.suppress(ScorestreamError):  # it ends by itself; what went wrong before is to be told
+                await self._connection.call(self._connection.sessions.TerminateSession, request)
 
 
 def _free(name: str, taken: set[str]) -> str:
