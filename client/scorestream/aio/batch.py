@@ -268,7 +268,9 @@ class AsyncBatch:
         self._requests = [uuid.uuid4().hex for _ in range(3)]
         if session:
             request = session_service_pb2.TerminateSessionRequest(name=session_name(session), cancel=True)
-            with contextlib.suppress(ScorestreamError):  # it ends by itself; what went wrong before is to be told
+            with contextlib.suppress(
+                ScorestreamError
+            ):  # it ends by itself; what went wrong before is to be told
                 await self._connection.call(self._connection.sessions.TerminateSession, request)
 
 
