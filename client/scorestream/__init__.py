@@ -7,6 +7,9 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from scorestream.batch import Batch
+    from scorestream.batch_records import BatchState, Execution
+    from scorestream.batch_result import BatchResult
     from scorestream.cache import Cache
     from scorestream.cache_records import CacheDirectory, CachedTable, CacheInfo, CacheUse, Evicted
     from scorestream.client import Client, connect, local
@@ -74,6 +77,8 @@ if TYPE_CHECKING:
         TableInfo,
         TokenInfo,
     )
+    from scorestream.row_errors import OnRowError
+    from scorestream.services import Service
     from scorestream.session import Session
     from scorestream.settings import Engine, Option, Origin
     from scorestream.table import Table
@@ -83,6 +88,9 @@ __all__ = [
     "AbortedError",
     "AlreadyExistsError",
     "BackingStore",
+    "Batch",
+    "BatchResult",
+    "BatchState",
     "Cache",
     "CacheDirectory",
     "CacheInfo",
@@ -100,6 +108,7 @@ __all__ = [
     "Event",
     "EventType",
     "Evicted",
+    "Execution",
     "FailedPreconditionError",
     "Fault",
     "FeatureType",
@@ -125,6 +134,7 @@ __all__ = [
     "ModelOutput",
     "ModelTraining",
     "NotFoundError",
+    "OnRowError",
     "Option",
     "Options",
     "Origin",
@@ -139,6 +149,7 @@ __all__ = [
     "ResultType",
     "Role",
     "ScorestreamError",
+    "Service",
     "Session",
     "SessionInfo",
     "SessionState",
@@ -162,6 +173,11 @@ __all__ = [
 # Where the names that are not errors or records live. Loaded at first use: gRPC takes a tenth of a second,
 # which `scorestream --help` and shell completion need not wait for.
 HOMES = {
+    "Batch": "batch",
+    "BatchResult": "batch_result",
+    "BatchState": "batch_records",
+    "Execution": "batch_records",
+    "Service": "services",
     "Cache": "cache",
     "CacheDirectory": "cache_records",
     "CacheInfo": "cache_records",
@@ -198,6 +214,7 @@ HOMES = {
     "Option": "settings",
     "Options": "options",
     "Origin": "settings",
+    "OnRowError": "row_errors",
     "OutputOptions": "outputs",
     "Session": "session",
     "Table": "table",

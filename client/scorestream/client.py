@@ -41,6 +41,7 @@ from .contexts import Contexts
 from .job import Job
 from .options import list_engines
 from .registry import Registry
+from .services import Services
 from .session import Session, list_jobs
 from .shared_tables import SharedTables
 
@@ -48,7 +49,7 @@ DEFAULT_ADDRESS = "127.0.0.1:8500"
 DEFAULT_PATIENCE = 15.0
 
 
-class Client(SharedTables, Registry):
+class Client(SharedTables, Registry, Services):
     """A client of one server. Close it, or use it as a context manager.
 
     Args:

@@ -117,7 +117,7 @@ class AbortedError(ScorestreamError):
     default_code = "ABORTED"
 
 
-class OutOfRangeError(ScorestreamError):
+class OutOfRangeError(ScorestreamError, IndexError):
     """The position asked for lies past the end."""
 
     default_code = "OUT_OF_RANGE"

@@ -197,6 +197,7 @@ class Files:
         comment: str = "",
         labels: Mapping[str, str] | None = None,
         metadata: Mapping[str, str] | None = None,
+        artifacts: Mapping[str, str] | None = None,
     ) -> Model:
         """Register a model from a file on the server, or from the directory of an MLflow model.
 
@@ -207,6 +208,7 @@ class Files:
             comment: what is to be said about it.
             labels: words for it, by name.
             metadata: how it came to be.
+            artifacts: outputs of score code that are files of their rows, by the files' names.
         """
         place = path if path.startswith(("home:", "fileref:", "/")) else f"home:{path}"
         request = model_service_pb2.ImportModelRequest(
@@ -217,6 +219,7 @@ class Files:
             comment=comment,
             labels=labels,
             metadata=metadata,
+            artifacts=artifacts,
         )
         answer = self._connection.call(self._connection.models.ImportModel, request)
         return Model(self._connection, model_info(answer))

@@ -15,6 +15,7 @@ from scorestream.wire import duration, event, job_info, job_name
 
 from .connection import Connection
 from .papers import JobPapers
+from .row_artifacts import RowArtifacts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 ENDED_BADLY = {State.CANCELLED: JobCancelledError, State.TIMED_OUT: JobTimedOutError}
 
 
-class Job(JobPapers):
+class Job(JobPapers, RowArtifacts):
     """A scoring job. It goes on at the server whether or not anybody looks.
 
     Attributes:

@@ -123,6 +123,11 @@ class Model:
         self._connection.call(self._connection.models.DeleteModelAlias, request, repeat=False)
         return self.refresh()
 
+    @property
+    def artifacts(self) -> Mapping[str, str]:
+        """The artifacts that it makes of each row: the file's name, and the output that it holds."""
+        return self.info.artifacts
+
     def remove(self) -> None:
         """Remove this version.
 

@@ -77,6 +77,7 @@ class ModelInfo:
         aliases: names that point to it, for example ``champion``.
         metadata: what was said at its registration of how it came to be.
         training: what its file says of its training.
+        artifacts: files that it makes of each row, by name, with the outputs that they hold.
     """
 
     name: str
@@ -94,6 +95,7 @@ class ModelInfo:
     aliases: tuple[str, ...] = ()
     metadata: Mapping[str, str] = field(default_factory=dict)
     training: ModelTraining = field(default_factory=ModelTraining)
+    artifacts: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -37,6 +37,7 @@ def model_info(message: model_pb2.Model) -> ModelInfo:
             training.classes,
             dict(sorted(training.attributes.items())),
         ),
+        artifacts=dict(sorted(message.artifacts.items())),
     )
 
 

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from scorestream.outputs import AS_USUAL, OutputOptions
+from scorestream.row_errors import OnRowError
 from scorestream.statistics import JobStatistics
 
 
@@ -205,6 +206,10 @@ class JobInfo:
         task_timeout: seconds that its session's context lets it run; 0 for ever.
         variables: the values that it keeps of those that its filter and score code use, by name.
         row_number: the column with the rows' numbers; `append` and `output` as in `Session.score`.
+        parallel_count: at most so many of its partitions run at the same time; 0: as many as there are lanes for.
+        is_batch: whether it is a batch of a service.
+        on_row_error: what becomes of rows that cannot be scored; with ``KEEP`` the result has the column `row_error`.
+        row_errors: result rows that could not be scored, of those committed.
     """
 
     id: str
@@ -243,6 +248,10 @@ class JobInfo:
     output: OutputOptions = AS_USUAL
     append: bool = False
     row_number: str = ""
+    parallel_count: int = 0
+    is_batch: bool = False
+    on_row_error: OnRowError = OnRowError.FAIL
+    row_errors: int = 0
 
     @property
     def percent(self) -> float:

@@ -36,6 +36,7 @@ class Registry:
         comment: str = "",
         labels: Mapping[str, str] | None = None,
         metadata: Mapping[str, str] | None = None,
+        artifacts: Mapping[str, str] | None = None,
     ) -> Model:
         """Register a model from a file of yours, or from score code. The same content keeps its version.
 
@@ -50,6 +51,8 @@ class Registry:
             labels: words of yours for it, by name; likewise.
             metadata: how it came to be: what it was trained on, what was measured. It never changes, and the same
                 content with other metadata is another version.
+            artifacts: outputs of score code that are files of their rows and no columns (`Job.artifacts`), by the
+                files' names: ``{"letter.txt": "letter"}``.
 
         Raises:
             InvalidArgumentError: it is no model that can be scored; the message says which and what to do.
@@ -68,6 +71,7 @@ class Registry:
             comment=comment,
             labels=labels,
             metadata=metadata,
+            artifacts=artifacts,
         )
         if file is not None and file.is_dir():
             header.mlmodel = _mlmodel(file)

@@ -30,6 +30,7 @@ from scorestream.records import (
     TableInfo,
     TokenInfo,
 )
+from scorestream.row_error_wire import row_error_fields
 from scorestream.settings import variables_from_wire
 from scorestream.statistics import job_statistics
 from scorestream.v1 import (
@@ -249,6 +250,7 @@ def job_info(message: job_pb2.Job) -> JobInfo:
         task_timeout=message.task_timeout.ToTimedelta().total_seconds(),
         variables=variables_from_wire(spec.variables),
         **output_fields(spec),
+        **row_error_fields(message),
     )
 
 

@@ -30,6 +30,7 @@ from scorestream_server.api.options import OptionService
 from scorestream_server.api.owned import OwnSessions
 from scorestream_server.api.reports import ReportService
 from scorestream_server.api.results import ResultReader
+from scorestream_server.api.row_artifacts import RowArtifactService
 from scorestream_server.api.saves import TableSaver, recover_saves
 from scorestream_server.api.server import GrpcServer, Servicers
 from scorestream_server.api.sessions import SessionService
@@ -194,6 +195,7 @@ async def running(config: Config, pool: LocalPool) -> AsyncIterator[Running]:
             CacheService(database, cache),
             LibraryService(database, libraries, roots, sessions),
             TableActionService(database, directory, tables, engine, usage, cache),
+            RowArtifactService(database, expiry),
         )
         server = GrpcServer(config, servicers, identifier)
         address = await server.start()

@@ -36,7 +36,8 @@ class ReadyJob:
     Attributes:
         order: its place in the order of creation.
         cost: relative work of one of its partitions (rows times the model's cost a row).
-        partitions: how many can be handed out now.
+        partitions: how many can be handed out now; 0 for a job of which as many run as may (`may_take`), so that it
+            keeps its share meanwhile.
         waiting_since: when it was last given something, or created; same clock as `schedule`'s `now`.
         alone: its next partition runs with nothing beside it, because it was there when workers died.
         owner: whose it is.
@@ -115,6 +116,17 @@ class Assignment:
     job_id: str
     worker_id: int
     alone: bool = False
+
+
+def may_take(pending: int, in_flight: int, at_once: int) -> int:
+    """Return how many partitions of a job can be handed out.
+
+    Args:
+        pending: those that nobody has.
+        in_flight: those that workers have.
+        at_once: at most so many may be with workers; 0 for any number.
+    """
+    return pending if at_once == 0 else max(0, min(pending, at_once - in_flight))
 
 
 def schedule(

@@ -34,6 +34,7 @@ from scorestream.v1 import (
     model_service_pb2,
     option_service_pb2,
     report_service_pb2,
+    row_artifact_service_pb2,
     session_pb2,
     session_service_pb2,
     table_action_service_pb2,
@@ -168,6 +169,14 @@ def cases(alices: Belongings) -> dict[str, tuple[list[Any], grpc.StatusCode]]:
         "FilerefService/GetFileref": ([r.GetFilerefRequest(name=fileref)], MISSING),
         "FilerefService/ListFilerefs": ([r.ListFilerefsRequest(session=session)], MISSING),
         "FilerefService/DeassignFileref": ([r.DeassignFilerefRequest(name=fileref)], MISSING),
+        "RowArtifactService/ListRowArtifacts": (
+            [row_artifact_service_pb2.ListRowArtifactsRequest(name=job)],
+            MISSING,
+        ),
+        "RowArtifactService/ReadRowArtifacts": (
+            [row_artifact_service_pb2.ReadRowArtifactsRequest(name=job, rows=10)],
+            MISSING,
+        ),
         "DataService/ListColumns": ([a.ListColumnsRequest(name=table)], MISSING),
         "DataService/ReadRows": ([a.ReadRowsRequest(name=table)], MISSING),
         "TableService/SaveTable": ([table_save_pb2.SaveTableRequest(name=table, path="x.csv")], MISSING),
@@ -310,6 +319,11 @@ def test_bobs_lists_hold_only_what_is_his(known: People, alices: Belongings) -> 
     bobs = known.bob.create_session("of_alice")
     assert [session.id for session in known.bob.sessions("of_alice")] == [bobs.id]
     assert known.bob.jobs() == []
+    hers = known.alice.get_service("model_of_alice").batch({"a": [1.0]}).start()
+    assert known.alice.get_service("model_of_alice").list_batch_executions() == [hers.execution_id]
+    assert known.bob.get_service("model_of_alice").list_batch_executions() == []
+    with pytest.raises(scorestream.NotFoundError):
+        known.bob.get_batch(str(hers.execution_id))
     assert {row.session_id for row in known.bob.status()} == {session.id for session in known.bob.sessions()}
     assert {event.session_id for event in known.bob.watch(until_final=True)} <= {
         session.id for session in known.bob.sessions(include_ended=True)
@@ -340,6 +354,8 @@ def test_an_admin_sees_and_ends_everything_but_reads_no_rows(known: People, alic
     assert session.refresh().state == scorestream.SessionState.ENDED
     for read in (
         lambda: list(admin.get_job(alices.job.id).results()),
+        lambda: admin.get_job(alices.job.id).artifacts(0),
+        lambda: list(admin.get_job(alices.job.id).all_artifacts(0, 10)),
         lambda: admin.get_session(alices.session.id).tables(),
         lambda: admin.get_session(alices.session.id).table("customers"),
         admin.get_job(alices.job.id).listing,

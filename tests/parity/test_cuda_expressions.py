@@ -20,7 +20,7 @@ from scorestream_server.domain.model import ModelKind
 from scorestream_server.domain.variable import Variable, VariableType
 from scorestream_server.scoring.columns import to_vector
 from scorestream_server.scoring.expression import compile_score_code, where_program
-from unit import ds2_cases
+from unit import ds2_cases, error_cases
 from unit.expression_cases import (
     DATE_CONDITIONS,
     EDGES,
@@ -122,6 +122,18 @@ def test_any_ds2_program_without_text_is_numpys(
         program = compile_score_code(text, ModelKind.DS2).bind(table.schema)
         assert supports(program)
         cases.append(case_of(program, table))
+    host.check(cases)
+
+
+@settings(max_examples=2, deadline=None, suppress_health_check=list(HealthCheck))
+@given(st.lists(error_cases.trees(), min_size=15, max_size=20))
+def test_which_error_a_row_meets_is_numpys(host: HostExpressions, trees: list[error_cases.Tree]) -> None:
+    """Errors with fixed reasons are whole numbers to a kernel, so such score code runs on the card."""
+    texts = [f"a AS uses_a, {error_cases.sql(tree)} AS y" for tree in trees]
+    cases = [
+        case_of(compile_score_code(text).bind(error_cases.TABLE.schema), error_cases.TABLE) for text in texts
+    ]
+    assert all(supports(program) for program, _ in cases)
     host.check(cases)
 
 

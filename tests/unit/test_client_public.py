@@ -15,6 +15,9 @@ PUBLIC = [
     "AbortedError",
     "AlreadyExistsError",
     "BackingStore",
+    "Batch",
+    "BatchResult",
+    "BatchState",
     "Cache",
     "CacheDirectory",
     "CacheInfo",
@@ -32,6 +35,7 @@ PUBLIC = [
     "Event",
     "EventType",
     "Evicted",
+    "Execution",
     "FailedPreconditionError",
     "Fault",
     "FeatureType",
@@ -57,6 +61,7 @@ PUBLIC = [
     "ModelOutput",
     "ModelTraining",
     "NotFoundError",
+    "OnRowError",
     "Option",
     "Options",
     "Origin",
@@ -71,6 +76,7 @@ PUBLIC = [
     "ResultType",
     "Role",
     "ScorestreamError",
+    "Service",
     "Session",
     "SessionInfo",
     "SessionState",
@@ -102,7 +108,20 @@ def test_the_public_names_are_pinned() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["Client", "Session", "Job", "Table", "Model", "Contexts", "Cache", "Libraries"]
+    "name",
+    [
+        "Client",
+        "Session",
+        "Job",
+        "Table",
+        "Model",
+        "Contexts",
+        "Cache",
+        "Libraries",
+        "Service",
+        "Batch",
+        "BatchResult",
+    ],
 )
 def test_both_clients_have_the_same_names(name: str) -> None:
     """Whatever one offers, the other offers with the same parameters."""

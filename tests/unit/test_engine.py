@@ -134,3 +134,14 @@ async def test_a_repeated_submission_is_one_job(bench: Bench) -> None:
     again = await bench.submit(job_id="c", request_id="same")
     assert again.id == both[0].id
     await bench.finished(both[0])
+
+
+async def test_no_more_partitions_run_at_a_time_than_the_job_was_told(bench: Bench) -> None:
+    """A worker with room for three holds two of a job of `parallel_count` 2, and the job is done all the same."""
+    bench.pool.hold.update(range(ROWS // PARTITION_ROWS))
+    job = await bench.submit(parallel_count=2)
+    await bench.pool.held.wait()
+    assert len(bench.engine.jobs[job.id].in_flight) == 2
+    bench.pool.release()
+    assert (await bench.finished(job)).state is State.SUCCEEDED
+    assert max(map(len, bench.pool.together)) == 2

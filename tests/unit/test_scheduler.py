@@ -13,6 +13,7 @@ from scorestream_server.scheduler import (
     ReadyJob,
     Shares,
     WorkerLoad,
+    may_take,
     schedule,
 )
 
@@ -213,3 +214,25 @@ def test_everybody_is_served(sessions: int, lanes: int) -> None:
             served.add(assignment.job_id)
             jobs[assignment.job_id] = replace(jobs[assignment.job_id], waiting_since=now)
     assert served == set(jobs)
+
+
+@given(st.integers(0, 50), st.integers(0, 50), st.integers(0, 10))
+def test_no_more_partitions_of_a_job_run_than_may(pending: int, in_flight: int, at_once: int) -> None:
+    """What is handed out and what is out never pass the limit; without one, all that waits is for handing out."""
+    taken = may_take(pending, in_flight, at_once)
+    assert 0 <= taken <= pending
+    if at_once == 0:
+        assert taken == pending
+    else:
+        assert taken + in_flight <= max(at_once, in_flight)
+        assert taken == pending or taken + in_flight >= at_once
+
+
+def test_a_job_at_its_limit_leaves_the_lanes_to_others_and_keeps_its_share() -> None:
+    """Lanes that it may not have are another job's, and it is no newcomer when it may have one again."""
+    full = job("full", "a", partitions=may_take(90, 2, 2))
+    assignments, shares = schedule(
+        [full, job("other", "b", order=2)], [worker(lanes=3)], Shares({"a": 7.0, "b": 0.0}), now=0.0
+    )
+    assert {assignment.job_id for assignment in assignments} == {"other"}
+    assert shares.sessions["a"] == 7.0

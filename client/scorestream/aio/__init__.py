@@ -3,6 +3,8 @@
 Everything else (errors, events, states) is shared with `scorestream` itself.
 """
 
+from scorestream.aio.batch import AsyncBatch
+from scorestream.aio.batch_result import AsyncBatchResult
 from scorestream.aio.cache import AsyncCache
 from scorestream.aio.client import AsyncClient, connect, local
 from scorestream.aio.contexts import AsyncContexts
@@ -10,11 +12,14 @@ from scorestream.aio.job import AsyncJob
 from scorestream.aio.libraries import AsyncLibraries
 from scorestream.aio.model import AsyncModel
 from scorestream.aio.options import AsyncOptions
+from scorestream.aio.services import AsyncService
 from scorestream.aio.session import AsyncSession
 from scorestream.aio.table import AsyncTable
 from scorestream.aio.variables import AsyncVariables
 
 __all__ = [
+    "AsyncBatch",
+    "AsyncBatchResult",
     "AsyncCache",
     "AsyncClient",
     "AsyncContexts",
@@ -22,6 +27,7 @@ __all__ = [
     "AsyncLibraries",
     "AsyncModel",
     "AsyncOptions",
+    "AsyncService",
     "AsyncSession",
     "AsyncTable",
     "AsyncVariables",

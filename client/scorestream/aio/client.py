@@ -40,6 +40,7 @@ from .contexts import AsyncContexts
 from .job import AsyncJob
 from .options import list_engines
 from .registry import AsyncRegistry
+from .services import AsyncServices
 from .session import AsyncSession, list_jobs
 from .shared_tables import AsyncSharedTables
 
@@ -47,7 +48,7 @@ DEFAULT_ADDRESS = "127.0.0.1:8500"
 DEFAULT_PATIENCE = 15.0
 
 
-class AsyncClient(AsyncSharedTables, AsyncRegistry):
+class AsyncClient(AsyncSharedTables, AsyncRegistry, AsyncServices):
     """A client of one server. Close it, or use it as a context manager.
 
     Args:

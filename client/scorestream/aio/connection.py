@@ -22,6 +22,7 @@ from scorestream.v1.log_service_pb2_grpc import LogServiceStub
 from scorestream.v1.model_service_pb2_grpc import ModelServiceStub
 from scorestream.v1.option_service_pb2_grpc import OptionServiceStub
 from scorestream.v1.report_service_pb2_grpc import ReportServiceStub
+from scorestream.v1.row_artifact_service_pb2_grpc import RowArtifactServiceStub
 from scorestream.v1.session_service_pb2_grpc import SessionServiceStub
 from scorestream.v1.table_action_service_pb2_grpc import TableActionServiceStub
 from scorestream.v1.table_service_pb2_grpc import TableServiceStub
@@ -67,6 +68,7 @@ class AsyncConnection:
         self.cache = CacheServiceStub(self._channel)
         self.libraries = LibraryServiceStub(self._channel)
         self.table_actions = TableActionServiceStub(self._channel)
+        self.row_artifacts = RowArtifactServiceStub(self._channel)
 
     def server_path(self, path: str | Path) -> str:
         """Return a path as the server is to understand it."""

@@ -196,6 +196,7 @@ class AsyncFiles:
         comment: str = "",
         labels: Mapping[str, str] | None = None,
         metadata: Mapping[str, str] | None = None,
+        artifacts: Mapping[str, str] | None = None,
     ) -> AsyncModel:
         """Register a model from a file on the server, or from the directory of an MLflow model.
 
@@ -206,6 +207,7 @@ class AsyncFiles:
             comment: what is to be said about it.
             labels: words for it, by name.
             metadata: how it came to be.
+            artifacts: outputs of score code that are files of their rows, by the files' names.
         """
         place = path if path.startswith(("home:", "fileref:", "/")) else f"home:{path}"
         request = model_service_pb2.ImportModelRequest(
@@ -216,6 +218,7 @@ class AsyncFiles:
             comment=comment,
             labels=labels,
             metadata=metadata,
+            artifacts=artifacts,
         )
         answer = await self._connection.call(self._connection.models.ImportModel, request)
         return AsyncModel(self._connection, model_info(answer))

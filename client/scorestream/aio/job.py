@@ -14,6 +14,7 @@ from scorestream.wire import duration, event, job_info, job_name
 
 from .connection import AsyncConnection
 from .papers import AsyncJobPapers
+from .row_artifacts import AsyncRowArtifacts
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 ENDED_BADLY = {State.CANCELLED: JobCancelledError, State.TIMED_OUT: JobTimedOutError}
 
 
-class AsyncJob(AsyncJobPapers):
+class AsyncJob(AsyncJobPapers, AsyncRowArtifacts):
     """A scoring job. It goes on at the server whether or not anybody looks.
 
     Attributes:

@@ -122,6 +122,11 @@ class AsyncModel:
         await self._connection.call(self._connection.models.DeleteModelAlias, request, repeat=False)
         return await self.refresh()
 
+    @property
+    def artifacts(self) -> Mapping[str, str]:
+        """The artifacts that it makes of each row: the file's name, and the output that it holds."""
+        return self.info.artifacts
+
     async def remove(self) -> None:
         """Remove this version.
 

@@ -1,7 +1,7 @@
 """Sessions as a client sees them."""
 
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self, Unpack
@@ -10,9 +10,11 @@ from scorestream.arguments import paths_of
 from scorestream.errors import InvalidArgumentError
 from scorestream.job_request import job_spec
 from scorestream.library_records import LoadSettings, TableSettings
-from scorestream.library_wire import load_request, set_output_table, upload_header
+from scorestream.library_wire import load_request, set_output_table
 from scorestream.outputs import OutputOptions
 from scorestream.records import Priority, SessionInfo, SessionState, StatusRow
+from scorestream.row_error_wire import on_row_error_number
+from scorestream.row_errors import OnRowError
 from scorestream.statistics import SessionStatistics, session_statistics
 from scorestream.v1 import (
     job_service_pb2,
@@ -41,6 +43,7 @@ from .model import AsyncModel
 from .options import AsyncOptions
 from .papers import AsyncSessionPapers
 from .table import AsyncTable
+from .upload import upload_rows
 from .variables import AsyncVariables
 
 
@@ -240,6 +243,8 @@ class AsyncSession(AsyncSessionPapers):
         append: bool = False,
         output: OutputOptions | None = None,
         row_number: str = "",
+        on_row_error: OnRowError | str | None = None,
+        parallel_count: int = 0,
         name: str = "",
         priority: Priority | str | None = None,
         partition_rows: int | None = None,
@@ -270,6 +275,9 @@ class AsyncSession(AsyncSessionPapers):
             append: whether the rows are added, once, to the table or data set that is there; not with `replace`.
             output: how files are written: compression, row groups, partitioned by columns.
             row_number: name of one more column of the result, with the number of each row in the table, from 0.
+            parallel_count: at most so many partitions run at the same time; 0: as many as there are lanes for.
+            on_row_error: what becomes of rows that cannot be scored: ``keep`` (the result's column `row_error` says why)
+                or ``fail``; None: ``keep`` where the model can have such rows.
             name: the job's name; empty: the server makes one up.
             priority: ``low``, ``normal`` or ``high``.
             partition_rows: input rows between two commits, at most, so that rows can be read in steps of this size;
@@ -304,6 +312,8 @@ class AsyncSession(AsyncSessionPapers):
             append=append,
             row_number=row_number,
         )
+        spec.on_row_error = on_row_error_number(on_row_error)
+        spec.parallel_count = parallel_count
         set_output_table(spec, out_settings)
         request = job_service_pb2.CreateJobRequest(
             session=session_name(self.id),
@@ -358,37 +368,32 @@ class AsyncSession(AsyncSessionPapers):
 
     async def _upload(self, source: Any, name: str, settings: LoadSettings, *, replace: bool) -> AsyncTable:
         """Send rows and make a table of them."""
-        from scorestream.arrow import (  # noqa: PLC0415 - pyarrow loads slowly
-            reader_of,
-            reads_again,
-            upload_messages,
-        )
+        from scorestream.arrow import reader_of, reads_again  # noqa: PLC0415 - pyarrow loads slowly
 
         readers = [reader_of(source)]
-        header = upload_header(
-            session_name(self.id), name, settings, replace=replace, request_id=uuid.uuid4().hex
+        return await upload_rows(
+            self._connection,
+            self.id,
+            lambda: readers.pop() if readers else reader_of(source),
+            name,
+            settings,
+            again=reads_again(source),
+            replace=replace,
+            request_id=uuid.uuid4().hex,
         )
 
-        def messages() -> Iterator[table_service_pb2.UploadTableRequest]:
-            yield table_service_pb2.UploadTableRequest(header=header)
-            encoded = upload_messages(readers.pop() if readers else reader_of(source))
-            yield table_service_pb2.UploadTableRequest(arrow_schema=next(encoded))
-            batches = 0
-            for message in encoded:
-                yield table_service_pb2.UploadTableRequest(arrow_batch=message)
-                batches += 1
-            footer = table_service_pb2.UploadTableFooter(batches=batches)
-            yield table_service_pb2.UploadTableRequest(footer=footer)
 
-        repeat = reads_again(source)
-        answer = await self._connection.send(self._connection.tables.UploadTable, messages, repeat=repeat)
-        return AsyncTable(self._connection, table_info(answer))
+async def list_jobs(
+    connection: AsyncConnection, session: str, limit: int | None, batches_of: str = ""
+) -> list[AsyncJob]:
+    """Return jobs, newest first: of the session with that resource name, or of all if it is empty.
 
-
-async def list_jobs(connection: AsyncConnection, session: str, limit: int | None) -> list[AsyncJob]:
-    """Return jobs, newest first: of the session with that resource name, or of all if it is empty."""
+    With `batches_of`, a model's resource name, only its batches.
+    """
     jobs: list[AsyncJob] = []
-    request = job_service_pb2.ListJobsRequest(session=session, page_size=min(limit or 1000, 1000))
+    request = job_service_pb2.ListJobsRequest(
+        session=session, page_size=min(limit or 1000, 1000), batches_of=batches_of
+    )
     while limit is None or len(jobs) < limit:
         answer = await connection.call(connection.jobs.ListJobs, request)
         jobs += [AsyncJob(connection, job_info(job)) for job in answer.jobs]

@@ -6,6 +6,7 @@ from typing import Annotated
 import typer
 
 from scorestream.cli import (
+    batch,
     cache,
     context,
     data,
@@ -19,8 +20,10 @@ from scorestream.cli import (
     option,
     papers,
     queue,
+    row,
     score,
     serve,
+    service,
     session,
     table,
     table_actions,
@@ -55,10 +58,13 @@ app.add_typer(variable.app, name="variable")
 app.add_typer(option.app, name="option")
 app.add_typer(engine.app, name="engine")
 app.add_typer(cache.app, name="cache")
+app.add_typer(service.app, name="service")
+app.add_typer(batch.app, name="batch")
 
 papers.add_commands(job.app, session.app)
 data.add_commands(table.app)
 table_actions.add_commands(table.app)
+row.add_commands(job.app)
 with_access_options(app)
 
 

@@ -15,6 +15,7 @@ from scorestream.cli.outputs import (
     RowNumberOption,
     output_options,
 )
+from scorestream.cli.row import OnRowErrorOption
 from scorestream.cli.shell import (
     DEFAULT_SERVER,
     WATCH_PATIENCE,
@@ -70,6 +71,7 @@ def submit_job(
     row_group_rows: RowGroupOption = 0,
     partition_by: PartitionOption = "",
     row_number: RowNumberOption = "",
+    on_row_error: OnRowErrorOption = None,
     name: Annotated[str, typer.Option(help="Name of the job.")] = "",
     priority: Annotated[str | None, typer.Option(help="low, normal or high.", show_default=_OPTION)] = None,
     timeout: Annotated[
@@ -87,6 +89,9 @@ def submit_job(
             metavar="NAME=VALUE", help="Value for :NAME, which wins over the session's; several times."
         ),
     ] = None,
+    parallel_count: Annotated[
+        int, typer.Option(min=0, help="At most so many partitions run at the same time; 0: any number.")
+    ] = 0,
     status_notification: Annotated[
         bool, typer.Option("--status-notification", help="Have the log say how far it is.")
     ] = False,
@@ -116,10 +121,12 @@ def submit_job(
             append=append,
             output=output_options(compression, row_group_rows, partition_by),
             row_number=row_number,
+            on_row_error=on_row_error,
             name=name,
             priority=priority,
             timeout=timeout,
             queue_timeout=queue_timeout,
+            parallel_count=parallel_count,
             status_notification=status_notification,
             reset_log_line_numbers=reset_log_line_numbers,
             variables=variables_of(variable or []),
@@ -305,6 +312,7 @@ def _show(job: "Job", output: Output) -> None:
             "state": info.state,
             "condition code": "" if info.condition_code is None else str(info.condition_code),
             "rows": f"{info.rows_done:,} of {info.rows_total:,} done ({info.percent:.0f} %), {info.rows_scored:,} scored",
+            "row errors": f"{info.row_errors:,}" if info.row_errors else "",
             "model": info.model,
             "table": info.table,
             "where": info.where,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from scorestream.cli.facts import labels_of, labels_text
+from scorestream.cli.row import ArtifactOption, artifacts_of
 from scorestream.cli.shell import (
     DEFAULT_SERVER,
     Output,
@@ -68,21 +69,25 @@ def add_model(
             metavar="NAME=VALUE", help="How it came to be, for example auc=0.81; stays. May be repeated."
         ),
     ] = None,
+    artifact: ArtifactOption = None,
     output: OutputOption = Output.TEXT,
     server: ServerOption = DEFAULT_SERVER,
 ) -> None:
-    """Register a model. The same content under the same name keeps its version.
+    """Register a model. The same content, with the same artifacts, under the same name keeps its version.
 
     Example: scorestream model add credit_model.ubj --name credit
 
     Example: scorestream model register --source-file dummy_scorer.ds2
 
     Example: scorestream model register mlruns/1/models/m-5f/artifacts --name credit --metadata auc=0.81
+
+    With a file a row: scorestream model register --source-file letters.sql --artifact letter.txt=letter
     """
     said: dict[str, Any] = {
         "comment": comment or "",
         "labels": labels_of(label or []),
         "metadata": labels_of(metadata or []),
+        "artifacts": artifacts_of(artifact),
     }
     if sum([path is not None, bool(source), source_file is not None]) != 1:
         raise wrong_usage("Give a model file, --source or --source-file.")
@@ -299,6 +304,7 @@ def _show(model: "Model", output: Output) -> None:
             "base score": ", ".join(f"{score:.9g}" for score in training.base_scores),
             "training": labels_text(training.attributes),
             "metadata": labels_text(info.metadata),
+            "artifacts": ", ".join(f"{file} ({output})" for file, output in info.artifacts.items()),
             "size": bytes_text(info.size_bytes),
             "digest": info.digest,
             "owner": info.owner,

@@ -19,6 +19,7 @@ from scorestream.cli.outputs import (
     RowNumberOption,
     output_options,
 )
+from scorestream.cli.row import OnRowErrorOption
 from scorestream.cli.shell import (
     Output,
     columns_of,
@@ -55,6 +56,7 @@ class Wanted:
     append: bool
     options: "OutputOptions | None"
     row_number: str
+    on_row_error: str | None
     report: Output
 
 
@@ -91,6 +93,7 @@ def score(
     row_group_rows: RowGroupOption = 0,
     partition_by: PartitionOption = "",
     row_number: RowNumberOption = "",
+    on_row_error: OnRowErrorOption = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print events and the result as JSON lines.")
     ] = False,
@@ -132,6 +135,7 @@ def score(
         append=append,
         options=options,
         row_number=row_number,
+        on_row_error=on_row_error,
         report=Output.JSON if as_json else Output.TEXT,
     )
     if server:
@@ -163,6 +167,7 @@ def _score_here(wanted: Wanted, device: str) -> None:
                 append=wanted.append,
                 output=wanted.options,
                 row_number=wanted.row_number,
+                on_row_error=wanted.on_row_error,
                 name="score",
             )
         done = _interruptible(job, lambda: follow(job, wanted.report, SCORING), _untouched(wanted))
@@ -190,6 +195,7 @@ def _score_there(wanted: Wanted, server: str) -> None:
                     where=wanted.where,
                     keep=wanted.keep,
                     row_number=wanted.row_number,
+                    on_row_error=wanted.on_row_error,
                     name="score",
                 )
             except BaseException:

@@ -50,6 +50,34 @@ SEVERITY_ERROR: Severity.ValueType  # 3
 """It failed, was cancelled or timed out."""
 Global___Severity: _TypeAlias = Severity  # noqa: Y015
 
+class _OnRowError:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _OnRowErrorEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_OnRowError.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    ON_ROW_ERROR_UNSPECIFIED: _OnRowError.ValueType  # 0
+    """As the server decides, see JobSpec.on_row_error."""
+    ON_ROW_ERROR_KEEP: _OnRowError.ValueType  # 1
+    """Their scores are null, and one more column, `row_error`, the last one, says why; it is null for other rows. The job
+    goes on, and ends SUCCEEDED_WITH_WARNINGS.
+    """
+    ON_ROW_ERROR_FAIL: _OnRowError.ValueType  # 2
+    """The job fails with the first of them in the table's order, its number and the reason."""
+
+class OnRowError(_OnRowError, metaclass=_OnRowErrorEnumTypeWrapper):
+    """What becomes of rows that cannot be scored, for instance because the score code calls ERROR."""
+
+ON_ROW_ERROR_UNSPECIFIED: OnRowError.ValueType  # 0
+"""As the server decides, see JobSpec.on_row_error."""
+ON_ROW_ERROR_KEEP: OnRowError.ValueType  # 1
+"""Their scores are null, and one more column, `row_error`, the last one, says why; it is null for other rows. The job
+goes on, and ends SUCCEEDED_WITH_WARNINGS.
+"""
+ON_ROW_ERROR_FAIL: OnRowError.ValueType  # 2
+"""The job fails with the first of them in the table's order, its number and the reason."""
+Global___OnRowError: _TypeAlias = OnRowError  # noqa: Y015
+
 class _Priority:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -159,6 +187,7 @@ class Job(_message.Message):
     TASK_TIMEOUT_FIELD_NUMBER: _builtins.int
     STATUS_NOTIFICATION_FIELD_NUMBER: _builtins.int
     RESET_LOG_LINE_NUMBERS_FIELD_NUMBER: _builtins.int
+    ROW_ERRORS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Resource name, `jobs/{job}`, unique on the server and never used again. Set by the server."""
     display_name: _builtins.str
@@ -199,6 +228,8 @@ class Job(_message.Message):
     """Whether the log says how far it is. Set by the client at creation."""
     reset_log_line_numbers: _builtins.bool
     """Whether the session's log was numbered from 0 again, from its first line on. Set by the client at creation."""
+    row_errors: _builtins.int
+    """Result rows that could not be scored, of those committed; see JobSpec.on_row_error. Set by the server."""
     @_builtins.property
     def spec(self) -> Global___JobSpec:
         """What it was asked to do. Set by the client at creation."""
@@ -267,10 +298,11 @@ class Job(_message.Message):
         task_timeout: _duration_pb2.Duration | None = ...,
         status_notification: _builtins.bool = ...,
         reset_log_line_numbers: _builtins.bool = ...,
+        row_errors: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_condition_code", b"_condition_code", "condition_code", b"condition_code", "create_time", b"create_time", "end_time", b"end_time", "failure", b"failure", "spec", b"spec", "start_time", b"start_time", "statistics", b"statistics", "task_timeout", b"task_timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_condition_code", b"_condition_code", "compute_state", b"compute_state", "condition_code", b"condition_code", "create_time", b"create_time", "display_name", b"display_name", "end_time", b"end_time", "failure", b"failure", "first_event", b"first_event", "name", b"name", "outputs", b"outputs", "owner", b"owner", "partitions_done", b"partitions_done", "partitions_total", b"partitions_total", "queue", b"queue", "reset_log_line_numbers", b"reset_log_line_numbers", "result_schema", b"result_schema", "resumes", b"resumes", "rows_done", b"rows_done", "rows_scored", b"rows_scored", "rows_total", b"rows_total", "session", b"session", "spec", b"spec", "start_time", b"start_time", "state", b"state", "statistics", b"statistics", "status_notification", b"status_notification", "task_timeout", b"task_timeout", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_condition_code", b"_condition_code", "compute_state", b"compute_state", "condition_code", b"condition_code", "create_time", b"create_time", "display_name", b"display_name", "end_time", b"end_time", "failure", b"failure", "first_event", b"first_event", "name", b"name", "outputs", b"outputs", "owner", b"owner", "partitions_done", b"partitions_done", "partitions_total", b"partitions_total", "queue", b"queue", "reset_log_line_numbers", b"reset_log_line_numbers", "result_schema", b"result_schema", "resumes", b"resumes", "row_errors", b"row_errors", "rows_done", b"rows_done", "rows_scored", b"rows_scored", "rows_total", b"rows_total", "session", b"session", "spec", b"spec", "start_time", b"start_time", "state", b"state", "statistics", b"statistics", "status_notification", b"status_notification", "task_timeout", b"task_timeout", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__condition_code: _TypeAlias = _typing.Literal["condition_code"]  # noqa: Y015
     _WhichOneofArgType__condition_code: _TypeAlias = _typing.Literal["_condition_code", b"_condition_code"]  # noqa: Y015
@@ -378,9 +410,12 @@ class JobSpec(_message.Message):
     OUTPUT_OPTIONS_FIELD_NUMBER: _builtins.int
     APPEND_FIELD_NUMBER: _builtins.int
     ROW_NUMBER_FIELD_NUMBER: _builtins.int
+    PARALLEL_COUNT_FIELD_NUMBER: _builtins.int
+    IS_BATCH_FIELD_NUMBER: _builtins.int
     OUT_LABEL_FIELD_NUMBER: _builtins.int
     OUT_LIFETIME_FIELD_NUMBER: _builtins.int
     OUT_PROMOTE_FIELD_NUMBER: _builtins.int
+    ON_ROW_ERROR_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Model to score with: `models/{model}` for its newest version at the time of creation,
     `models/{model}/aliases/{alias}` for the version that the alias points to then, or
@@ -415,10 +450,19 @@ class JobSpec(_message.Message):
     """Name of a column of the result, before all others, with the number of the row in the table, from 0 and before
     `where`. No column of the table or of the model may have this name. Empty: none.
     """
+    parallel_count: _builtins.int
+    """At most so many of its partitions run at the same time; 0: as many as there are lanes for."""
+    is_batch: _builtins.bool
+    """Whether it is a batch of the service that its model is; ListJobs finds it by that."""
     out_label: _builtins.str
     """Label of the table that is made of the result, see Table.label."""
     out_promote: _builtins.bool
     """Whether the table that is made of the result is a global one, from the moment on in which the job succeeds."""
+    on_row_error: Global___OnRowError.ValueType
+    """What becomes of rows that cannot be scored. Unset: ON_ROW_ERROR_KEEP where the model can have such rows, which its
+    schema and the table's tell beforehand. The server sets ON_ROW_ERROR_KEEP where the result has the column `row_error`,
+    else ON_ROW_ERROR_FAIL.
+    """
     @_builtins.property
     def keep(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Input columns that are carried into the result, before the score columns, in this order."""
@@ -467,13 +511,16 @@ class JobSpec(_message.Message):
         output_options: _output_pb2.OutputOptions | None = ...,
         append: _builtins.bool = ...,
         row_number: _builtins.str = ...,
+        parallel_count: _builtins.int = ...,
+        is_batch: _builtins.bool = ...,
         out_label: _builtins.str = ...,
         out_lifetime: _duration_pb2.Duration | None = ...,
         out_promote: _builtins.bool = ...,
+        on_row_error: Global___OnRowError.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_partition_rows", b"_partition_rows", "out_lifetime", b"out_lifetime", "out_path", b"out_path", "out_table", b"out_table", "output", b"output", "output_options", b"output_options", "partition_rows", b"partition_rows", "queue_timeout", b"queue_timeout", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_partition_rows", b"_partition_rows", "append", b"append", "keep", b"keep", "model", b"model", "out_label", b"out_label", "out_lifetime", b"out_lifetime", "out_path", b"out_path", "out_promote", b"out_promote", "out_table", b"out_table", "output", b"output", "output_options", b"output_options", "partition_rows", b"partition_rows", "priority", b"priority", "queue_timeout", b"queue_timeout", "replace", b"replace", "row_number", b"row_number", "table", b"table", "timeout", b"timeout", "variables", b"variables", "where", b"where"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_partition_rows", b"_partition_rows", "append", b"append", "is_batch", b"is_batch", "keep", b"keep", "model", b"model", "on_row_error", b"on_row_error", "out_label", b"out_label", "out_lifetime", b"out_lifetime", "out_path", b"out_path", "out_promote", b"out_promote", "out_table", b"out_table", "output", b"output", "output_options", b"output_options", "parallel_count", b"parallel_count", "partition_rows", b"partition_rows", "priority", b"priority", "queue_timeout", b"queue_timeout", "replace", b"replace", "row_number", b"row_number", "table", b"table", "timeout", b"timeout", "variables", b"variables", "where", b"where"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__partition_rows: _TypeAlias = _typing.Literal["partition_rows"]  # noqa: Y015
     _WhichOneofArgType__partition_rows: _TypeAlias = _typing.Literal["_partition_rows", b"_partition_rows"]  # noqa: Y015

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ascorestream/v1/model.proto\x12\x0escorestream.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xba\x04\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08model_id\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x05\x12\x0c\n\x04kind\x18\x04 \x01(\t\x12\x0e\n\x06\x64igest\x18\x05 \x01(\t\x12\x12\n\nsize_bytes\x18\x06 \x01(\x03\x12.\n\x08\x66\x65\x61tures\x18\x07 \x03(\x0b\x32\x1c.scorestream.v1.ModelFeature\x12,\n\x07outputs\x18\x08 \x03(\x0b\x32\x1b.scorestream.v1.ModelOutput\x12\x13\n\x0b\x64\x65scription\x18\t \x01(\t\x12\r\n\x05owner\x18\n \x01(\t\x12/\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x63omment\x18\x0c \x01(\t\x12\x31\n\x06labels\x18\r \x03(\x0b\x32!.scorestream.v1.Model.LabelsEntry\x12\x0f\n\x07\x61liases\x18\x0e \x03(\t\x12\x35\n\x08metadata\x18\x0f \x03(\x0b\x32#.scorestream.v1.Model.MetadataEntry\x12/\n\x08training\x18\x10 \x01(\x0b\x32\x1d.scorestream.v1.ModelTraining\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xf7\x01\n\rModelTraining\x12\x0f\n\x07library\x18\x01 \x01(\t\x12\x17\n\x0flibrary_version\x18\x02 \x01(\t\x12\x11\n\tobjective\x18\x03 \x01(\t\x12\r\n\x05trees\x18\x04 \x01(\x05\x12\x13\n\x0b\x62\x61se_scores\x18\x05 \x03(\x01\x12\x0f\n\x07\x63lasses\x18\x06 \x01(\x05\x12\x41\n\nattributes\x18\x07 \x03(\x0b\x32-.scorestream.v1.ModelTraining.AttributesEntry\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"r\n\x0cModelFeature\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\ncategories\x18\x02 \x03(\t\x12)\n\x04type\x18\x03 \x01(\x0e\x32\x1b.scorestream.v1.FeatureType\x12\x15\n\rdeclared_type\x18\x04 \x01(\t\")\n\x0bModelOutput\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t*v\n\x0b\x46\x65\x61tureType\x12\x1c\n\x18\x46\x45\x41TURE_TYPE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x46\x45\x41TURE_TYPE_NUMBER\x10\x01\x12\x19\n\x15\x46\x45\x41TURE_TYPE_CATEGORY\x10\x02\x12\x15\n\x11\x46\x45\x41TURE_TYPE_TEXT\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ascorestream/v1/model.proto\x12\x0escorestream.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa5\x05\n\x05Model\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x10\n\x08model_id\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\x05\x12\x0c\n\x04kind\x18\x04 \x01(\t\x12\x0e\n\x06\x64igest\x18\x05 \x01(\t\x12\x12\n\nsize_bytes\x18\x06 \x01(\x03\x12.\n\x08\x66\x65\x61tures\x18\x07 \x03(\x0b\x32\x1c.scorestream.v1.ModelFeature\x12,\n\x07outputs\x18\x08 \x03(\x0b\x32\x1b.scorestream.v1.ModelOutput\x12\x13\n\x0b\x64\x65scription\x18\t \x01(\t\x12\r\n\x05owner\x18\n \x01(\t\x12/\n\x0b\x63reate_time\x18\x0b \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07\x63omment\x18\x0c \x01(\t\x12\x31\n\x06labels\x18\r \x03(\x0b\x32!.scorestream.v1.Model.LabelsEntry\x12\x0f\n\x07\x61liases\x18\x0e \x03(\t\x12\x35\n\x08metadata\x18\x0f \x03(\x0b\x32#.scorestream.v1.Model.MetadataEntry\x12/\n\x08training\x18\x10 \x01(\x0b\x32\x1d.scorestream.v1.ModelTraining\x12\x37\n\tartifacts\x18\x1e \x03(\x0b\x32$.scorestream.v1.Model.ArtifactsEntry\x1a-\n\x0bLabelsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a/\n\rMetadataEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\x1a\x30\n\x0e\x41rtifactsEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"\xf7\x01\n\rModelTraining\x12\x0f\n\x07library\x18\x01 \x01(\t\x12\x17\n\x0flibrary_version\x18\x02 \x01(\t\x12\x11\n\tobjective\x18\x03 \x01(\t\x12\r\n\x05trees\x18\x04 \x01(\x05\x12\x13\n\x0b\x62\x61se_scores\x18\x05 \x03(\x01\x12\x0f\n\x07\x63lasses\x18\x06 \x01(\x05\x12\x41\n\nattributes\x18\x07 \x03(\x0b\x32-.scorestream.v1.ModelTraining.AttributesEntry\x1a\x31\n\x0f\x41ttributesEntry\x12\x0b\n\x03key\x18\x01 \x01(\t\x12\r\n\x05value\x18\x02 \x01(\t:\x02\x38\x01\"r\n\x0cModelFeature\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\ncategories\x18\x02 \x03(\t\x12)\n\x04type\x18\x03 \x01(\x0e\x32\x1b.scorestream.v1.FeatureType\x12\x15\n\rdeclared_type\x18\x04 \x01(\t\")\n\x0bModelOutput\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0c\n\x04type\x18\x02 \x01(\t*v\n\x0b\x46\x65\x61tureType\x12\x1c\n\x18\x46\x45\x41TURE_TYPE_UNSPECIFIED\x10\x00\x12\x17\n\x13\x46\x45\x41TURE_TYPE_NUMBER\x10\x01\x12\x19\n\x15\x46\x45\x41TURE_TYPE_CATEGORY\x10\x02\x12\x15\n\x11\x46\x45\x41TURE_TYPE_TEXT\x10\x03\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -36,22 +36,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_MODEL_LABELSENTRY']._serialized_options = b'8\001'
   _globals['_MODEL_METADATAENTRY']._loaded_options = None
   _globals['_MODEL_METADATAENTRY']._serialized_options = b'8\001'
+  _globals['_MODEL_ARTIFACTSENTRY']._loaded_options = None
+  _globals['_MODEL_ARTIFACTSENTRY']._serialized_options = b'8\001'
   _globals['_MODELTRAINING_ATTRIBUTESENTRY']._loaded_options = None
   _globals['_MODELTRAINING_ATTRIBUTESENTRY']._serialized_options = b'8\001'
-  _globals['_FEATURETYPE']._serialized_start=1061
-  _globals['_FEATURETYPE']._serialized_end=1179
+  _globals['_FEATURETYPE']._serialized_start=1168
+  _globals['_FEATURETYPE']._serialized_end=1286
   _globals['_MODEL']._serialized_start=80
-  _globals['_MODEL']._serialized_end=650
-  _globals['_MODEL_LABELSENTRY']._serialized_start=556
-  _globals['_MODEL_LABELSENTRY']._serialized_end=601
-  _globals['_MODEL_METADATAENTRY']._serialized_start=603
-  _globals['_MODEL_METADATAENTRY']._serialized_end=650
-  _globals['_MODELTRAINING']._serialized_start=653
-  _globals['_MODELTRAINING']._serialized_end=900
-  _globals['_MODELTRAINING_ATTRIBUTESENTRY']._serialized_start=851
-  _globals['_MODELTRAINING_ATTRIBUTESENTRY']._serialized_end=900
-  _globals['_MODELFEATURE']._serialized_start=902
-  _globals['_MODELFEATURE']._serialized_end=1016
-  _globals['_MODELOUTPUT']._serialized_start=1018
-  _globals['_MODELOUTPUT']._serialized_end=1059
+  _globals['_MODEL']._serialized_end=757
+  _globals['_MODEL_LABELSENTRY']._serialized_start=613
+  _globals['_MODEL_LABELSENTRY']._serialized_end=658
+  _globals['_MODEL_METADATAENTRY']._serialized_start=660
+  _globals['_MODEL_METADATAENTRY']._serialized_end=707
+  _globals['_MODEL_ARTIFACTSENTRY']._serialized_start=709
+  _globals['_MODEL_ARTIFACTSENTRY']._serialized_end=757
+  _globals['_MODELTRAINING']._serialized_start=760
+  _globals['_MODELTRAINING']._serialized_end=1007
+  _globals['_MODELTRAINING_ATTRIBUTESENTRY']._serialized_start=958
+  _globals['_MODELTRAINING_ATTRIBUTESENTRY']._serialized_end=1007
+  _globals['_MODELFEATURE']._serialized_start=1009
+  _globals['_MODELFEATURE']._serialized_end=1123
+  _globals['_MODELOUTPUT']._serialized_start=1125
+  _globals['_MODELOUTPUT']._serialized_end=1166
 # @@protoc_insertion_point(module_scope)

@@ -94,6 +94,26 @@ class Model(_message.Message):
         def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
         def WhichOneof(self, oneof_group: _Never) -> None: ...
 
+    @_typing.final
+    class ArtifactsEntry(_message.Message):
+        DESCRIPTOR: _descriptor.Descriptor
+
+        KEY_FIELD_NUMBER: _builtins.int
+        VALUE_FIELD_NUMBER: _builtins.int
+        key: _builtins.str
+        value: _builtins.str
+        def __init__(
+            self,
+            *,
+            key: _builtins.str = ...,
+            value: _builtins.str = ...,
+        ) -> None: ...
+        _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+        def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+        _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "value", b"value"]  # noqa: Y015
+        def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+        def WhichOneof(self, oneof_group: _Never) -> None: ...
+
     NAME_FIELD_NUMBER: _builtins.int
     MODEL_ID_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
@@ -110,6 +130,7 @@ class Model(_message.Message):
     ALIASES_FIELD_NUMBER: _builtins.int
     METADATA_FIELD_NUMBER: _builtins.int
     TRAINING_FIELD_NUMBER: _builtins.int
+    ARTIFACTS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Resource name, `models/{model}/versions/{version}`. Set by the server."""
     model_id: _builtins.str
@@ -165,6 +186,12 @@ class Model(_message.Message):
     def training(self) -> Global___ModelTraining:
         """What its file says of its training. Set by the server."""
 
+    @_builtins.property
+    def artifacts(self) -> _containers.ScalarMap[_builtins.str, _builtins.str]:
+        """Artifacts that it makes of each row: the name of the file, for example `letter.txt`, and the output of the score code
+        that it holds, which is then no column of results. Set at registration.
+        """
+
     def __init__(
         self,
         *,
@@ -184,10 +211,11 @@ class Model(_message.Message):
         aliases: _abc.Iterable[_builtins.str] | None = ...,
         metadata: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
         training: Global___ModelTraining | None = ...,
+        artifacts: _abc.Mapping[_builtins.str, _builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["create_time", b"create_time", "training", b"training"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "comment", b"comment", "create_time", b"create_time", "description", b"description", "digest", b"digest", "features", b"features", "kind", b"kind", "labels", b"labels", "metadata", b"metadata", "model_id", b"model_id", "name", b"name", "outputs", b"outputs", "owner", b"owner", "size_bytes", b"size_bytes", "training", b"training", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["aliases", b"aliases", "artifacts", b"artifacts", "comment", b"comment", "create_time", b"create_time", "description", b"description", "digest", b"digest", "features", b"features", "kind", b"kind", "labels", b"labels", "metadata", b"metadata", "model_id", b"model_id", "name", b"name", "outputs", b"outputs", "owner", b"owner", "size_bytes", b"size_bytes", "training", b"training", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

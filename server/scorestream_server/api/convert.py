@@ -122,6 +122,7 @@ def job(value: Job) -> job_pb2.Job:
             out_label=spec.out_label,
             out_lifetime=duration(spec.out_lifetime),
             out_promote=spec.out_promote,
+            on_row_error=job_pb2.OnRowError.Value(f"ON_ROW_ERROR_{spec.on_row_error.value}"),
             **output_to_wire(spec),
         ),
         state=state(value.state),
@@ -148,6 +149,7 @@ def job(value: Job) -> job_pb2.Job:
         statistics=_statistics(value, time.time()),
         status_notification=spec.status_notification,
         reset_log_line_numbers=spec.reset_log_line_numbers,
+        row_errors=value.row_errors,
     )
 
 

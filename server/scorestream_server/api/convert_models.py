@@ -19,6 +19,7 @@ class Said:
     comment: str
     labels: Mapping[str, str]
     metadata: Mapping[str, str]
+    artifacts: Mapping[str, str]
 
 
 def said(
@@ -34,6 +35,7 @@ def said(
         check_comment(f"{place}comment", message.comment),
         names.check_labels(f"{place}labels", message.labels),
         names.check_labels(f"{place}metadata", message.metadata),
+        dict(message.artifacts),
     )
 
 
@@ -75,6 +77,7 @@ def model(value: Model) -> model_pb2.Model:
         aliases=value.aliases,
         metadata=value.metadata,
         training=_training(schema.training),
+        artifacts={artifact.name: artifact.output for artifact in schema.artifacts},
     )
 
 

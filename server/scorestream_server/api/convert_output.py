@@ -3,6 +3,7 @@
 from typing import Any
 
 from scorestream.v1 import job_pb2, output_pb2
+from scorestream_server.api.batches import batch_to_wire
 from scorestream_server.domain.errors import FieldFault, invalid
 from scorestream_server.domain.job import JobSpec
 from scorestream_server.domain.output import AS_USUAL, OutputOptions
@@ -59,7 +60,7 @@ def row_number_from_wire(spec: job_pb2.JobSpec) -> str:
 
 def output_to_wire(spec: JobSpec) -> dict[str, Any]:
     """Return the fields of a job on the wire that are about its output; what was not asked for is left out."""
-    fields: dict[str, Any] = {"append": spec.append, "row_number": spec.row_number}
+    fields: dict[str, Any] = {"append": spec.append, "row_number": spec.row_number, **batch_to_wire(spec)}
     if spec.out_table:
         fields["out_table"] = spec.out_table
     if spec.destination:

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import sqlalchemy as sa
 
 from scorestream.v1 import job_pb2, job_service_pb2, job_service_pb2_grpc
-from scorestream_server.api import convert, names, paging
+from scorestream_server.api import batches, convert, names, paging
 from scorestream_server.api.auth import Context, owner_of, reach_of, require_owner
 from scorestream_server.api.convert_output import (
     append_from_wire,
@@ -18,6 +18,7 @@ from scorestream_server.api.convert_output import (
 )
 from scorestream_server.api.convert_settings import variables_from_wire
 from scorestream_server.api.results import ResultReader
+from scorestream_server.api.row_error_wire import on_row_error_from_wire
 from scorestream_server.api.table_wishes import out_wish
 from scorestream_server.domain.errors import ErrorCode, FieldFault, ScorestreamError, invalid, precondition
 from scorestream_server.domain.faults import Faults
@@ -90,12 +91,15 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
         """List the caller's jobs, or, for an admin, everybody's."""
         limit, before = paging.size(request.page_size), paging.position(request.page_token)
         session_id = names.session_id("session", request.session) if request.session else ""
+        service = batches.service_of(request)
         owner = reach_of(context)
 
         def read(connection: sa.Connection) -> tuple[list[Job], int]:
             if session_id:
                 session_store.get(connection, session_id, owner)
-            return job_store.page(connection, owner, session_id=session_id, before=before, limit=limit)
+            return job_store.page(
+                connection, owner, session_id=session_id, before=before, limit=limit, service=service
+            )
 
         jobs, more = await self._database.read(read)
         return job_service_pb2.ListJobsResponse(
@@ -251,6 +255,10 @@ def _submission(request: job_service_pb2.CreateJobRequest, owner: str) -> Submis
         append = append_from_wire(spec)
     with faults.of("spec.row_number"):
         row_number = row_number_from_wire(spec)
+    with faults.of("spec.parallel_count"):
+        parallel_count = batches.parallel_count_from_wire(spec)
+    with faults.of("spec.on_row_error"):
+        on_row_error = on_row_error_from_wire(spec)
     with faults.of("display_name"):
         names.check_display_name("display_name", name)
     with faults.of("request_id"):
@@ -285,6 +293,9 @@ def _submission(request: job_service_pb2.CreateJobRequest, owner: str) -> Submis
         out_label=wish.label,
         out_lifetime=wish.lifetime,
         out_promote=wish.promote,
+        parallel_count=parallel_count,
+        is_batch=spec.is_batch,
+        on_row_error=on_row_error,
     )
 
 

@@ -23,6 +23,7 @@ from scorestream_server.domain.messages import InspectModel, MlmodelRead, ModelI
 from scorestream_server.domain.mlflow import LARGEST_MLMODEL, Mlmodel, with_mlmodel
 from scorestream_server.domain.model import Model
 from scorestream_server.engine.homes import Places
+from scorestream_server.scoring.artifacts import declared
 from scorestream_server.store import model_aliases
 from scorestream_server.store import models as model_store
 from scorestream_server.store.database import Database
@@ -120,7 +121,7 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
             await asyncio.to_thread(folder.mkdir)
             digest, size = await source.fetch(incoming)
             task = InspectModel(self._pool.next_task_id(), str(incoming))
-            schema = (await run_anywhere(self._pool, task, ModelInspected)).schema
+            schema = declared((await run_anywhere(self._pool, task, ModelInspected)).schema, said.artifacts)
             metadata = said.metadata
             if source.mlmodel is not None:
                 schema = with_mlmodel(schema, source.mlmodel)

@@ -130,7 +130,7 @@ class ResultReader:
 
         def look(connection: sa.Connection) -> tuple[State, Iterator[pa.RecordBatch], _Piece]:
             now = job_store.progress(connection, job.id, place.next_index)
-            _require_results(job, now)
+            require_results(job, now)
             files = place.advance(now.committed, gaps=now.state.final)
             batches = (batch for file, begin in files for batch in read_results([file], begin, MESSAGE_BYTES))
             # What a short job has is one small message: a step of another thread would cost more than to read it here.
@@ -143,13 +143,14 @@ class ResultReader:
         try:
             return await reading
         except ScorestreamError:
-            _require_results(
+            require_results(
                 job, await self._database.read(lambda connection: job_store.progress(connection, job.id, 0))
             )
             raise
 
 
-def _require_results(job: Job, now: job_store.Progress) -> None:
+def require_results(job: Job, now: job_store.Progress) -> None:
+    """Raise FAILED_PRECONDITION where the results of a job are gone with its session."""
     if now.session_state is SessionState.ENDED:
         raise precondition(
             "SESSION_ENDED",

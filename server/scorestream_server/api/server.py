@@ -35,6 +35,8 @@ from scorestream.v1 import (
     option_service_pb2_grpc,
     report_service_pb2,
     report_service_pb2_grpc,
+    row_artifact_service_pb2,
+    row_artifact_service_pb2_grpc,
     session_service_pb2,
     session_service_pb2_grpc,
     table_action_service_pb2,
@@ -63,6 +65,7 @@ from scorestream_server.api.log import LogService
 from scorestream_server.api.models import ModelService
 from scorestream_server.api.options import OptionService
 from scorestream_server.api.reports import ReportService
+from scorestream_server.api.row_artifacts import RowArtifactService
 from scorestream_server.api.sessions import SessionService
 from scorestream_server.api.table_actions import TableActionService
 from scorestream_server.api.tables import TableService
@@ -95,6 +98,7 @@ SERVICES: Sequence[Any] = [
         (cache_service_pb2, "CacheService"),
         (library_service_pb2, "LibraryService"),
         (table_action_service_pb2, "TableActionService"),
+        (row_artifact_service_pb2, "RowArtifactService"),
     )
 ]
 
@@ -121,6 +125,7 @@ class Servicers:
     cache: CacheService
     libraries: LibraryService
     table_actions: TableActionService
+    row_artifacts: RowArtifactService
 
 
 class GrpcServer:
@@ -160,6 +165,9 @@ class GrpcServer:
         library_service_pb2_grpc.add_LibraryServiceServicer_to_server(servicers.libraries, self._server)
         table_action_service_pb2_grpc.add_TableActionServiceServicer_to_server(
             servicers.table_actions, self._server
+        )
+        row_artifact_service_pb2_grpc.add_RowArtifactServiceServicer_to_server(
+            servicers.row_artifacts, self._server
         )
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)

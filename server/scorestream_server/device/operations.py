@@ -21,9 +21,22 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from scorestream_server.device.program_types import DTYPES, MICROSECONDS_A_DAY, Op, Pair, Type, constant
+from scorestream_server.device.program_types import (
+    DTYPES,
+    MICROSECONDS_A_DAY,
+    MOST_TEXT_BYTES,
+    Op,
+    Pair,
+    Type,
+    constant,
+)
 
 _TWO_63 = float(2**63)
+_MOST_FORMATTED = 1e15
+"""Doubles tell larger numbers apart by more than 0.1."""
+_DECIMAL_DIGITS = 38
+_MOST_SEPARATORS = 4
+"""Between the thousands of such a number."""
 _MAX_DAYS = (2**63 - 1) // MICROSECONDS_A_DAY
 
 
@@ -100,16 +113,20 @@ def _power(xp: Any, _node: Any, _kind: Type, a: Pair, b: Pair) -> Pair:
 
 
 def _round(xp: Any, node: Any, _kind: Type, a: Pair) -> Pair:
-    values, scale = a[0], 10.0 ** abs(node.value)
-    if node.value:
-        values = values * scale if node.value > 0 else values / scale
+    return _rounded(xp, node.value, a[0]), a[1]
+
+
+def _rounded(xp: Any, places: int, given: Any) -> Any:
+    values, scale = given, 10.0 ** abs(places)
+    if places:
+        values = values * scale if places > 0 else values / scale
     whole = xp.trunc(values)
     # Adding 0.5 first would round 0.49999999999999994 up; the distance to the whole number is exact.
     rounded = xp.where(xp.abs(values - whole) >= 0.5, whole + xp.copysign(1.0, values), whole)
-    if not node.value:
-        return rounded, a[1]
-    rounded = rounded / scale if node.value > 0 else rounded * scale
-    return xp.where(xp.isfinite(rounded), rounded, a[0]), a[1]
+    if not places:
+        return rounded
+    rounded = rounded / scale if places > 0 else rounded * scale
+    return xp.where(xp.isfinite(rounded), rounded, given)
 
 
 def _compare(name: str) -> Callable[..., Pair]:
@@ -275,6 +292,39 @@ def _substring(_xp: Any, node: Any, _kind: Type, a: Pair) -> Pair:
     return pc.utf8_slice_codeunits(a[0], start=start, stop=stop), None
 
 
+def _concat(_xp: Any, _node: Any, _kind: Type, *args: Pair) -> Pair:
+    texts = [arg[0] for arg in args]
+    sizes: Any = sum(_sizes(text) for text in texts)
+    if (sizes > MOST_TEXT_BYTES).any():
+        # Before it is made: texts of texts grow without an end.
+        texts[0] = pc.if_else(
+            _to_arrow(sizes <= MOST_TEXT_BYTES, None), texts[0], pa.scalar(None, pa.string())
+        )
+    return pc.binary_join_element_wise(*texts, "", null_handling="emit_null"), None
+
+
+def _sizes(text: Any) -> Any:
+    """Return how many bytes texts have."""
+    sizes = pc.fill_null(pc.binary_length(text), 0)
+    if isinstance(sizes, pa.Scalar):
+        return np.int64(sizes.as_py())
+    return sizes.to_numpy(zero_copy_only=False).astype("int64")
+
+
+def _format(xp: Any, node: Any, _kind: Type, a: Pair) -> Pair:
+    places, separator = node.value
+    values, null = _rounded(xp, places, a[0]), a[1]
+    bad = ~(xp.abs(values) < _MOST_FORMATTED)
+    # Adding 0 makes 0 of -0.
+    number = _to_arrow(xp.where(bad, 0.0, values) + 0.0, either_null(null, bad) if bad.any() else null)
+    text = number.cast(pa.decimal128(_DECIMAL_DIGITS, places)).cast(pa.string())
+    for _ in range(_MOST_SEPARATORS if separator else 0):
+        text = pc.replace_substring_regex(
+            text, pattern=r"^(-?[0-9]+)([0-9]{3})([^0-9].*)?$", replacement=rf"\1{separator}\2\3"
+        )
+    return text, None
+
+
 def _not(_xp: Any, _node: Any, _kind: Type, a: Pair) -> Pair:
     return ~a[0], a[1]
 
@@ -320,6 +370,8 @@ OPERATIONS: dict[Op, Callable[..., Pair]] = {
     Op.TRIM: _text(pc.utf8_trim, characters=" "),
     Op.RTRIM: _text(pc.utf8_rtrim, characters=" "),
     Op.SUBSTRING: _substring,
+    Op.CONCAT: _concat,
+    Op.FORMAT: _format,
 }
 """Each takes the array module, the node, the type of its last argument, and one pair an argument."""
 

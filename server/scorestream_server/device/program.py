@@ -71,11 +71,18 @@ class Output:
 
 @dataclass(frozen=True, slots=True)
 class Program:
-    """Typed nodes in an order in which arguments come first; what two outputs share is there once."""
+    """Typed nodes in an order in which arguments come first; what two outputs share is there once.
+
+    Attributes:
+        errors: reasons for which a row may have no outputs. Where there are any, one more output follows, an INT: the
+            place of a row's reason, from 1, or NULL. A reason is a text, or the place of the output that has it, a
+            TEXT behind that one.
+    """
 
     inputs: tuple[Input, ...]
     nodes: tuple[Node, ...]
     outputs: tuple[Output, ...]
+    errors: tuple[str | int, ...] = ()
 
 
 def apply(xp: Any, nodes: Sequence[Node], node: Node, args: Sequence[Pair]) -> Pair:

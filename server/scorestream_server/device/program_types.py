@@ -82,6 +82,11 @@ class Op(enum.StrEnum):
     """Takes spaces off the end."""
     SUBSTRING = "substring"
     """`value` is ``(start, stop)`` in characters, from 0; stop may be None."""
+    CONCAT = "concat"
+    """One text of two or more; NULL where one is, and where it would have more than `MOST_TEXT_BYTES`."""
+    FORMAT = "format"
+    """FLOAT to text; `value` is ``(places, separator)``: decimal places, and what stands between thousands. NULL where
+    the number is not finite, or 1E15 or more."""
 
 
 DTYPES = {
@@ -92,6 +97,8 @@ DTYPES = {
     Type.TIMESTAMP: "int64",
 }
 MICROSECONDS_A_DAY = 86_400_000_000
+MOST_TEXT_BYTES = 1 << 18
+"""Of a text that is put together of others, which may be put together of themselves again and again."""
 
 
 def constant(xp: Any, kind: Type, value: Any) -> Pair:

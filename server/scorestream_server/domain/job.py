@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from scorestream_server.domain.context import DEFAULT_CONTEXT
 from scorestream_server.domain.output import AS_USUAL, OutputOptions
 from scorestream_server.domain.queue import DEFAULT_QUEUE
+from scorestream_server.domain.row_error import OnRowError
 from scorestream_server.domain.table import Destination
 from scorestream_server.domain.variable import Variable
 
@@ -103,6 +104,9 @@ class JobSpec:
         row_number: column of the result with each row's number in the table; empty for none.
         out_label: label of the table that is made of the result; `out_lifetime` likewise, in seconds.
         out_promote: whether that table is a global one.
+        parallel_count: at most so many partitions run at the same time; 0 for any number.
+        is_batch: whether it is a batch of the service that its model is.
+        on_row_error: what becomes of rows that cannot be scored; KEEP exactly where the result has `ROW_ERROR`.
     """
 
     model_id: str
@@ -132,6 +136,9 @@ class JobSpec:
     out_label: str = ""
     out_lifetime: float = 0.0
     out_promote: bool = False
+    parallel_count: int = 0
+    is_batch: bool = False
+    on_row_error: OnRowError = OnRowError.FAIL
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,6 +167,7 @@ class Job:
         cpu_seconds: processor time of the lanes' threads.
         bytes_in: of the input columns of the rows that were scored, as Arrow holds them.
         peak_memory: the most bytes that a worker had resident at the end of one of its partitions.
+        row_errors: result rows committed that could not be scored.
     """
 
     id: str
@@ -187,3 +195,4 @@ class Job:
     cpu_seconds: float = 0.0
     bytes_in: int = 0
     peak_memory: int = 0
+    row_errors: int = 0

@@ -10,8 +10,9 @@ import msgspec
 
 from scorestream_server.domain.job import Priority
 from scorestream_server.domain.mlflow import Mlmodel
-from scorestream_server.domain.model import ModelKind, ModelSchema
+from scorestream_server.domain.model import Artifact, ModelKind, ModelSchema
 from scorestream_server.domain.output import AS_USUAL, OutputOptions
+from scorestream_server.domain.row_error import OnRowError
 from scorestream_server.domain.rows import RowCursor, RowPart, RowQuery
 from scorestream_server.domain.summary import JobSummary
 from scorestream_server.domain.table import (
@@ -42,6 +43,8 @@ class OpenJob(ToWorker, frozen=True, tag=True):
         variables: what ``:name`` stands for in `where` and in score code.
         row_number: column of the result with each row's number in the table; empty for none.
         table_id: what clients call the table.
+        on_row_error: what becomes of rows that cannot be scored.
+        artifacts: outputs of the model that are files of their rows.
     """
 
     job_id: str
@@ -57,6 +60,8 @@ class OpenJob(ToWorker, frozen=True, tag=True):
     variables: Sequence[Variable] = ()
     row_number: str = ""
     table_id: str = ""
+    on_row_error: OnRowError = OnRowError.FAIL
+    artifacts: Sequence[Artifact] = ()
 
 
 class RunPartition(ToWorker, frozen=True, tag=True):

@@ -101,6 +101,14 @@ class Training:
 
 
 @dataclass(frozen=True, slots=True)
+class Artifact:
+    """A file that a model makes of each row: its name, and the output of the score code that it holds."""
+
+    name: str
+    output: str
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSchema:
     """What a model needs and what it gives.
 
@@ -111,6 +119,8 @@ class ModelSchema:
         cost: relative work a row, in tree visits (at least 1): 500 for a forest of 500 trees.
         description: one line for a person, for example ``XGBoost, 100 trees, binary:logistic``.
         training: what the file says of how it was trained.
+        artifacts: outputs that are files of their rows and no columns, by name; they are not among `outputs`.
+        row_errors: whether there may be rows that it cannot score, whatever the types of their columns.
     """
 
     kind: ModelKind
@@ -119,6 +129,8 @@ class ModelSchema:
     cost: float
     description: str
     training: Training = Training()
+    artifacts: tuple[Artifact, ...] = ()
+    row_errors: bool = False
 
     @property
     def positional(self) -> bool:

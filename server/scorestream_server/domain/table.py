@@ -223,7 +223,8 @@ class PartitionFile:
     """A partition's result: an Arrow IPC file with its row count, size in bytes and CRC-32.
 
     Attributes:
-        missing: scores in it that are NULL or NaN.
+        missing: scores in it that are NULL or NaN, of rows that could be scored.
+        errors: rows in it that could not be scored.
     """
 
     path: str
@@ -231,6 +232,7 @@ class PartitionFile:
     bytes: int
     crc32: int
     missing: int = 0
+    errors: int = 0
 
 
 @dataclass(frozen=True, slots=True)

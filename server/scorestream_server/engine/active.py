@@ -8,11 +8,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from scorestream_server.domain.context import DEFAULT_CONTEXT
+from scorestream_server.domain.errors import ScorestreamError
 from scorestream_server.domain.job import Failure, Job, State
 from scorestream_server.domain.messages import OpenJob, PartitionDone
 from scorestream_server.domain.model import Model
 from scorestream_server.domain.table import Partition, PartitionFile, Table, TableData
-from scorestream_server.scheduler import ReadyJob
+from scorestream_server.scheduler import ReadyJob, may_take
 
 SMALLEST_WORK = 1 << 24
 LARGEST_WORK = 1 << 26
@@ -61,6 +62,7 @@ class ActiveJob:
         attempts: where its partitions are written by workers that run as another user; None: where they stay.
         reloading: its table's rows are being brought back into the cache; nothing is handed out meanwhile.
         reloads: how often that was done for it.
+        row_failure: the first partition known to have a row that cannot be scored, and why the job fails of it.
         own_workers: it runs on the server's own workers, as do all of the default context.
     """
 
@@ -88,6 +90,7 @@ class ActiveJob:
     attempts: Path | None = None
     reloading: asyncio.Task[None] | None = None
     reloads: int = 0
+    row_failure: tuple[int, ScorestreamError] | None = None
     own_workers: bool = field(init=False)
     stored: Job = field(init=False)
 
@@ -124,7 +127,9 @@ class ActiveJob:
     @property
     def wants_lane(self) -> bool:
         """Whether there is something to hand out."""
-        return bool(self.pending) and self.ending is None and self.reloading is None
+        if not self.pending or self.ending is not None or self.reloading is not None:
+            return False
+        return self.row_failure is None or self.pending[0] < self.row_failure[0]
 
     def ready(self, worker_id: int | None) -> ReadyJob:
         """Return what the scheduler needs to know of a job that wants a lane.
@@ -140,7 +145,7 @@ class ActiveJob:
             self.weight,
             self.order,
             partition.rows * self.model.schema.cost,
-            len(self.pending),
+            may_take(len(self.pending), len(self.in_flight), self.job.spec.parallel_count),
             self.waiting_since,
             alone=self.lost.get(partition.index, 0) > 0,
             owner=self.job.owner,
@@ -178,6 +183,7 @@ class ActiveJob:
             self.job,
             rows_done=self.job.rows_done + self.partitions[index].rows,
             rows_scored=self.job.rows_scored + file.rows,
+            row_errors=self.job.row_errors + file.errors,
             stored_bytes=self.job.stored_bytes + file.bytes,
             partitions_done=self.job.partitions_done + 1,
             device_seconds=self.job.device_seconds + done.seconds,
@@ -203,6 +209,7 @@ class ActiveJob:
             self.job,
             rows_done=sum(self.partitions[index].rows for index in committed),
             rows_scored=sum(file.rows for file in committed.values()),
+            row_errors=sum(file.errors for file in committed.values()),
             stored_bytes=sum(file.bytes for file in committed.values()),
             partitions_done=len(committed),
         )

@@ -18,7 +18,7 @@ from scorestream_server.domain.disk import StorageError, disk_error
 from scorestream_server.domain.errors import ErrorCode, ScorestreamError
 from scorestream_server.domain.job import Failure, Job, State
 from scorestream_server.domain.messages import CancelTask, CloseJob
-from scorestream_server.engine import log_lines
+from scorestream_server.engine import log_lines, row_errors
 from scorestream_server.engine.active import ActiveJob
 from scorestream_server.engine.output import OutputWriter
 from scorestream_server.engine.states import write_begun
@@ -110,7 +110,8 @@ class JobEnds:
         active.job = replace(active.job, outputs=published.names)
         active.table_made = published.table
         active.failure = None  # a limit that was passed meanwhile was passed too late
-        await self._finish(active, succeeded(active.job, time.time()).state)
+        active.job = succeeded(active.job, time.time())
+        await self._finish(active, active.job.state)
 
     def _unpublished(self, active: ActiveJob, task: asyncio.Task[None]) -> None:
         """Go on to the end of a job whose publishing was cancelled, maybe before its first step."""
@@ -203,6 +204,7 @@ def commit_error(error: Exception) -> ScorestreamError:
 
 def succeeded(job: Job, now: float) -> Job:
     """Return a job whose rows are all committed as it is in the end."""
+    job = row_errors.with_warning(job)
     state = State.SUCCEEDED_WITH_WARNINGS if job.warnings else State.SUCCEEDED
     return replace(job, state=state, end_time=now)
 

@@ -24,8 +24,9 @@ from scorestream_server.domain.disk import StorageError
 from scorestream_server.domain.errors import ErrorCode, ScorestreamError
 from scorestream_server.domain.job import Job, State
 from scorestream_server.domain.messages import PartitionDone, RunPartition
+from scorestream_server.domain.row_error import ROW_NOT_SCORED
 from scorestream_server.domain.table import Partition
-from scorestream_server.engine import log_lines
+from scorestream_server.engine import log_lines, row_errors
 from scorestream_server.engine.active import ActiveJob
 from scorestream_server.engine.admission import Admission
 from scorestream_server.engine.cache import TableCache
@@ -282,12 +283,16 @@ class Engine:
                 current = error.metadata.get("path") in {one.path for one in active.table.cached}
                 if active.reloading is None and current:
                     active.reloading = self._spawn(self._reload(active, error))
+            elif error.reason == ROW_NOT_SCORED:
+                row_errors.found(active, partition.index, error)
             elif error.code is not ErrorCode.CANCELLED:
                 self._ends.fail(active, error)
         else:
             # The lane is free from here on: let it have its next partition while this one is committed.
             self._land(active, partition)
             await self._commit(active, partition, done, worker_id, final, temporary)
+        if (failure := row_errors.settled(active) or row_errors.artifacts_too_large(active)) is not None:
+            self._ends.fail(active, failure)
         self._ends.finish_if_done(active)
 
     async def _reload(self, active: ActiveJob, lost: ScorestreamError) -> None:

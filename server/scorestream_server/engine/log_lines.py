@@ -3,6 +3,7 @@
 from scorestream_server.domain.errors import counted
 from scorestream_server.domain.job import Job
 from scorestream_server.domain.log import LineType, LogBlock, LogLine, lines_of
+from scorestream_server.domain.row_error import ROW_ERROR
 from scorestream_server.domain.table import Table
 
 MOST_PROGRESS_LINES = 1000
@@ -116,6 +117,8 @@ def ended(job: Job, missing: int) -> LogBlock:
     if job.failure is not None:
         reason = f" ({job.failure.reason})" if job.failure.reason else ""
         lines += lines_of(LineType.ERROR, now, f"{job.failure.message}{reason}")
+    if job.row_errors:
+        lines += lines_of(LineType.WARNING, now, row_errors(job))
     if missing:
         text = f"Missing in the result (NULL or NaN): {counted(missing, 'score')}."
         lines += lines_of(LineType.NOTE, now, text)
@@ -123,6 +126,13 @@ def ended(job: Job, missing: int) -> LogBlock:
         lines += lines_of(LineType.NOTE, now, f"Output: {output}")
     lines += lines_of(LineType.NOTE, now, f"{job.state.value}: {_figures(job)}")
     return LogBlock(job.session_id, job.id, lines, ends=True)
+
+
+def row_errors(job: Job) -> str:
+    """Return what is said of the rows of a job that could not be scored; nothing where there are none."""
+    if not job.row_errors:
+        return ""
+    return f"{counted(job.row_errors, 'row')} could not be scored; the column {ROW_ERROR} says why of each."
 
 
 def _is_short(job: Job) -> bool:

@@ -13,6 +13,7 @@ from scorestream_server.domain.log import LineType, LogSelection
 from scorestream_server.domain.messages import Summarise, Summarised
 from scorestream_server.domain.model import Model
 from scorestream_server.domain.paper import Paper
+from scorestream_server.domain.row_error import OnRowError
 from scorestream_server.domain.summary import JobSummary
 from scorestream_server.scoring.match import match_columns
 from scorestream_server.store import jobs as job_store
@@ -104,6 +105,7 @@ class Papers:
         spec = job.spec
         committed = job_store.committed(connection, job.id)
         result = pa.ipc.read_schema(pa.py_buffer(job.result_schema))
+        scores_end = len(result) - (spec.on_row_error is OnRowError.KEEP)
         table = table_store.by_uid(connection, spec.table_uid)
         model = _model(connection, job)
         features: list[str] = []
@@ -118,7 +120,7 @@ class Papers:
         return Summarise(
             self._pool.next_task_id(),
             tuple(committed.values()),
-            tuple(result.names[len(spec.keep) + bool(spec.row_number) :]),
+            tuple(result.names[len(spec.keep) + bool(spec.row_number) : scores_end]),
             table.data if features else None,
             spec.partition_rows,
             tuple(committed),

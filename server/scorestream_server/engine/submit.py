@@ -20,6 +20,7 @@ from scorestream_server.domain.messages import OpenJob
 from scorestream_server.domain.model import Model
 from scorestream_server.domain.option import job_defaults
 from scorestream_server.domain.output import AS_USUAL, OutputOptions
+from scorestream_server.domain.row_error import OnRowError
 from scorestream_server.domain.session import Session, require_active
 from scorestream_server.domain.table import Table
 from scorestream_server.domain.variable import Variable
@@ -29,7 +30,7 @@ from scorestream_server.engine.engine import Engine
 from scorestream_server.engine.quota import JobQuota
 from scorestream_server.engine.table_use import Reading, TableUse
 from scorestream_server.engine.target import check_name, check_target, checked_target
-from scorestream_server.scoring.check import check_job, with_row_number
+from scorestream_server.scoring.check import check_job, with_row_errors, with_row_number
 from scorestream_server.scoring.match import match_columns
 from scorestream_server.store import jobs as job_store
 from scorestream_server.store import log as log_store
@@ -82,6 +83,9 @@ class Submission:
     out_lifetime: float = 0.0
     out_promote: bool = False
     model_alias: str = ""
+    parallel_count: int = 0
+    is_batch: bool = False
+    on_row_error: OnRowError | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -294,7 +298,7 @@ class Submitter:
         faults.raise_any()
         columns = _schema(table.data.schema)
         path = self._model_path(model)
-        result, variables = check_job(
+        result, variables, can_fail = check_job(
             faults,
             model.schema,
             path,
@@ -306,6 +310,8 @@ class Submitter:
         )
         with faults.of("spec.row_number"):
             result = with_row_number(result, columns, submission.row_number)
+        with faults.of("spec.on_row_error"):
+            result, on_row_error = with_row_errors(result, submission.on_row_error, can_fail=can_fail)
         destination = checked_target(
             faults, connection, self._directory, self._roots, session, submission, result
         )
@@ -340,6 +346,9 @@ class Submitter:
             out_label=submission.out_label,
             out_lifetime=submission.out_lifetime,
             out_promote=submission.out_promote,
+            parallel_count=submission.parallel_count,
+            is_batch=submission.is_batch,
+            on_row_error=on_row_error,
         )
         job = Job(
             id=submission.job_id,
@@ -385,6 +394,8 @@ class Submitter:
             job.spec.variables,
             job.spec.row_number,
             table.table_id,
+            job.spec.on_row_error,
+            model.schema.artifacts,
         )
         job = dataclasses.replace(job, partitions_total=len(partitions))
         active = ActiveJob(

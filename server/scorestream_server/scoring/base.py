@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from scorestream_server.device.base import Lane
 from scorestream_server.domain.model import ModelSchema
+from scorestream_server.scoring.row_errors import RowErrors
 
 
 class Scorer(Protocol):
@@ -17,13 +18,22 @@ class Scorer(Protocol):
         """What the model needs and gives."""
         ...
 
-    def score(self, columns: Sequence[pa.Array], lane: Lane) -> list[pa.Array]:
+    @property
+    def rows_at_once(self) -> int:
+        """The most rows that `score` may be given."""
+        ...
+
+    def score(
+        self, columns: Sequence[pa.Array], lane: Lane, errors: RowErrors | None = None
+    ) -> list[pa.Array]:
         """Score rows.
 
         Args:
             columns: one Arrow array a feature, all of one length, in the order of ``schema.features``
                 (already matched by name or by place; types as the table has them).
             lane: where to compute; used by this call alone while it lasts.
+            errors: takes the rows that cannot be scored, because of a value in them. What is returned for them means
+                nothing. None: the first one is raised.
 
         Returns:
             One Arrow array for each of ``schema.outputs``, each of the length of the inputs.

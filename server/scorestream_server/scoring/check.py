@@ -8,6 +8,7 @@ import pyarrow as pa
 from scorestream_server.domain.errors import FieldFault, invalid
 from scorestream_server.domain.faults import Faults
 from scorestream_server.domain.model import ModelSchema
+from scorestream_server.domain.row_error import ROW_ERROR, OnRowError
 from scorestream_server.domain.variable import Variable, merged
 from scorestream_server.scoring.expression import ExpressionScorer, compile_where, where_parameters
 from scorestream_server.scoring.match import match_columns
@@ -23,10 +24,11 @@ def check_job(
     keep: Sequence[str],
     session_variables: Sequence[Variable],
     own_variables: Sequence[Variable],
-) -> tuple[pa.Schema, tuple[Variable, ...]]:
+) -> tuple[pa.Schema, tuple[Variable, ...], bool]:
     """Return the schema of a job's result (the columns that are kept, then the model's own), and what it takes.
 
-    What it takes are the variables that its filter or its score code uses.
+    What it takes are the variables that its filter or its score code uses. The third is whether there may be rows that
+    cannot be scored.
 
     Args:
         faults: takes what is found: INVALID_ARGUMENT where the model does not fit the table, `where` cannot be
@@ -42,11 +44,12 @@ def check_job(
     """
     variables = merged(session_variables, own_variables)
     used: set[str] = set()
+    can_fail = model.row_errors or bool(model.artifacts)  # which may be too large
     with faults.of("spec.model"):
         if model.kind.score_code:  # its own compiler finds missing columns, and shows them
             scorer = ExpressionScorer.from_file(path, model.kind, variables)
             used.update(scorer.parameters)
-            scorer.check(columns)
+            can_fail = scorer.check(columns) or can_fail
         else:
             match_columns(model, columns)
     with faults.of("spec.where"):
@@ -60,7 +63,35 @@ def check_job(
     kept = [columns.field(name) for name in keep if name in columns.names]
     scores = [pa.field(output.name, pa.type_for_alias(output.type.value)) for output in model.outputs]
     taken = tuple(variable for variable in variables if variable.name in used)
-    return pa.schema([*kept, *scores]), taken
+    return pa.schema([*kept, *scores]), taken, can_fail
+
+
+def with_row_errors(
+    result: pa.Schema, asked: OnRowError | None, *, can_fail: bool
+) -> tuple[pa.Schema, OnRowError]:
+    """Return the schema of a result with the column for why rows could not be scored, and what becomes of such rows.
+
+    Args:
+        result: all other columns.
+        asked: what the client asked for; with KEEP the column is there whatever the model, so that results of all of a
+            model's versions have one shape. None: KEEP where there may be such rows, else results stay as they are.
+        can_fail: whether there may be.
+
+    Raises:
+        ScorestreamError: ROW_ERROR_NAME_TAKEN.
+    """
+    chosen = asked or (OnRowError.KEEP if can_fail else OnRowError.FAIL)
+    if chosen is OnRowError.FAIL:
+        return result, chosen
+    if ROW_ERROR in result.names:
+        raise invalid(
+            "ROW_ERROR_NAME_TAKEN",
+            f"The result has a column {ROW_ERROR!r} already, and there may be rows that cannot be scored, for whose "
+            "reasons it is. Do not keep it, call it otherwise, or have the job fail with the first such row "
+            "(on_row_error = FAIL).",
+            [FieldFault("on_row_error", f"the result has a column {ROW_ERROR!r}")],
+        )
+    return result.append(pa.field(ROW_ERROR, pa.string())), chosen
 
 
 def with_row_number(result: pa.Schema, columns: pa.Schema, name: str) -> pa.Schema:

@@ -4,11 +4,13 @@ from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from scorestream_server.device.program import Vector
 from scorestream_server.device.program_types import Type
 from scorestream_server.domain.errors import invalid
+from scorestream_server.scoring.row_errors import RowErrors
 
 _ARROW = {Type.INT: pa.int64(), Type.FLOAT: pa.float64(), Type.BOOL: pa.bool_(), Type.TEXT: pa.string()}
 _KEPT_WIDTHS = frozenset({"int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "float", "double"})
@@ -43,15 +45,30 @@ def computing_type(arrow: pa.DataType, kind: Type) -> pa.DataType:
     return _ARROW[kind]
 
 
-def to_vector(column: "pa.Array[Any]", kind: Type, name: str = "") -> Vector:
+def may_not_fit(arrow: pa.DataType) -> bool:
+    """Whether a column of a type may have values that do not fit into the one that it is computed in."""
+    if isinstance(arrow, pa.DictionaryType):
+        arrow = cast("pa.DataType", arrow.value_type)
+    return bool(pa.types.is_uint64(arrow))
+
+
+def to_vector(column: "pa.Array[Any]", kind: Type, name: str = "", errors: RowErrors | None = None) -> Vector:
     """Return an Arrow column as a vector: numbers share its memory.
 
+    Args:
+        column: the column.
+        kind: what it is to an expression.
+        name: of the column, for what is said of it.
+        errors: takes the rows whose value does not fit into the type that it is computed in.
+
     Raises:
-        ScorestreamError: COLUMN_VALUE, where a value does not fit into the type that it is computed in.
+        ScorestreamError: COLUMN_VALUE, where there is such a value and nothing takes it.
     """
     if isinstance(column, pa.DictionaryArray):
         column = column.dictionary_decode()
     arrow: Any = column.type
+    if errors is not None and may_not_fit(arrow):
+        column = _fitting(column, name, errors)
     try:
         if kind is Type.TEXT:
             return Vector(column if arrow == pa.string() else column.cast(pa.string()))
@@ -69,6 +86,20 @@ def to_vector(column: "pa.Array[Any]", kind: Type, name: str = "") -> Vector:
     if kind is Type.BOOL:
         return Vector(column.fill_null(fill_value=False).to_numpy(zero_copy_only=False), null)
     return Vector(_values(column), null)
+
+
+def _fitting(column: "pa.Array[Any]", name: str, errors: RowErrors) -> "pa.Array[Any]":
+    """Return a column of uint64 with null where a value has no place in an int64."""
+    large = pc.greater(column, pa.scalar(2**63 - 1, pa.uint64()))
+    places = np.flatnonzero(pc.fill_null(large, fill_value=False).to_numpy(zero_copy_only=False))
+    if not len(places):
+        return column
+    values = column.take(pa.array(places)).to_pylist()
+    errors.add(
+        places,
+        [f"column {name} has {value}, which does not fit into 64 bits with a sign" for value in values],
+    )
+    return pc.if_else(large, pa.scalar(None, column.type), column)
 
 
 def _values(column: Any) -> NDArray[Any]:

@@ -9,6 +9,12 @@ The rules of SQL expressions, on every device (`ds2` has those of DS2):
 * LOG(x) is the natural logarithm, as LN(x); LOG(base, x) has another base; LOG2 and LOG10 have theirs.
 * LEAST and GREATEST are NULL where one of their values is.
 * CAST to BIGINT cuts the fraction off. Text is compared by code points.
+* ``a || b`` joins text and is NULL where a part is; CONCAT(a, b, ...) passes NULL over. FORMAT(number, places) writes a
+  number with so many decimal places, rounded as ROUND does, FORMAT(number, places, ',') with a sign between thousands.
+  A text that is joined has at most 262,144 bytes; a row for which it would have more cannot be scored.
+* ERROR('why') gives a row up: it cannot be scored, for this reason. It counts only where it is reached: what a CASE does
+  not take, and what COALESCE does not come to, is not. Everything else is reached, both sides of AND and OR, too. Of
+  several errors the first one counts: outputs in their order, and within each from left to right.
 * ``:name`` is a variable: a literal of the variable's type, which it gets when a job is created.
 """
 
@@ -27,13 +33,16 @@ from scorestream_server.device.program_types import Op, Type
 from scorestream_server.domain.errors import counted, invalid
 from scorestream_server.domain.model import ColumnType, Feature, ModelKind, ModelSchema, OutputColumn
 from scorestream_server.domain.variable import Variable
-from scorestream_server.scoring.columns import to_array, to_vector
+from scorestream_server.scoring.columns import may_not_fit, to_array, to_vector
+from scorestream_server.scoring.row_errors import MOST_ROWS, RowErrors, note_errors
 from scorestream_server.scoring.sql_arrow import to_arrow
 from scorestream_server.scoring.sql_binding import resolve, sampled
 from scorestream_server.scoring.sql_infer import infer_types
-from scorestream_server.scoring.sql_terms import MAX_BYTES, Syntax
+from scorestream_server.scoring.sql_terms import MAX_BYTES, Syntax, fault
 from scorestream_server.scoring.sql_typing import type_program
 
+MOST_TEXT_ROWS = 4_096
+"""Of a batch in which texts are put together: an array of texts has room for 2 GiB."""
 _OPERATIONS_A_VISIT = 8
 """Vectorised operations on a row that take as long as one tree visit."""
 
@@ -49,6 +58,7 @@ class ScoreCode:
             unless it is used as text, flag or date, and what is computed with numbers is float64; so is a parameter.
         features: the inputs as a model's features.
         operations: how many operations it costs a row.
+        row_errors: whether there may be rows that it gives up.
     """
 
     syntax: Syntax
@@ -56,6 +66,7 @@ class ScoreCode:
     outputs: tuple[OutputColumn, ...]
     features: tuple[Feature, ...]
     operations: int
+    row_errors: bool
 
     def bind(self, schema: pa.Schema, variables: Sequence[Variable] = ()) -> Program:
         """Return the program for tables of a schema; its inputs are in the order of `inputs`.
@@ -93,7 +104,7 @@ def compile_score_code(text: str, kind: ModelKind = ModelKind.EXPRESSION) -> Sco
     kinds, parameters = infer_types(syntax)
     program = type_program(sampled(syntax, parameters), kinds, [None] * len(syntax.outputs))
     outputs = []
-    for output in program.outputs:
+    for output in program.outputs[: len(syntax.outputs)]:
         made = program.nodes[output.node].type
         if made in {Type.DATE, Type.TIMESTAMP}:
             message = (
@@ -103,7 +114,7 @@ def compile_score_code(text: str, kind: ModelKind = ModelKind.EXPRESSION) -> Sco
         outputs.append(OutputColumn(output.name, ColumnType(str(made))))
     features = tuple(Feature(name, text=kinds[name] is Type.TEXT) for name in inputs)
     operations = sum(node.op not in {Op.COLUMN, Op.CONST} for node in program.nodes)
-    return ScoreCode(syntax, inputs, tuple(outputs), features, operations)
+    return ScoreCode(syntax, inputs, tuple(outputs), features, operations, bool(program.errors))
 
 
 def score_code_schema(text: str, kind: ModelKind = ModelKind.EXPRESSION) -> ModelSchema:
@@ -123,6 +134,7 @@ def _schema(code: ScoreCode, kind: ModelKind) -> ModelSchema:
         outputs=code.outputs,
         cost=max(1.0, code.operations / _OPERATIONS_A_VISIT),
         description=f"score code, {counted(code.operations, 'operation')}: {names}{_taking(code.syntax)}",
+        row_errors=code.row_errors,
     )
 
 
@@ -152,6 +164,7 @@ class ExpressionScorer:
         self._variables = variables
         self._schema = _schema(self._code, kind)
         self._programs: dict[tuple[pa.DataType, ...], Program] = {}
+        self._joins = any(term.name in {"||", "CONCAT"} for term in self._code.syntax.terms)
 
     @classmethod
     def from_file(
@@ -186,15 +199,29 @@ class ExpressionScorer:
         """The names of the variables that it takes."""
         return self._code.syntax.parameters()
 
-    def check(self, schema: pa.Schema) -> None:
-        """Refuse tables of a schema that the score code does not fit; raises what `ScoreCode.bind` does."""
-        self._code.bind(schema, self._variables)
+    @property
+    def rows_at_once(self) -> int:
+        """As many as have room in one array each, where texts are put together that may be long."""
+        return MOST_TEXT_ROWS if self._joins else MOST_ROWS
 
-    def score(self, columns: "Sequence[pa.Array[Any]]", lane: Lane) -> "list[pa.Array[Any]]":
+    def check(self, schema: pa.Schema) -> bool:
+        """Refuse tables of a schema that the score code does not fit; raises what `ScoreCode.bind` does.
+
+        Returns:
+            Whether such a table may have rows that cannot be scored.
+        """
+        program = self._code.bind(schema, self._variables)
+        types = [schema.field(name).type for name in self._code.inputs]
+        return bool(program.errors) or any(may_not_fit(kind) for kind in types)
+
+    def score(
+        self, columns: "Sequence[pa.Array[Any]]", lane: Lane, errors: RowErrors | None = None
+    ) -> "list[pa.Array[Any]]":
         """Score rows; see `Scorer.score`.
 
         Raises:
-            ScorestreamError: EXPRESSION_TYPE where a column's type does not fit, COLUMN_VALUE where a value does not.
+            ScorestreamError: EXPRESSION_TYPE where a column's type does not fit; without `errors`, COLUMN_VALUE where a
+                value does not, ROW_NOT_SCORED where the score code gives a row up.
         """
         types = tuple(column.type for column in columns)
         program = self._programs.get(types)
@@ -204,8 +231,12 @@ class ExpressionScorer:
             # Two lanes may do this at once: both make the same program.
             self._programs[types] = program
         pairs = zip(program.inputs, columns, strict=True)
-        vectors = [to_vector(column, place.type, place.name) for place, column in pairs]
-        return [to_array(vector) for vector in lane.evaluate(program, vectors)]
+        vectors = [to_vector(column, place.type, place.name, errors) for place, column in pairs]
+        made = lane.evaluate(program, vectors)
+        outputs = len(self._code.outputs)
+        if program.errors:
+            note_errors(errors, program.errors, made[outputs], made)
+        return [to_array(vector) for vector in made[:outputs]]
 
 
 def compile_where(text: str, schema: pa.Schema, variables: Sequence[Variable] = ()) -> pc.Expression:
@@ -263,6 +294,10 @@ def where_program(text: str, schema: pa.Schema, variables: Sequence[Variable] = 
         ScorestreamError: as `compile_where`.
     """
     syntax, kinds = resolve(_predicate(text), schema, variables)
+    raised = next((term for term in syntax.terms if term.name == "ERROR"), None)
+    if raised is not None:
+        message = "ERROR is for score code; a where keeps a row or leaves it out"
+        raise fault("FORBIDDEN_FUNCTION", message, text, raised.start, raised.end)
     program = type_program(syntax, kinds, [None])
     kind = program.nodes[program.outputs[0].node].type
     if kind is not Type.BOOL:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scorestream_server.domain.errors import FieldFault, counted, invalid
 from scorestream_server.domain.model import Feature
 from scorestream_server.scoring.model_files import Category
+from scorestream_server.scoring.row_errors import RowErrors
 
 _SHOWN_COLUMNS = 20
 _SHOWN_VALUES = 3
@@ -25,6 +26,7 @@ def float_columns(
     narrow: NDArray[np.bool_],
     *,
     unknown_is_missing: bool,
+    errors: RowErrors | None = None,
 ) -> list[FloatColumn]:
     """Turn columns into float arrays, NaN where a value is missing.
 
@@ -36,9 +38,11 @@ def float_columns(
             float32, comes in that all the same.
         unknown_is_missing: whether a value that is none of its feature's categories is a missing one
             rather than a fault.
+        errors: takes the rows with such values.
 
     Raises:
-        ScorestreamError: columns of types or with categories that their features do not take, all named.
+        ScorestreamError: columns of types that their features do not take, all named; likewise columns with unknown
+            categories, where nothing takes their rows.
     """
     if len(columns) != len(features):
         raise invalid(
@@ -64,7 +68,7 @@ def float_columns(
         for column, known, cast in zip(columns, categories, narrow, strict=True)
     ]
     if not unknown_is_missing:
-        _refuse_unknown(columns, features, categories, values)
+        _refuse_unknown(columns, features, categories, values, errors)
     return values
 
 
@@ -73,6 +77,7 @@ def _refuse_unknown(
     features: Sequence[Feature],
     categories: Sequence[tuple[Category, ...]],
     codes: Sequence[FloatColumn],
+    errors: RowErrors | None,
 ) -> None:
     faults = []
     for place, (column, feature, known, code) in enumerate(
@@ -82,7 +87,16 @@ def _refuse_unknown(
             continue
         plain = column.dictionary_decode() if pa.types.is_dictionary(column.type) else column
         present = ~plain.is_null(nan_is_null=True).to_numpy(zero_copy_only=False)
-        unknown = plain.filter(pa.array(np.isnan(code) & present)).unique()
+        bad = np.isnan(code) & present
+        if errors is not None:
+            values = plain.filter(pa.array(bad)).to_pylist()
+            what = feature.name or f"column {place}"
+            errors.add(
+                np.flatnonzero(bad),
+                [f"{what}: {value!r} is no category that the model was trained on" for value in values],
+            )
+            continue
+        unknown = plain.filter(pa.array(bad)).unique()
         if len(unknown):
             shown = ", ".join(repr(value) for value in unknown[:_SHOWN_VALUES].to_pylist())
             faults.append(

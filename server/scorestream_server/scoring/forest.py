@@ -13,6 +13,7 @@ from scorestream_server.domain.errors import counted, invalid
 from scorestream_server.domain.model import ColumnType, Feature, ModelKind, ModelSchema, OutputColumn
 from scorestream_server.scoring.feature_columns import float_columns
 from scorestream_server.scoring.model_files import Category, ForestFile, read_forest_file
+from scorestream_server.scoring.row_errors import MOST_ROWS, RowErrors
 from scorestream_server.scoring.training import XGBOOST_CATEGORY, classes_of
 from scorestream_server.scoring.treelite_import import forest_from_treelite
 
@@ -38,8 +39,7 @@ class ForestScorer:
         forest, self._schema, self._categories = _load(path, kind)
         self._classes = forest.classes
         self._narrow = forest.narrow
-        # LightGBM's predict takes an unknown category for a missing value; XGBoost's refuses it.
-        self._unknown_is_missing = kind is ModelKind.LIGHTGBM
+        self._unknown_is_missing = _unknown_is_missing(kind)
         self._single_score = _one_score_of_two_classes(forest)
         self._prepared = device.prepare_forest(forest)
 
@@ -48,7 +48,14 @@ class ForestScorer:
         """What the model needs and gives."""
         return self._schema
 
-    def score(self, columns: Sequence[pa.Array], lane: Lane) -> list[pa.Array]:
+    @property
+    def rows_at_once(self) -> int:
+        """Any number."""
+        return MOST_ROWS
+
+    def score(
+        self, columns: Sequence[pa.Array], lane: Lane, errors: RowErrors | None = None
+    ) -> list[pa.Array]:
         """Score rows; see `scoring.base.Scorer`."""
         values = float_columns(
             columns,
@@ -56,6 +63,7 @@ class ForestScorer:
             self._categories,
             self._narrow,
             unknown_is_missing=self._unknown_is_missing,
+            errors=errors,
         )
         scores = lane.score_forest(self._prepared, values)
         if self._single_score:
@@ -68,6 +76,11 @@ class ForestScorer:
             if classes > 1:
                 results.append(pa.array(np.argmax(part, axis=1).astype(np.int32)))
         return results
+
+
+def _unknown_is_missing(kind: ModelKind) -> bool:
+    """LightGBM's predict takes an unknown category for a missing value; XGBoost's refuses it."""
+    return kind is ModelKind.LIGHTGBM
 
 
 def _load(path: Path, kind: ModelKind) -> tuple[ForestArrays, ModelSchema, tuple[tuple[Category, ...], ...]]:
@@ -111,6 +124,7 @@ def _schema(forest: ForestArrays, file: ForestFile, kind: ModelKind) -> ModelSch
         training=dataclasses.replace(
             file.training, trees=forest.trees, classes=classes_of(file.training.objective, forest.classes)
         ),
+        row_errors=bool(file.categories) and not _unknown_is_missing(kind),
     )
 
 

@@ -7,6 +7,7 @@ from typing import NoReturn
 from scorestream_server.device.program_types import Op, Type
 from scorestream_server.domain.errors import counted
 from scorestream_server.scoring.program_builder import Builder, date_value, timestamp_value
+from scorestream_server.scoring.sql_errors import ErrorNodes
 from scorestream_server.scoring.sql_terms import Syntax, Term, fault
 
 NUMBERS = frozenset({Type.INT, Type.FLOAT})
@@ -23,10 +24,14 @@ TYPE_NAMES = {
 
 @dataclass(frozen=True, slots=True)
 class Typed:
-    """A term's node and type; the type of a bare NULL, which fits any, is None."""
+    """A term's node and type; the type of a bare NULL, which fits any, is None.
+
+    `error` is the node of the error that a row meets on the way to it (`ErrorNodes`); None: there is none.
+    """
 
     node: int
     type: Type | None
+    error: int | None = None
 
 
 class Coercion:
@@ -39,6 +44,7 @@ class Coercion:
 
     def __init__(self, syntax: Syntax, columns: Mapping[str, Type]) -> None:
         self.builder = Builder(columns)
+        self.errors = ErrorNodes(self.builder)
         self.columns = columns
         self.syntax = syntax
 

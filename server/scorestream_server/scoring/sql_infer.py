@@ -27,7 +27,7 @@ _FLOAT_ARGS = frozenset(
     }
 )
 _BOOL_ARGS = frozenset({"AND", "OR", "NOT", "IS_TRUE", "IS_FALSE"})
-_TEXT_ARGS = frozenset({"UPPER", "LOWER", "TRIM", "RTRIM", "LENGTH", "LIKE", "SUBSTRING"})
+_TEXT_ARGS = frozenset({"UPPER", "LOWER", "TRIM", "RTRIM", "LENGTH", "SUBSTRING"})
 _ALIKE_ARGS = frozenset(
     {"EQ", "NE", "LT", "LE", "GT", "GE", "IN", "BETWEEN", "COALESCE", "NULLIF", "LEAST", "GREATEST"}
 )
@@ -35,7 +35,8 @@ _LIKE_THEIR_ARGS = frozenset({"COALESCE", "NULLIF", "LEAST", "GREATEST"})
 _BOOL_RESULTS = _BOOL_ARGS | frozenset(
     {"EQ", "NE", "LT", "LE", "GT", "GE", "IN", "BETWEEN", "IS_NULL", "LIKE"}
 )
-_TEXT_RESULTS = frozenset({"UPPER", "LOWER", "TRIM", "RTRIM", "SUBSTRING"})
+_TEXT_RESULTS = frozenset({"UPPER", "LOWER", "TRIM", "RTRIM", "SUBSTRING", "||", "CONCAT", "FORMAT"})
+_ALL_TEXT_ARGS = frozenset({"LIKE", "||", "CONCAT", "ERROR"})
 
 
 def infer_types(syntax: Syntax) -> tuple[dict[str, Type], dict[str, Type]]:
@@ -52,10 +53,9 @@ def infer_types(syntax: Syntax) -> tuple[dict[str, Type], dict[str, Type]]:
             continue
         _result(classes, place, term)
         _arguments(classes, place, term)
-        if term.name in {"ROUND", "SUBSTRING"}:
-            whole |= {
-                syntax.terms[arg].value for arg in term.args[1:] if syntax.terms[arg].name == "PARAMETER"
-            }
+        if term.name in {"ROUND", "SUBSTRING", "FORMAT"}:
+            counts = term.args[1:2] if term.name == "FORMAT" else term.args[1:]
+            whole |= {syntax.terms[arg].value for arg in counts if syntax.terms[arg].name == "PARAMETER"}
         elif _is_dating(term) and syntax.terms[term.args[0]].name == "PARAMETER":
             classes.settle(term.args[0], Type.TEXT)
     columns, parameters = (
@@ -92,8 +92,12 @@ def _arguments(classes: "_Classes", place: int, term: Term) -> None:
         classes.settle_all(args, Type.FLOAT)
     elif term.name in _BOOL_ARGS:
         classes.settle_all(args, Type.BOOL)
+    elif term.name in _ALL_TEXT_ARGS:
+        classes.settle_all(args, Type.TEXT)
     elif term.name in _TEXT_ARGS:
-        classes.settle_all(args if term.name == "LIKE" else args[:1], Type.TEXT)
+        classes.settle_all(args[:1], Type.TEXT)
+    elif term.name == "FORMAT":
+        classes.settle_all(args[:1], Type.FLOAT)
     elif term.name in _ALIKE_ARGS:
         for arg in args[1:]:
             classes.join(args[0], arg)

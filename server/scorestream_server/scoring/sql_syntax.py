@@ -51,11 +51,15 @@ _SIMPLE: dict[type[exp.Expression], tuple[str, tuple[str, ...]]] = {
     exp.Length: ("LENGTH", ("this",)),
     exp.Trim: ("TRIM", ("this",)),
     exp.Substring: ("SUBSTRING", ("this", "start", "length")),
+    exp.Concat: ("CONCAT", ("expressions",)),
+    exp.Format: ("FORMAT", ("this", "expressions")),
 }
 """Nodes that become a call of their arguments; any other argument that is set is refused."""
 
 # What sqlglot notes for other dialects: it does not change the meaning here.
 _NOTES = frozenset({"ignore_nulls", "safe", "typed", "negate", "is_string", "quoted", "nested", "big_int"})
+
+_CHAINS: dict[type[exp.Expression], str] = {exp.And: "AND", exp.Or: "OR", exp.DPipe: "||"}
 
 _CASTS = {
     "BIGINT": "INT",
@@ -235,8 +239,14 @@ class _Reader:
             children.append(rest.expression)
             rest = rest.this
         children.append(rest)
-        name = "AND" if isinstance(node, exp.And) else "OR"
+        name = _CHAINS[type(node)]
         return _Plan(children[::-1], lambda args: self._add(node, name, args))
+
+    def error(self, node: exp.Expression) -> _Plan:
+        """ERROR, the one function that is not sqlglot's own."""
+        if node.name.upper() != "ERROR":
+            raise self._fault("FORBIDDEN_SYNTAX", f"{node.name} is not allowed", node)
+        return _Plan(list(node.expressions), lambda args: self._add(node, "ERROR", args))
 
     def paren(self, node: exp.Expression) -> _Plan:
         self._only(node, ("this",))
@@ -354,6 +364,8 @@ def _words(node: Any) -> str:
 _SPECIAL: dict[type[exp.Expression], Callable[[_Reader, Any], _Plan]] = {
     exp.And: _Reader.chain,
     exp.Or: _Reader.chain,
+    exp.DPipe: _Reader.chain,
+    exp.Anonymous: _Reader.error,
     exp.Paren: _Reader.paren,
     exp.Is: _Reader.is_,
     exp.Case: _Reader.case,

@@ -49,6 +49,9 @@ FUNCTIONS = frozenset(
         "TRIM",
         "SUBSTRING",
         "SUBSTR",
+        "CONCAT",
+        "FORMAT",
+        "ERROR",
     }
 )
 """The functions of the language, by the names that a text may use."""
@@ -114,7 +117,7 @@ _REFUSED_WORDS = frozenset(
 )
 
 _PUNCTUATION = frozenset(
-    {"(", ")", ",", "+", "-", "*", "/", "%", "=", "==", "<>", "!=", "<", "<=", ">", ">="}
+    {"(", ")", ",", "+", "-", "*", "/", "%", "=", "==", "<>", "!=", "<", "<=", ">", ">=", "||"}
 )
 
 _HINTS = {
@@ -125,7 +128,6 @@ _HINTS = {
     ".": "name a column by its own name alone, without a table",
     ";": "give one expression or list, without statements after it",
     "::": "write CAST(value AS type)",
-    "||": "joining text is not supported",
     "**": "write POWER(a, b)",
     "^": "write POWER(a, b)",
 }

@@ -1,10 +1,12 @@
 """Give every term of an expression its type, and make the program of typed nodes."""
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from scorestream_server.device.program import Program
-from scorestream_server.device.program_types import Op, Type, like_value
+from scorestream_server.device.program_types import MOST_TEXT_BYTES, Op, Type, like_value
+from scorestream_server.scoring.row_errors import NO_REASON
 from scorestream_server.scoring.sql_coercion import TYPE_NAMES, Coercion, Typed
 from scorestream_server.scoring.sql_infer import case_parts
 from scorestream_server.scoring.sql_terms import Syntax, Term
@@ -38,7 +40,25 @@ def type_program(syntax: Syntax, columns: Mapping[str, Type], wanted: Sequence[T
     outputs = []
     for (name, place), want in zip(syntax.outputs, wanted, strict=True):
         outputs.append((name, typing.output(syntax.terms[place], typed[place], name, want)))
-    return typing.builder.program(outputs)
+    error = typing.errors.first(typed[place].error for _, place in syntax.outputs)
+    return _with_errors(typing, outputs, error)
+
+
+def _with_errors(typing: "_Typing", outputs: list[tuple[str, int]], error: int | None) -> Program:
+    """Return the program, with outputs for the errors that rows may meet."""
+    builder = typing.builder
+    if error is None:
+        return builder.program(outputs)
+    outputs = [*outputs, ("", error)]
+    reasons: list[str | int] = []
+    for reason in typing.errors.reasons:
+        node = builder.nodes[reason]
+        if node.op is Op.CONST:
+            reasons.append(node.value or NO_REASON)
+        else:
+            reasons.append(len(outputs))
+            outputs.append(("", reason))
+    return replace(builder.program(outputs), errors=tuple(reasons))
 
 
 class _Typing(Coercion):
@@ -48,7 +68,10 @@ class _Typing(Coercion):
 
     def term(self, term: Term) -> Typed:
         """Type the next term; its arguments were typed before."""
-        typed = _TERMS[term.name](self, term, [self._typed[arg] for arg in term.args])
+        args = [self._typed[arg] for arg in term.args]
+        typed = _TERMS[term.name](self, term, list(args))
+        if term.name not in _OWN_ERRORS:
+            typed = replace(typed, error=self.errors.first(arg.error for arg in args))
         self._typed.append(typed)
         return typed
 
@@ -200,10 +223,17 @@ class _Typing(Coercion):
                 self.expect(term, term.args.index(place), typed[place], frozenset({Type.BOOL}))
             tests = [self.as_type(typed[place], Type.BOOL) for place in conditions]
         kind, nodes = self.common(term, [typed[place] for place in results], results)
+        error = self.errors.of_case(
+            tests,
+            [typed[place].error for place in conditions],
+            [*(typed[place].error for place in results), None],
+        )
+        if term.name == "CASE_OF":
+            error = self.errors.first((typed[term.args[0]].error, error))
         otherwise = nodes.pop() if len(nodes) > len(tests) else self.builder.constant(kind, None)
         for test, node in zip(reversed(tests), reversed(nodes), strict=True):
             otherwise = self.builder.add(Op.IF, kind, test, node, otherwise)
-        return Typed(otherwise, kind)
+        return Typed(otherwise, kind, error)
 
     def fold(self, term: Term, args: list[Typed]) -> Typed:
         """COALESCE, LEAST, GREATEST."""
@@ -214,7 +244,10 @@ class _Typing(Coercion):
         node = nodes[0]
         for other in nodes[1:]:
             node = self.builder.add(op, kind, node, other)
-        return Typed(node, kind)
+        errors = [arg.error for arg in args]
+        coalesced = term.name == "COALESCE"
+        error = self.errors.of_coalesce(nodes, errors) if coalesced else self.errors.first(errors)
+        return Typed(node, kind, error)
 
     def nullif(self, term: Term, args: list[Typed]) -> Typed:
         kind, (node, other) = self.common(term, args, term.args)
@@ -283,7 +316,52 @@ class _Typing(Coercion):
             self.builder.add(Op[term.name], kind, self.as_type(args[0], Type.TEXT), value=value), kind
         )
 
+    def joined(self, term: Term, args: list[Typed]) -> Typed:
+        """The operator ``||``, which is NULL where a part is, and CONCAT, which passes those over."""
+        for place, typed in enumerate(args):
+            self.expect(term, place, typed, frozenset({Type.TEXT}))
+        nodes = [self.as_type(arg, Type.TEXT) for arg in args]
+        if term.name == "CONCAT":
+            empty = self.builder.constant(Type.TEXT, "")
+            nodes = [self.builder.add(Op.COALESCE, Type.TEXT, node, empty) for node in nodes]
+        text = self.builder.add(Op.CONCAT, Type.TEXT, *nodes) if len(nodes) > 1 else nodes[0]
+        too_long = self.errors.of_text(text, nodes, MOST_TEXT_BYTES) if len(nodes) > 1 else None
+        return Typed(text, Type.TEXT, self.errors.first((*(arg.error for arg in args), too_long)))
 
+    def formatted(self, term: Term, args: list[Typed]) -> Typed:
+        """FORMAT(number, places, separator): a number as people write it."""
+        self.need(term, args, range(2, 4))
+        self.numbers(term, args[:1])
+        node = self.builder.nodes[args[1].node] if args[1].type is Type.INT else None
+        if (
+            node is None
+            or node.op is not Op.CONST
+            or node.value is None
+            or not 0 <= node.value <= _MAX_DIGITS
+        ):
+            at = self.syntax.terms[term.args[1]]
+            self.refuse(at, f"FORMAT takes a whole number literal from 0 to {_MAX_DIGITS} as its places")
+        places, separator = node.value, ""
+        if len(args) == 3:
+            mark = self.builder.nodes[args[2].node] if args[2].type is Type.TEXT else None
+            if mark is None or mark.op is not Op.CONST or mark.value not in _SEPARATORS:
+                at = self.syntax.terms[term.args[2]]
+                self.refuse(at, "FORMAT takes ',', ' ' or '_' as what stands between thousands")
+            separator = mark.value
+        value = self.as_type(args[0], Type.FLOAT)
+        return Typed(self.builder.add(Op.FORMAT, Type.TEXT, value, value=(places, separator)), Type.TEXT)
+
+    def raised(self, term: Term, args: list[Typed]) -> Typed:
+        """ERROR(why): a row that comes here cannot be scored."""
+        self.need(term, args, range(1, 2))
+        self.expect(term, 0, args[0], frozenset({Type.TEXT}))
+        error = self.errors.raised(self.as_type(args[0], Type.TEXT))
+        return Typed(-1, None, self.errors.first((args[0].error, error)))
+
+
+_OWN_ERRORS = frozenset({"CASE", "CASE_OF", "COALESCE", "LEAST", "GREATEST", "||", "CONCAT", "ERROR"})
+"""Terms that say themselves which error a row meets; of all others it is that of the first argument with one."""
+_SEPARATORS = frozenset({",", " ", "_"})
 _COUNTS = {name: range(1, 2) for name in ("NEG", "ABS", "SIGN", "EXP", "LN", "SQRT")}
 
 _TERMS: dict[str, Callable[[_Typing, Term, list[Typed]], Typed]] = {
@@ -305,4 +383,7 @@ _TERMS: dict[str, Callable[[_Typing, Term, list[Typed]], Typed]] = {
     "CAST": _Typing.cast,
     "LIKE": _Typing.like,
     **dict.fromkeys(("UPPER", "LOWER", "TRIM", "RTRIM", "LENGTH", "SUBSTRING"), _Typing.text),
+    **dict.fromkeys(("||", "CONCAT"), _Typing.joined),
+    "FORMAT": _Typing.formatted,
+    "ERROR": _Typing.raised,
 }

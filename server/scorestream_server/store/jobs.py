@@ -12,7 +12,7 @@ from scorestream_server.domain.event import EventType
 from scorestream_server.domain.job import FINAL_STATES, NEXT_STATES, Failure, Job, JobSpec, State
 from scorestream_server.domain.session import SessionState
 from scorestream_server.domain.table import Partition, PartitionFile
-from scorestream_server.store import events, requests, sessions
+from scorestream_server.store import batches, events, requests, sessions
 from scorestream_server.store.prepared import Prepared, one_of
 from scorestream_server.store.schema import JOBS, PARTITIONS, SESSIONS, begins_with, owned_by
 
@@ -21,7 +21,7 @@ _JSON = {"spec", "failure", "outputs", "warnings"}
 _CHANGING = (
     *("state", "rows_done", "rows_scored", "partitions_done", "start_time", "end_time"),
     *("failure", "outputs", "warnings", "device", "stored_bytes"),
-    *("device_seconds", "cpu_seconds", "bytes_in", "peak_memory"),
+    *("device_seconds", "cpu_seconds", "bytes_in", "peak_memory", "row_errors"),
 )
 _FIELDS = tuple(field.name for field in dataclasses.fields(Job))
 
@@ -133,6 +133,8 @@ def create(
             "file": None if file is None else msgspec.json.encode(file),
         }
         _INSERT_PARTITION.insert(connection, row)
+    if job.spec.is_batch:
+        batches.record(connection, job)
     return made
 
 
@@ -157,10 +159,21 @@ def _not_found(job_id: str) -> ScorestreamError:
 
 
 def page(
-    connection: sa.Connection, owner: str | None, *, session_id: str, before: int, limit: int
+    connection: sa.Connection,
+    owner: str | None,
+    *,
+    session_id: str,
+    before: int,
+    limit: int,
+    service: tuple[str, int] | None = None,
 ) -> tuple[list[Job], int]:
-    """Return up to `limit` jobs, newest first, and the position to go on from (0: there are no more)."""
+    """Return up to `limit` jobs, newest first, and the position to go on from (0: there are no more).
+
+    With a `service`, a model and its version (0: any), only its batches.
+    """
     query = sa.select(JOBS).where(~JOBS.c.deleted)
+    if service is not None:
+        query = batches.of_service(query, *service)
     if owner is not None:
         query = query.where(JOBS.c.owner == owner)
     if session_id:

@@ -43,7 +43,7 @@ def find_request(connection: sa.Connection, owner: str, request_id: str) -> Mode
 def register(connection: sa.Connection, model: Model, request_id: str, *, admin: bool = False) -> Model:
     """Insert a model as its name's next version and return it; a request id seen before gives the model of then.
 
-    The same content registered again under the same name is the version that it was. What is said of it with that
+    The same content with the same artifacts registered again under the same name is the version that it was. What is said of it with that
     (comment, labels) is said of that version from now on.
 
     Raises:
@@ -71,8 +71,10 @@ def _same(connection: sa.Connection, model: Model) -> Model | None:
     )
     names = [feature.name for feature in model.schema.features]
     for found in map(_model, connection.execute(query.order_by(MODELS.c.version.desc()))):
-        if [feature.name for feature in found.schema.features] == names and (
-            not model.metadata or model.metadata == found.metadata
+        if (
+            [feature.name for feature in found.schema.features] == names
+            and found.schema.artifacts == model.schema.artifacts
+            and (not model.metadata or model.metadata == found.metadata)
         ):
             return found
     return None

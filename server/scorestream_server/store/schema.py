@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 
-VERSION = "0012"
+VERSION = "0016"
 """The migration that leads to these tables, the last one there is."""
 VERSIONS = sa.Table(
     "alembic_version",
@@ -178,6 +178,18 @@ JOBS = sa.Table(
         server_default=sa.false(),
         comment="what it leaves for people is its session's",
     ),
+    sa.Column(
+        "row_errors", sa.BigInteger, nullable=False, server_default="0", comment="not scored, of rows_scored"
+    ),
+)
+
+BATCHES = sa.Table(
+    "batches",
+    METADATA,
+    sa.Column("job_id", sa.Text, sa.ForeignKey("jobs.id"), primary_key=True),
+    sa.Column("model_id", sa.Text, nullable=False, comment="the service that it is a batch of"),
+    sa.Column("model_version", sa.Integer, nullable=False),
+    sa.Index("ix_batches_service", "model_id", "model_version"),
 )
 
 PARTITIONS = sa.Table(

@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from scorestream_server.domain.errors import invalid
 from scorestream_server.domain.table import FileFormat, Fragment
+from scorestream_server.tables.artifacts import shown
 from scorestream_server.tables.columns import READ_ERRORS, corrupt, normal_schema, normalised, validated
 from scorestream_server.tables.identity import source_in_place
 from scorestream_server.tables.ipc_messages import (
@@ -32,7 +33,7 @@ class ArrowSource:
             sent = self._open()
         except READ_ERRORS as error:
             raise corrupt(self._name, error) from None
-        self.schema = normal_schema(sent, self._name)
+        self.schema = normal_schema(shown(sent), self._name)
 
     def _open(self) -> pa.Schema:
         """Read and check what the batches claim; return the schema as it is in the file."""

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from scorestream_server.domain.errors import ErrorCode, ScorestreamError
 from scorestream_server.domain.table import PartitionFile
+from scorestream_server.tables.artifacts import without_artifacts
 from scorestream_server.tables.files import ArrowFile
 
 _CHUNK = 4 << 20
@@ -75,7 +76,7 @@ def verify_partition(file: PartitionFile) -> bool:
 
 
 def read_partition(file: PartitionFile) -> Iterator[pa.RecordBatch]:
-    """Yield a committed partition's batches, memory-mapped.
+    """Yield a committed partition's batches, memory-mapped and without artifacts.
 
     Raises:
         ScorestreamError: RESULT_DAMAGED (``DATA_LOSS`` in spirit; the job must be run again).
@@ -84,7 +85,7 @@ def read_partition(file: PartitionFile) -> Iterator[pa.RecordBatch]:
         with pa.memory_map(file.path) as mapped:
             reader = pa.ipc.open_file(mapped)
             for part in range(reader.num_record_batches):
-                yield reader.get_batch(part)
+                yield without_artifacts(reader.get_batch(part))
     except MemoryError:
         raise
     except (pa.ArrowException, OSError) as error:

@@ -4,7 +4,7 @@ import dataclasses
 import functools
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from pathlib import Path
 
@@ -13,13 +13,17 @@ import pyarrow as pa
 from scorestream_server.device.base import Device, Lane
 from scorestream_server.domain.errors import ErrorCode, ScorestreamError
 from scorestream_server.domain.messages import OpenJob, ReadRows, RunPartition, SaveRows, Summarise
+from scorestream_server.domain.row_error import OnRowError
 from scorestream_server.domain.rows import RowCursor, RowPart
 from scorestream_server.domain.summary import JobSummary
 from scorestream_server.domain.table import PartitionFile, Published, TableData
 from scorestream_server.domain.variable import Variable
+from scorestream_server.scoring.artifacts import refuse_large
 from scorestream_server.scoring.base import Scorer
 from scorestream_server.scoring.expression import compile_conditions
 from scorestream_server.scoring.load import load_scorer
+from scorestream_server.scoring.row_errors import RowErrors, row_failure
+from scorestream_server.tables.artifacts import unused_name, with_artifacts
 from scorestream_server.tables.conditions import Condition
 from scorestream_server.tables.kept import steadily
 from scorestream_server.tables.parquet_reading import Scratch
@@ -30,6 +34,13 @@ from scorestream_server.workers.saving import save_rows
 from scorestream_server.workers.summary import summarise
 
 MODELS_KEPT = 32
+
+
+def pieces(batches: Iterable[pa.RecordBatch], rows: int) -> Iterator[pa.RecordBatch]:
+    """Yield batches in pieces of at most so many rows."""
+    for batch in batches:
+        for start in range(0, batch.num_rows, rows):
+            yield batch.slice(start, rows)
 
 
 class OpenedJobs:
@@ -120,34 +131,65 @@ class OpenedJobs:
         scorer = self._scorer(job)
         columns = pa.ipc.read_schema(pa.py_buffer(job.table.schema))
         where = conditions(job.where, columns, tuple(job.variables))
-        schema = pa.ipc.read_schema(pa.py_buffer(job.result_schema))
+        schema = with_artifacts(pa.ipc.read_schema(pa.py_buffer(job.result_schema)), job.artifacts)
         wanted = list(dict.fromkeys([*job.columns, *job.keep]))
         path = Path(task.path)
         scratch = Scratch(task.job_id, path.parent, moving=cancelled)
 
-        bytes_in = missing = 0
+        bytes_in = missing = failed = 0
 
         def scored() -> Iterator[pa.RecordBatch]:
-            nonlocal bytes_in, missing
-            bytes_in = missing = 0
+            nonlocal bytes_in, missing, failed
+            bytes_in = missing = failed = done = 0
             read = self._reader.read(
                 job.table, task.partition, wanted, where, scratch=scratch, row_number=job.row_number
             )
-            for batch in read:
+            for batch in pieces(read, scorer.rows_at_once):
                 if cancelled():
                     raise ScorestreamError(ErrorCode.CANCELLED, "TASK_CANCELLED", "The task was cancelled.")
                 numbers = [batch.column(job.row_number)] if job.row_number else []
                 bytes_in += batch.nbytes - sum(column.nbytes for column in numbers)
                 inputs = [batch.column(name) for name in job.columns]
                 kept = [batch.column(name) for name in job.keep]
-                scores = scorer.score(inputs, lane)
-                missing += sum(map(count_missing, scores))
-                yield pa.RecordBatch.from_arrays([*numbers, *kept, *scores], schema=schema)
+                errors = RowErrors(batch.num_rows)
+                made = dict(
+                    zip(
+                        (output.name for output in scorer.schema.outputs),
+                        scorer.score(inputs, lane, errors),
+                        strict=True,
+                    )
+                )
+                artifacts = [made[artifact.output] for artifact in job.artifacts]
+                refuse_large(job.artifacts, artifacts, errors)
+                if errors and job.on_row_error is OnRowError.FAIL:
+                    place, why = errors.first()
+                    raise row_failure(self._row(job, task, where, done + place), why)
+                given = {artifact.output for artifact in job.artifacts}
+                scores = [column for name, column in made.items() if name not in given]
+                missing += sum(count_missing(column) for column in errors.without_rows(scores))
+                scores = errors.without_values(scores)
+                told = [errors.column()] if job.on_row_error is OnRowError.KEEP else []
+                yield pa.RecordBatch.from_arrays(
+                    [*numbers, *kept, *scores, *told, *errors.without_values(artifacts)], schema=schema
+                )
+                done += batch.num_rows
+                failed += len(errors)
 
         paths = {job.table.fragments[part.fragment].path for part in task.partition.slices}
         used = [file for file in job.table.files if file.path in paths]
         file = steadily(job.table, used, lambda: write_partition(path, scored(), schema))
-        return dataclasses.replace(file, missing=missing), bytes_in
+        return dataclasses.replace(file, missing=missing, errors=failed), bytes_in
+
+    def _row(self, job: OpenJob, task: RunPartition, where: Sequence[Condition], place: int) -> str:
+        """Return which row of the table a row of a partition's result is, for people; it is looked for only then."""
+        number = unused_name("row", pa.ipc.read_schema(pa.py_buffer(job.table.schema)).names)
+        read = self._reader.read(job.table, task.partition, [], where, scratch=None, row_number=number)
+        for batch in read:
+            if place < batch.num_rows:
+                found = batch.column(0)[place].as_py()
+                return f"Row {found:,} of table {job.table_id!r} (counted from 0)"
+            place -= batch.num_rows
+        return "A row"
 
     def _scorer(self, job: OpenJob) -> Scorer:
         """Return the job's model, loaded by whichever lane comes first while the others wait."""
