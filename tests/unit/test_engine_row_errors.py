@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+from typing import Any
 
 import pytest
 
@@ -78,7 +79,7 @@ async def test_however_a_job_is_cut_the_same_rows_fail_and_say_the_same(
     assert (job.state, job.rows_scored, job.row_errors) == (State.SUCCEEDED_WITH_WARNINGS, ROWS, 4)
     assert job.spec.on_row_error is OnRowError.KEEP
     assert job.warnings == ("4 rows could not be scored; the column row_error says why of each.",)
-    rows = await strict.rows(job)
+    rows: list[Any] = await strict.rows(job)
     expected = [
         (*row, None) if row[0] not in {250, 251, 333, 777} else (row[0], None, f"row {row[0]} is bad")
         for row in strict.expected()
