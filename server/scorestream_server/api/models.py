@@ -121,7 +121,8 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
             await asyncio.to_thread(folder.mkdir)
             digest, size = await source.fetch(incoming)
             task = InspectModel(self._pool.next_task_id(), str(incoming))
-            schema = declared((await run_anywhere(self._pool, task, ModelInspected)).schema, said.artifacts)
+            found = (await run_anywhere(self._pool, task, ModelInspected)).schema
+            schema = await asyncio.to_thread(declared, found, said.artifacts)
             metadata = said.metadata
             if source.mlmodel is not None:
                 schema = with_mlmodel(schema, source.mlmodel)
