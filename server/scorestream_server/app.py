@@ -16,6 +16,7 @@ from scorestream_server.api.audit import audit_file
 from scorestream_server.api.cache import CacheService
 from scorestream_server.api.contexts import ContextService
 from scorestream_server.api.data import DataService
+from scorestream_server.api.deployments import DeploymentService, loader
 from scorestream_server.api.devices import DeviceService
 from scorestream_server.api.engines import EngineService
 from scorestream_server.api.filerefs import FilerefService
@@ -46,13 +47,17 @@ from scorestream_server.domain.home import home_place
 from scorestream_server.domain.log import LogBlock, LogSelection
 from scorestream_server.domain.session import SessionState
 from scorestream_server.engine.cache import TableCache
+from scorestream_server.engine.deployed import DeployedJobs
+from scorestream_server.engine.deployments import Deployer
 from scorestream_server.engine.engine import Engine
 from scorestream_server.engine.expiry import SessionExpiry
 from scorestream_server.engine.housekeeping import keep_house
 from scorestream_server.engine.kept import KeptVersions
 from scorestream_server.engine.leftovers import remove_leftovers
+from scorestream_server.engine.new_sessions import SessionMaker
 from scorestream_server.engine.papers import Papers
 from scorestream_server.engine.quota import JobQuota
+from scorestream_server.engine.runtimes import Runtimes
 from scorestream_server.engine.sessions import SessionEnder
 from scorestream_server.engine.submit import Submitter
 from scorestream_server.engine.table_keeper import TableKeeper
@@ -140,45 +145,49 @@ async def running(config: Config, pool: LocalPool) -> AsyncIterator[Running]:
         engine = Engine(database, pool, directory, quota, pools, cache)
         pool.on_change = engine.wake
         stack.push_async_callback(engine.close)
-        kept = KeptVersions(database, directory)
+        kept, libraries = KeptVersions(database, directory), LibraryStore(config.libraries)
         ender = SessionEnder(database, engine, pool, directory, cache, kept)
         stack.push_async_callback(ender.close)
         submitter = Submitter(database, engine, directory, roots, quota, usage, use)
         await _recover(submitter)
         engine.start()
-        expiry = SessionExpiry(database, feed, log, ender)
-        expiry.start()
-        stack.push_async_callback(expiry.close)
+        expiry = _expire(SessionExpiry(database, feed, log, ender), stack)
         await _go_on_ending(database, ender, stack)
         stack.push_async_callback(_keep_tables(database, directory, use, engine, cache).close)
 
         papers = Papers(database, pool, directory)
         stack.push_async_callback(papers.close)
-        poller = DevicePoller(_open_facts, engine.workers)
-        stack.callback(poller.close)
+        poller = stack.enter_context(contextlib.closing(DevicePoller(_open_facts, engine.workers)))
         sessions = OwnSessions(database, expiry)
+        maker = SessionMaker(contexts, engine.queues, config.limits.sessions, config.max_task_timeout)
         saver = TableSaver(database, pool, cache, directory, roots, engine.homes, kept)
         tables = FoundTables(database, expiry, use)
-        libraries = LibraryStore(config.libraries)
+        table_service = TableService(
+            config,
+            database,
+            pool,
+            directory,
+            roots,
+            expiry,
+            usage,
+            saver,
+            cache,
+            tables,
+            libraries,
+            engine.admission,
+        )
+        runtimes = Runtimes(database, contexts, engine)
+        deployments = await _deploying(
+            Deployer(database, pool, directory, engine, runtimes),
+            DeployedJobs(database, engine, runtimes, maker, ender, submitter, loader(table_service)),
+            stack,
+        )
         servicers = Servicers(
-            SessionService(config, database, feed, engine, ender, expiry, contexts),
+            SessionService(database, feed, engine, ender, expiry, maker),
             JobService(
                 database, feed, engine, submitter, ResultReader(database, feed, engine), expiry, papers
             ),
-            TableService(
-                config,
-                database,
-                pool,
-                directory,
-                roots,
-                expiry,
-                usage,
-                saver,
-                cache,
-                tables,
-                libraries,
-                engine.admission,
-            ),
+            table_service,
             ModelService(config, database, pool, directory, usage, sessions, roots),
             DeviceService(poller),
             TokenService(config, database, identifier),
@@ -194,6 +203,7 @@ async def running(config: Config, pool: LocalPool) -> AsyncIterator[Running]:
             CacheService(database, cache),
             LibraryService(database, libraries, roots, sessions),
             TableActionService(database, directory, tables, engine, usage, cache),
+            DeploymentService(database, *deployments),
         )
         server = GrpcServer(config, servicers, identifier)
         address = await server.start()
@@ -359,6 +369,24 @@ async def _go_on_ending(database: Database, ender: SessionEnder, stack: contextl
     ]
 
     stack.push_async_callback(_cancelled, *tasks)
+
+
+def _expire(expiry: SessionExpiry, stack: contextlib.AsyncExitStack) -> SessionExpiry:
+    """Begin to end idle sessions."""
+    expiry.start()
+    stack.push_async_callback(expiry.close)
+    return expiry
+
+
+async def _deploying(
+    deployer: Deployer, jobs: DeployedJobs, stack: contextlib.AsyncExitStack
+) -> tuple[Deployer, DeployedJobs]:
+    """Take up the deployments, and the jobs of deployments, that the last run did not finish."""
+    stack.push_async_callback(deployer.close)
+    stack.push_async_callback(jobs.close)
+    await deployer.recover()
+    jobs.recover()
+    return deployer, jobs
 
 
 async def _cancelled(*tasks: asyncio.Task[Any]) -> None:

@@ -85,6 +85,14 @@ def job_id(field: str, name: str) -> str:
     raise _bad(field, name, "jobs/{job}")
 
 
+def single_id(field: str, name: str, wanted: str) -> str:
+    """Take a name of two parts apart, `wanted` like ``jobs/{job}``, and return the second."""
+    match name.split("/"):
+        case [collection, found] if collection == wanted.partition("/")[0] and _ID.fullmatch(found):
+            return found
+    raise _bad(field, name, wanted)
+
+
 def session_or_job_id(field: str, name: str) -> tuple[str, str]:
     """Take `sessions/{session}` or `jobs/{job}` apart; the other one is empty."""
     match name.split("/"):

@@ -15,6 +15,8 @@ from scorestream.v1 import (
     context_service_pb2_grpc,
     data_service_pb2,
     data_service_pb2_grpc,
+    deployment_service_pb2,
+    deployment_service_pb2_grpc,
     device_service_pb2,
     device_service_pb2_grpc,
     engine_service_pb2,
@@ -49,6 +51,7 @@ from scorestream.v1 import (
 from scorestream_server.api.cache import CacheService
 from scorestream_server.api.contexts import ContextService
 from scorestream_server.api.data import DataService
+from scorestream_server.api.deployments import DeploymentService
 from scorestream_server.api.devices import DeviceService
 from scorestream_server.api.engines import EngineService
 from scorestream_server.api.errors import ErrorInterceptor
@@ -95,6 +98,7 @@ SERVICES: Sequence[Any] = [
         (cache_service_pb2, "CacheService"),
         (library_service_pb2, "LibraryService"),
         (table_action_service_pb2, "TableActionService"),
+        (deployment_service_pb2, "DeploymentService"),
     )
 ]
 
@@ -121,6 +125,7 @@ class Servicers:
     cache: CacheService
     libraries: LibraryService
     table_actions: TableActionService
+    deployments: DeploymentService
 
 
 class GrpcServer:
@@ -160,6 +165,9 @@ class GrpcServer:
         library_service_pb2_grpc.add_LibraryServiceServicer_to_server(servicers.libraries, self._server)
         table_action_service_pb2_grpc.add_TableActionServiceServicer_to_server(
             servicers.table_actions, self._server
+        )
+        deployment_service_pb2_grpc.add_DeploymentServiceServicer_to_server(
+            servicers.deployments, self._server
         )
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)

@@ -160,6 +160,8 @@ class Job:
         cpu_seconds: processor time of the lanes' threads.
         bytes_in: of the input columns of the rows that were scored, as Arrow holds them.
         peak_memory: the most bytes that a worker had resident at the end of one of its partitions.
+        deployment: id of the deployment that it was made for; empty for none.
+        process: id of the process that had it made; empty for none.
     """
 
     id: str
@@ -187,3 +189,5 @@ class Job:
     cpu_seconds: float = 0.0
     bytes_in: int = 0
     peak_memory: int = 0
+    deployment: str = ""
+    process: str = ""

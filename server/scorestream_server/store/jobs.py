@@ -157,7 +157,13 @@ def _not_found(job_id: str) -> ScorestreamError:
 
 
 def page(
-    connection: sa.Connection, owner: str | None, *, session_id: str, before: int, limit: int
+    connection: sa.Connection,
+    owner: str | None,
+    *,
+    session_id: str,
+    before: int,
+    limit: int,
+    deployment: str = "",
 ) -> tuple[list[Job], int]:
     """Return up to `limit` jobs, newest first, and the position to go on from (0: there are no more)."""
     query = sa.select(JOBS).where(~JOBS.c.deleted)
@@ -165,6 +171,8 @@ def page(
         query = query.where(JOBS.c.owner == owner)
     if session_id:
         query = query.where(JOBS.c.session_id == session_id)
+    if deployment:
+        query = query.where(JOBS.c.deployment == deployment)
     if before:
         query = query.where(JOBS.c.seq < before)
     rows = connection.execute(query.order_by(JOBS.c.seq.desc()).limit(limit + 1)).all()

@@ -9,7 +9,7 @@ import sqlalchemy as sa
 from scorestream_server.domain.errors import ErrorCode, ScorestreamError, not_found, precondition
 from scorestream_server.domain.job import FINAL_STATES
 from scorestream_server.domain.model import Model, ModelSchema
-from scorestream_server.store import jobs, requests
+from scorestream_server.store import deployments, jobs, requests
 from scorestream_server.store.prepared import Prepared
 from scorestream_server.store.schema import JOBS, MODELS, begins_with
 
@@ -137,7 +137,7 @@ def remove(connection: sa.Connection, model_id: str, version: int, owner: str | 
 
     Raises:
         ScorestreamError: NOT_FOUND; PERMISSION_DENIED where one is not this owner's (None: an admin asks);
-            FAILED_PRECONDITION while a job that is not final uses it.
+            FAILED_PRECONDITION while a deployment or a job that is not final uses it.
     """
     get(connection, model_id, version)
     query = sa.select(MODELS).where(MODELS.c.model_id == model_id, ~MODELS.c.removed)
@@ -153,6 +153,7 @@ def remove(connection: sa.Connection, model_id: str, version: int, owner: str | 
             "them.",
             metadata={"model": model_id},
         )
+    deployments.require_unused(connection, model_id, versions, owner)
     running = sa.select(JOBS).where(JOBS.c.state.not_in([state.value for state in FINAL_STATES]))
     for job in map(jobs.from_row, connection.execute(running)):
         if job.spec.model_id == model_id and job.spec.model_version in versions:

@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 
-VERSION = "0011"
+VERSION = "0013"
 """The migration that leads to these tables, the last one there is."""
 VERSIONS = sa.Table(
     "alembic_version",
@@ -165,6 +165,17 @@ JOBS = sa.Table(
         server_default=sa.false(),
         comment="what it leaves for people is its session's",
     ),
+    sa.Column("deployment", sa.Text, nullable=False, server_default="", comment="the deployment's id"),
+    sa.Column("process", sa.Text, nullable=False, server_default="", comment="the process's id"),
+    *(
+        sa.Index(
+            f"ix_jobs_{name}",
+            name,
+            sqlite_where=sa.text(f"{name} != ''"),
+            postgresql_where=sa.text(f"{name} != ''"),
+        )
+        for name in ("deployment", "process")
+    ),
 )
 
 PARTITIONS = sa.Table(
@@ -313,6 +324,26 @@ LIBRARIES = sa.Table(
     sa.Column("session_id", sa.Text, primary_key=True, comment="empty for a global one"),
     sa.Column("library_id", sa.Text, primary_key=True, comment="the name that clients give"),
     sa.Column("data", sa.LargeBinary, nullable=False, comment="Library as JSON"),
+)
+
+DEPLOYMENTS = sa.Table(
+    "deployments",
+    METADATA,
+    sa.Column("seq", sa.Integer, primary_key=True, comment="order of creation; page tokens stand on it"),
+    sa.Column("id", sa.Text, nullable=False, unique=True),
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("model_id", sa.Text, nullable=False, index=True),
+    sa.Column("service_tag", sa.Text, nullable=False),
+    sa.Column("stage", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("data", sa.LargeBinary, nullable=False, comment="Deployment as JSON"),
+)
+
+CONTEXT_TAGS = sa.Table(
+    "context_tags",
+    METADATA,
+    sa.Column("context_id", sa.Text, primary_key=True),
+    sa.Column("tags", sa.LargeBinary, nullable=False, comment="ContextTags as JSON"),
 )
 
 
