@@ -49,6 +49,15 @@ if TYPE_CHECKING:
     from scorestream.options import Options
     from scorestream.outcomes import LogLine, LogLineType, ResultLink, ResultType
     from scorestream.outputs import OutputOptions
+    from scorestream.process_records import (
+        IncidentInfo,
+        IncidentState,
+        Missed,
+        ProcessInfo,
+        ProcessState,
+        ScheduleInfo,
+    )
+    from scorestream.processes import Process, Processes
     from scorestream.records import (
         Device,
         DeviceProcess,
@@ -68,6 +77,7 @@ if TYPE_CHECKING:
         TableInfo,
         TokenInfo,
     )
+    from scorestream.schedules import Schedules
     from scorestream.session import Session
     from scorestream.settings import Engine, Option, Origin
     from scorestream.table import Table
@@ -98,6 +108,8 @@ __all__ = [
     "Fault",
     "FileInfo",
     "FilerefInfo",
+    "IncidentInfo",
+    "IncidentState",
     "InternalError",
     "InvalidArgumentError",
     "Job",
@@ -110,6 +122,7 @@ __all__ = [
     "LibraryInfo",
     "LogLine",
     "LogLineType",
+    "Missed",
     "Model",
     "ModelFeature",
     "ModelInfo",
@@ -122,12 +135,18 @@ __all__ = [
     "OutputOptions",
     "PermissionDeniedError",
     "Priority",
+    "Process",
+    "ProcessInfo",
+    "ProcessState",
+    "Processes",
     "QueueInfo",
     "RequestCancelledError",
     "ResourceExhaustedError",
     "ResultLink",
     "ResultType",
     "Role",
+    "ScheduleInfo",
+    "Schedules",
     "ScorestreamError",
     "Session",
     "SessionInfo",
@@ -173,7 +192,16 @@ HOMES = {
     "TableDescription": "library_records",
     "TableSource": "library_records",
     "Model": "model",
+    "IncidentInfo": "process_records",
+    "IncidentState": "process_records",
+    "Missed": "process_records",
+    "Process": "processes",
+    "ProcessInfo": "process_records",
+    "ProcessState": "process_records",
+    "Processes": "processes",
     "QueueInfo": "context_records",
+    "ScheduleInfo": "process_records",
+    "Schedules": "schedules",
     "LogLine": "outcomes",
     "LogLineType": "outcomes",
     "ResultLink": "outcomes",

@@ -200,7 +200,8 @@ class JobInfo:
         outputs: what was published: the name of a table, or the paths of files.
         resumes: the id of the job whose committed partitions it took over, or empty.
         condition_code: 0 success, 4 with warnings, 8 with an error, cancelled or timed out; None while not final.
-        compute_state: the state in the Compute API's words, for example ``completed``.
+        compute_state: the state in the Compute API's words, for example ``completed``; `modelop_state` in ModelOp's.
+        process_id: the process that it was made for, or empty.
         queue: where it waits.
         task_timeout: seconds that its session's context lets it run; 0 for ever.
         variables: the values that it keeps of those that its filter and score code use, by name.
@@ -243,6 +244,8 @@ class JobInfo:
     output: OutputOptions = AS_USUAL
     append: bool = False
     row_number: str = ""
+    process_id: str = ""
+    modelop_state: str = ""
 
     @property
     def percent(self) -> float:

@@ -29,9 +29,11 @@ from scorestream_server.api.log import LogService
 from scorestream_server.api.models import ModelService
 from scorestream_server.api.options import OptionService
 from scorestream_server.api.owned import OwnSessions
+from scorestream_server.api.processes import ProcessService
 from scorestream_server.api.reports import ReportService
 from scorestream_server.api.results import ResultReader
 from scorestream_server.api.saves import TableSaver, recover_saves
+from scorestream_server.api.schedules import ScheduleService
 from scorestream_server.api.server import GrpcServer, Servicers
 from scorestream_server.api.sessions import SessionService
 from scorestream_server.api.table_actions import TableActionService
@@ -56,8 +58,10 @@ from scorestream_server.engine.kept import KeptVersions
 from scorestream_server.engine.leftovers import remove_leftovers
 from scorestream_server.engine.new_sessions import SessionMaker
 from scorestream_server.engine.papers import Papers
+from scorestream_server.engine.processes import Processes
 from scorestream_server.engine.quota import JobQuota
 from scorestream_server.engine.runtimes import Runtimes
+from scorestream_server.engine.schedules import Schedules
 from scorestream_server.engine.sessions import SessionEnder
 from scorestream_server.engine.submit import Submitter
 from scorestream_server.engine.table_keeper import TableKeeper
@@ -204,6 +208,7 @@ async def running(config: Config, pool: LocalPool) -> AsyncIterator[Running]:
             LibraryService(database, libraries, roots, sessions),
             TableActionService(database, directory, tables, engine, usage, cache),
             DeploymentService(database, *deployments),
+            *await _processing(config, database, engine, deployments[1], stack),
         )
         server = GrpcServer(config, servicers, identifier)
         address = await server.start()
@@ -387,6 +392,20 @@ async def _deploying(
     await deployer.recover()
     jobs.recover()
     return deployer, jobs
+
+
+async def _processing(
+    config: Config, database: Database, engine: Engine, jobs: DeployedJobs, stack: contextlib.AsyncExitStack
+) -> tuple[ProcessService, ScheduleService]:
+    """Take up the processes that the last run did not finish, then run what is due."""
+    processes = Processes(config, database, engine, jobs)
+    stack.push_async_callback(processes.close)
+    if resumed := await processes.recover():
+        logger.warning("going on with %d processes of the last run", resumed)
+    schedules = Schedules(database, processes)
+    schedules.start()
+    stack.push_async_callback(schedules.close)
+    return ProcessService(database, processes), ScheduleService(database, schedules)
 
 
 async def _cancelled(*tasks: asyncio.Task[Any]) -> None:

@@ -10,6 +10,8 @@ from scorestream.aio.job import AsyncJob
 from scorestream.aio.libraries import AsyncLibraries
 from scorestream.aio.model import AsyncModel
 from scorestream.aio.options import AsyncOptions
+from scorestream.aio.processes import AsyncProcess, AsyncProcesses
+from scorestream.aio.schedules import AsyncSchedules
 from scorestream.aio.session import AsyncSession
 from scorestream.aio.table import AsyncTable
 from scorestream.aio.variables import AsyncVariables
@@ -22,6 +24,9 @@ __all__ = [
     "AsyncLibraries",
     "AsyncModel",
     "AsyncOptions",
+    "AsyncProcess",
+    "AsyncProcesses",
+    "AsyncSchedules",
     "AsyncSession",
     "AsyncTable",
     "AsyncVariables",

@@ -21,7 +21,9 @@ from scorestream.v1.library_service_pb2_grpc import LibraryServiceStub
 from scorestream.v1.log_service_pb2_grpc import LogServiceStub
 from scorestream.v1.model_service_pb2_grpc import ModelServiceStub
 from scorestream.v1.option_service_pb2_grpc import OptionServiceStub
+from scorestream.v1.process_service_pb2_grpc import ProcessServiceStub
 from scorestream.v1.report_service_pb2_grpc import ReportServiceStub
+from scorestream.v1.schedule_service_pb2_grpc import ScheduleServiceStub
 from scorestream.v1.session_service_pb2_grpc import SessionServiceStub
 from scorestream.v1.table_action_service_pb2_grpc import TableActionServiceStub
 from scorestream.v1.table_service_pb2_grpc import TableServiceStub
@@ -67,6 +69,8 @@ class AsyncConnection:
         self.cache = CacheServiceStub(self._channel)
         self.libraries = LibraryServiceStub(self._channel)
         self.table_actions = TableActionServiceStub(self._channel)
+        self.processes = ProcessServiceStub(self._channel)
+        self.schedules = ScheduleServiceStub(self._channel)
 
     def server_path(self, path: str | Path) -> str:
         """Return a path as the server is to understand it."""

@@ -13,12 +13,15 @@ from scorestream.cli import (
     engine,
     file,
     fileref,
+    incident,
     job,
     library,
+    mlc,
     model,
     option,
     papers,
     queue,
+    schedule,
     score,
     serve,
     session,
@@ -55,6 +58,9 @@ app.add_typer(variable.app, name="variable")
 app.add_typer(option.app, name="option")
 app.add_typer(engine.app, name="engine")
 app.add_typer(cache.app, name="cache")
+app.add_typer(mlc.app, name="mlc")
+app.add_typer(incident.app, name="incident")
+app.add_typer(schedule.app, name="schedule")
 
 papers.add_commands(job.app, session.app)
 data.add_commands(table.app)

@@ -181,6 +181,7 @@ class ListJobsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     DEPLOYMENT_FIELD_NUMBER: _builtins.int
+    PROCESS_FIELD_NUMBER: _builtins.int
     session: _builtins.str
     """Only jobs of this session, `sessions/{session}`; empty: of all the caller's sessions."""
     page_size: _builtins.int
@@ -189,6 +190,8 @@ class ListJobsRequest(_message.Message):
     """next_page_token of the page before; empty: the first page."""
     deployment: _builtins.str
     """Only jobs of this deployment, `deployments/{deployment}`; empty: whatever they were made for."""
+    process: _builtins.str
+    """Only jobs of this process, `processes/{process}`; empty: of all, and of none."""
     def __init__(
         self,
         *,
@@ -196,10 +199,11 @@ class ListJobsRequest(_message.Message):
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
         deployment: _builtins.str = ...,
+        process: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment", "page_size", b"page_size", "page_token", b"page_token", "session", b"session"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["deployment", b"deployment", "page_size", b"page_size", "page_token", b"page_token", "process", b"process", "session", b"session"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

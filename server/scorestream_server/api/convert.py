@@ -152,10 +152,12 @@ def job(value: Job) -> job_pb2.Job:
         warnings=value.warnings,
         condition_code=value.state.condition_code,
         compute_state=value.state.compute_name,
+        modelop_state=value.state.modelop_name,
         statistics=_statistics(value, time.time()),
         status_notification=spec.status_notification,
         reset_log_line_numbers=spec.reset_log_line_numbers,
         deployment=deployment_name(value.deployment),
+        process=f"processes/{value.process}" if value.process else "",
     )
 
 

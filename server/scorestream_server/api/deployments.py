@@ -22,6 +22,7 @@ from scorestream_server.domain.deployment import Deployment, DeploymentState
 from scorestream_server.domain.errors import FieldFault, invalid
 from scorestream_server.domain.faults import Faults
 from scorestream_server.domain.principal import Principal
+from scorestream_server.domain.signal import check_pattern
 from scorestream_server.engine.deployed import INPUT_TABLE, DeployedJobs, Load
 from scorestream_server.engine.deployments import Deployer
 from scorestream_server.store import deployments as deployment_store
@@ -217,7 +218,7 @@ def check_path(field: str, path: str) -> str:
     if len(path) > LONGEST_PATH or not path.isprintable():
         told = f"it is not printable, or longer than {LONGEST_PATH:,} characters"
         raise invalid("INVALID_PATH", f"{field}: {told}.", [FieldFault(field, told)])
-    return path
+    return check_pattern(field, path)
 
 
 def _check_left_out(spec: job_pb2.JobSpec) -> None:

@@ -89,15 +89,23 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
         """List the caller's jobs, or, for an admin, everybody's."""
         limit, before = paging.size(request.page_size), paging.position(request.page_token)
         session_id = names.session_id("session", request.session) if request.session else ""
-        owner, deployment = reach_of(context), ""
+        owner, deployment, process = reach_of(context), "", ""
         if request.deployment:
             deployment = names.single_id("deployment", request.deployment, "deployments/{deployment}")
+        if request.process:
+            process = names.single_id("process", request.process, "processes/{process}")
 
         def read(connection: sa.Connection) -> tuple[list[Job], int]:
             if session_id:
                 session_store.get(connection, session_id, owner)
             return job_store.page(
-                connection, owner, session_id=session_id, before=before, limit=limit, deployment=deployment
+                connection,
+                owner,
+                session_id=session_id,
+                before=before,
+                limit=limit,
+                deployment=deployment,
+                process=process,
             )
 
         jobs, more = await self._database.read(read)

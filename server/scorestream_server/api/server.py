@@ -35,8 +35,12 @@ from scorestream.v1 import (
     model_service_pb2_grpc,
     option_service_pb2,
     option_service_pb2_grpc,
+    process_service_pb2,
+    process_service_pb2_grpc,
     report_service_pb2,
     report_service_pb2_grpc,
+    schedule_service_pb2,
+    schedule_service_pb2_grpc,
     session_service_pb2,
     session_service_pb2_grpc,
     table_action_service_pb2,
@@ -65,7 +69,9 @@ from scorestream_server.api.libraries import LibraryService
 from scorestream_server.api.log import LogService
 from scorestream_server.api.models import ModelService
 from scorestream_server.api.options import OptionService
+from scorestream_server.api.processes import ProcessService
 from scorestream_server.api.reports import ReportService
+from scorestream_server.api.schedules import ScheduleService
 from scorestream_server.api.sessions import SessionService
 from scorestream_server.api.table_actions import TableActionService
 from scorestream_server.api.tables import TableService
@@ -99,6 +105,8 @@ SERVICES: Sequence[Any] = [
         (library_service_pb2, "LibraryService"),
         (table_action_service_pb2, "TableActionService"),
         (deployment_service_pb2, "DeploymentService"),
+        (process_service_pb2, "ProcessService"),
+        (schedule_service_pb2, "ScheduleService"),
     )
 ]
 
@@ -126,6 +134,8 @@ class Servicers:
     libraries: LibraryService
     table_actions: TableActionService
     deployments: DeploymentService
+    processes: ProcessService
+    schedules: ScheduleService
 
 
 class GrpcServer:
@@ -169,6 +179,8 @@ class GrpcServer:
         deployment_service_pb2_grpc.add_DeploymentServiceServicer_to_server(
             servicers.deployments, self._server
         )
+        process_service_pb2_grpc.add_ProcessServiceServicer_to_server(servicers.processes, self._server)
+        schedule_service_pb2_grpc.add_ScheduleServiceServicer_to_server(servicers.schedules, self._server)
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         self._names = [service.full_name for service in SERVICES]

@@ -34,6 +34,11 @@ class State(enum.StrEnum):
         return _COMPUTE_NAMES[self]
 
     @property
+    def modelop_name(self) -> str:
+        """The state in ModelOp's words."""
+        return _MODELOP_NAMES[self]
+
+    @property
     def condition_code(self) -> int | None:
         """0 for success, 4 with warnings, 8 with errors, as users of SAS expect; None while nothing is decided."""
         if not self.final:
@@ -55,6 +60,18 @@ _COMPUTE_NAMES = {
     State.CANCELLED: "canceled",
     State.TIMED_OUT: "timedOut",
 }
+
+_MODELOP_NAMES = {
+    State.PENDING: "WAITING",
+    State.RUNNING: "RUNNING",
+    State.CANCELLING: "RUNNING",
+    State.SUCCEEDED: "COMPLETE",
+    State.SUCCEEDED_WITH_WARNINGS: "COMPLETE",
+    State.FAILED: "ERROR",
+    State.CANCELLED: "CANCELLED",
+    State.TIMED_OUT: "ERROR",
+}
+"""CREATED is what comes before: a process that has no job yet. A job that is recorded waits already."""
 
 NEXT_STATES: dict[State, frozenset[State]] = {
     State.PENDING: frozenset({State.RUNNING, State.CANCELLING}) | FINAL_STATES,

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 import sqlalchemy as sa
 
 from scorestream_server.domain.context import DEFAULT_INACTIVE_TIMEOUT
+from scorestream_server.domain.cron import day_in
 from scorestream_server.domain.deployment import Deployment, DeploymentState, near_tag
 from scorestream_server.domain.errors import (
     ErrorCode,
@@ -24,6 +25,7 @@ from scorestream_server.domain.errors import (
 from scorestream_server.domain.job import Job
 from scorestream_server.domain.principal import Principal
 from scorestream_server.domain.session import Session, SessionState
+from scorestream_server.domain.signal import filled
 from scorestream_server.engine.engine import Engine
 from scorestream_server.engine.new_sessions import SessionMaker, SessionWish
 from scorestream_server.engine.runtimes import Runtimes
@@ -93,6 +95,7 @@ class DeployedJobs:
         request_id: str,
         process_id: str = "",
         asked: Submission | None = None,
+        day: str = "",
     ) -> Job:
         """Make a job that scores an input with a deployment's model, and return it as soon as it is recorded.
 
@@ -108,6 +111,8 @@ class DeployedJobs:
             request_id: of the request; empty: it is not repeated.
             process_id: what the job belongs to; empty for nothing.
             asked: what else is asked of the job; model, table, session and output are not looked at.
+            day: `{date}` of input and output, as 2026-11-22; empty: today in UTC. Their `{process}` is the process's id,
+                or, where there is none, the job's.
 
         Raises:
             ScorestreamError: FAILED_PRECONDITION, NO_RUNTIME, where none has its tags now, NOT_DEPLOYED, where it takes no
@@ -123,17 +128,20 @@ class DeployedJobs:
         if task is None:
             deployment = await self._deployment(principal, deployment_id)
             submission = asked or plain(principal.name)
+            belongs_to, day = process_id or submission.job_id, day or day_in("UTC", time.time())
+            reads = filled(input_path or deployment.input, belongs_to, day)
+            writes = filled(output_path or deployment.output, belongs_to, day)
             submission = replace(
                 submission,
                 model_id=deployment.model_id,
                 model_version=deployment.model_version,
-                out_path=_path("output", output_path or deployment.output),
+                out_path=_path("output", writes),
                 out_table="",
                 request_id=request_id,
                 deployment=deployment.id,
                 process=process_id,
             )
-            run = _Run(principal, deployment, _path("input", input_path or deployment.input), submission)
+            run = _Run(principal, deployment, _path("input", reads), submission)
             task = self._runs.get(key)  # another may have come while the deployment was looked up
             if task is None:
                 task = self._runs[key] = asyncio.create_task(self._run(run))

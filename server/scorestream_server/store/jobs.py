@@ -164,6 +164,7 @@ def page(
     before: int,
     limit: int,
     deployment: str = "",
+    process: str = "",
 ) -> tuple[list[Job], int]:
     """Return up to `limit` jobs, newest first, and the position to go on from (0: there are no more)."""
     query = sa.select(JOBS).where(~JOBS.c.deleted)
@@ -173,6 +174,8 @@ def page(
         query = query.where(JOBS.c.session_id == session_id)
     if deployment:
         query = query.where(JOBS.c.deployment == deployment)
+    if process:
+        query = query.where(JOBS.c.process == process)
     if before:
         query = query.where(JOBS.c.seq < before)
     rows = connection.execute(query.order_by(JOBS.c.seq.desc()).limit(limit + 1)).all()

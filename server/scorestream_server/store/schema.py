@@ -2,7 +2,7 @@
 
 import sqlalchemy as sa
 
-VERSION = "0013"
+VERSION = "0014"
 """The migration that leads to these tables, the last one there is."""
 VERSIONS = sa.Table(
     "alembic_version",
@@ -344,6 +344,44 @@ CONTEXT_TAGS = sa.Table(
     METADATA,
     sa.Column("context_id", sa.Text, primary_key=True),
     sa.Column("tags", sa.LargeBinary, nullable=False, comment="ContextTags as JSON"),
+)
+
+PROCESSES = sa.Table(
+    "processes",
+    METADATA,
+    sa.Column("seq", sa.Integer, primary_key=True, comment="order of creation; page tokens stand on it"),
+    sa.Column("id", sa.Text, nullable=False, unique=True),
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("schedule_id", sa.Text, nullable=False, comment="empty: somebody sent the signal"),
+    sa.Column("due_time", sa.Float, comment="null: somebody asked for it"),
+    sa.Column("data", sa.LargeBinary, nullable=False, comment="Process as JSON"),
+    sa.Index(
+        "ix_processes_running",
+        "owner",
+        sqlite_where=sa.text("state = 'RUNNING'"),
+        postgresql_where=sa.text("state = 'RUNNING'"),
+    ),
+    sa.Index("uq_processes_due", "schedule_id", "due_time", unique=True),
+)
+
+INCIDENTS = sa.Table(
+    "incidents",
+    METADATA,
+    sa.Column("seq", sa.Integer, primary_key=True, comment="order of creation; page tokens stand on it"),
+    sa.Column("id", sa.Text, nullable=False, unique=True),
+    sa.Column("process_id", sa.Text, sa.ForeignKey("processes.id"), nullable=False, index=True),
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("data", sa.LargeBinary, nullable=False, comment="Incident as JSON"),
+)
+
+SCHEDULES = sa.Table(
+    "schedules",
+    METADATA,
+    sa.Column("id", sa.Text, primary_key=True, comment="the name that clients give"),
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("data", sa.LargeBinary, nullable=False, comment="Schedule as JSON"),
 )
 
 
