@@ -46,6 +46,7 @@ from .connection import Connection
 from .contexts import Contexts
 from .job import Job
 from .model import Model
+from .operations import Operations
 from .options import list_engines
 from .session import Session, list_jobs
 from .shared_tables import SharedTables
@@ -55,7 +56,7 @@ DEFAULT_PATIENCE = 15.0
 CHUNK_BYTES = 1 << 20
 
 
-class Client(SharedTables):
+class Client(SharedTables, Operations):
     """A client of one server. Close it, or use it as a context manager.
 
     Args:

@@ -247,6 +247,7 @@ def job_info(message: job_pb2.Job) -> JobInfo:
         queue=message.queue,
         task_timeout=message.task_timeout.ToTimedelta().total_seconds(),
         variables=variables_from_wire(spec.variables),
+        deployment=last(message.deployment),
         **output_fields(spec),
     )
 

@@ -37,6 +37,7 @@ from scorestream_server.api.sessions import SessionService
 from scorestream_server.api.table_actions import TableActionService
 from scorestream_server.api.tables import TableService
 from scorestream_server.api.tokens import TokenService
+from scorestream_server.api.trace import TraceService
 from scorestream_server.api.variables import VariableService
 from scorestream_server.config import Config
 from scorestream_server.contexts.built_in import built_in_contexts, server_facts
@@ -204,6 +205,7 @@ async def running(config: Config, pool: LocalPool) -> AsyncIterator[Running]:
             LibraryService(database, libraries, roots, sessions),
             TableActionService(database, directory, tables, engine, usage, cache),
             DeploymentService(database, *deployments),
+            TraceService(database),
         )
         server = GrpcServer(config, servicers, identifier)
         address = await server.start()

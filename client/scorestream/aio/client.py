@@ -45,6 +45,7 @@ from .connection import AsyncConnection
 from .contexts import AsyncContexts
 from .job import AsyncJob
 from .model import AsyncModel
+from .operations import AsyncOperations
 from .options import list_engines
 from .session import AsyncSession, list_jobs
 from .shared_tables import AsyncSharedTables
@@ -54,7 +55,7 @@ DEFAULT_PATIENCE = 15.0
 CHUNK_BYTES = 1 << 20
 
 
-class AsyncClient(AsyncSharedTables):
+class AsyncClient(AsyncSharedTables, AsyncOperations):
     """A client of one server. Close it, or use it as a context manager.
 
     Args:

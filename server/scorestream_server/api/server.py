@@ -45,6 +45,8 @@ from scorestream.v1 import (
     table_service_pb2_grpc,
     token_service_pb2,
     token_service_pb2_grpc,
+    trace_service_pb2,
+    trace_service_pb2_grpc,
     variable_service_pb2,
     variable_service_pb2_grpc,
 )
@@ -71,6 +73,7 @@ from scorestream_server.api.table_actions import TableActionService
 from scorestream_server.api.tables import TableService
 from scorestream_server.api.tls import private_key
 from scorestream_server.api.tokens import TokenService
+from scorestream_server.api.trace import TraceService
 from scorestream_server.api.variables import VariableService
 from scorestream_server.config import Config
 
@@ -99,6 +102,7 @@ SERVICES: Sequence[Any] = [
         (library_service_pb2, "LibraryService"),
         (table_action_service_pb2, "TableActionService"),
         (deployment_service_pb2, "DeploymentService"),
+        (trace_service_pb2, "TraceService"),
     )
 ]
 
@@ -126,6 +130,7 @@ class Servicers:
     libraries: LibraryService
     table_actions: TableActionService
     deployments: DeploymentService
+    trace: TraceService
 
 
 class GrpcServer:
@@ -169,6 +174,7 @@ class GrpcServer:
         deployment_service_pb2_grpc.add_DeploymentServiceServicer_to_server(
             servicers.deployments, self._server
         )
+        trace_service_pb2_grpc.add_TraceServiceServicer_to_server(servicers.trace, self._server)
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         self._names = [service.full_name for service in SERVICES]

@@ -1,0 +1,32 @@
+# Generated from aio/operations.py by tools/generate.py. Change that file, not this one.
+"""What a client has for operations: deployments, and traces of what belongs together."""
+
+from scorestream.deployment_records import Trace
+from scorestream.deployment_wire import trace_of
+from scorestream.v1 import trace_service_pb2
+
+from .connection import Connection
+from .deployments import Deployments
+
+
+class Operations:
+    """Deployments, and what belongs together."""
+
+    _connection: Connection
+
+    @property
+    def deployments(self) -> Deployments:
+        """The deployments of models to runtimes."""
+        return Deployments(self._connection)
+
+    def trace(self, id: str) -> Trace:  # noqa: A002 - it is what users call it
+        """Return all that leads to something and all that came of it: signal to process, deployment, runtime, session, job, output.
+
+        Args:
+            id: of a process, a deployment, a session or a job.
+
+        Raises:
+            NotFoundError: nothing of yours has this id.
+        """
+        request = trace_service_pb2.GetTraceRequest(id=id)
+        return trace_of(self._connection.call(self._connection.traces.GetTrace, request))
