@@ -35,12 +35,13 @@ class People:
 
 @dataclass(frozen=True)
 class Belongings:
-    """What Alice made: a session with a table, a file, a fileref, a model and a job that is done."""
+    """What Alice made: a session with a table, a file, a fileref, a model, a job that is done, and a deployment."""
 
     session: scorestream.Session
     table: scorestream.Table
     model: scorestream.Model
     job: scorestream.Job
+    deployment: scorestream.Deployment
 
 
 @contextlib.contextmanager
@@ -66,4 +67,5 @@ def belongings(alice: scorestream.Client) -> Belongings:
     table = session.load_table(pa.table({"a": [1.0, 2.0]}), name="customers")
     job = session.score(model, table)
     job.wait()
-    return Belongings(session, table, model, job)
+    deployment = alice.deployments.create(model, service_tag="hers", stage="PROD")
+    return Belongings(session, table, model, job, deployment)

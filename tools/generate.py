@@ -37,6 +37,8 @@ RENAMED = {
     "AsyncSharedTables": "SharedTables",
     "AsyncTableActions": "TableActions",
     "AsyncContexts": "Contexts",
+    "AsyncDeployment": "Deployment",
+    "AsyncDeployments": "Deployments",
     "AsyncCache": "Cache",
     "AsyncFiles": "Files",
     "AsyncFilerefs": "Filerefs",

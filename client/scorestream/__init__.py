@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from scorestream.client import Client, connect, local
     from scorestream.context_records import ContextInfo, QueueInfo
     from scorestream.contexts import Contexts
+    from scorestream.deployment_records import DeploymentInfo, DeploymentState, Trace, TraceNode
+    from scorestream.deployments import Deployment, Deployments
     from scorestream.errors import (
         AbortedError,
         AlreadyExistsError,
@@ -98,6 +100,10 @@ __all__ = [
     "Contexts",
     "DataLossError",
     "DeadlineExceededError",
+    "Deployment",
+    "DeploymentInfo",
+    "DeploymentState",
+    "Deployments",
     "Device",
     "DeviceProcess",
     "Engine",
@@ -159,6 +165,8 @@ __all__ = [
     "TableInfo",
     "TableSource",
     "TokenInfo",
+    "Trace",
+    "TraceNode",
     "UnauthenticatedError",
     "UnavailableError",
     "UnimplementedError",
@@ -180,6 +188,12 @@ HOMES = {
     "Client": "client",
     "ContextInfo": "context_records",
     "Contexts": "contexts",
+    "Deployment": "deployments",
+    "DeploymentInfo": "deployment_records",
+    "DeploymentState": "deployment_records",
+    "Deployments": "deployments",
+    "Trace": "deployment_records",
+    "TraceNode": "deployment_records",
     "ColumnInfo": "file_records",
     "FileInfo": "file_records",
     "FilerefInfo": "file_records",

@@ -206,6 +206,7 @@ class JobInfo:
         task_timeout: seconds that its session's context lets it run; 0 for ever.
         variables: the values that it keeps of those that its filter and score code use, by name.
         row_number: the column with the rows' numbers; `append` and `output` as in `Session.score`.
+        deployment: the id of the deployment that it was made for, or empty.
     """
 
     id: str
@@ -244,6 +245,7 @@ class JobInfo:
     output: OutputOptions = AS_USUAL
     append: bool = False
     row_number: str = ""
+    deployment: str = ""
     process_id: str = ""
     modelop_state: str = ""
 

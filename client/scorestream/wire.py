@@ -249,6 +249,7 @@ def job_info(message: job_pb2.Job) -> JobInfo:
         variables=variables_from_wire(spec.variables),
         process_id=last(message.process),
         modelop_state=message.modelop_state,
+        deployment=last(message.deployment),
         **output_fields(spec),
     )
 

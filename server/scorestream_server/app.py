@@ -39,6 +39,7 @@ from scorestream_server.api.sessions import SessionService
 from scorestream_server.api.table_actions import TableActionService
 from scorestream_server.api.tables import TableService
 from scorestream_server.api.tokens import TokenService
+from scorestream_server.api.trace import TraceService
 from scorestream_server.api.variables import VariableService
 from scorestream_server.config import Config
 from scorestream_server.contexts.built_in import built_in_contexts, server_facts
@@ -209,6 +210,7 @@ async def running(config: Config, pool: LocalPool) -> AsyncIterator[Running]:
             TableActionService(database, directory, tables, engine, usage, cache),
             DeploymentService(database, *deployments),
             *await _processing(config, database, engine, deployments[1], stack),
+            TraceService(database),
         )
         server = GrpcServer(config, servicers, identifier)
         address = await server.start()

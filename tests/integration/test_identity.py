@@ -22,6 +22,7 @@ from scorestream.v1 import (
     context_service_pb2,
     data_pb2,
     data_service_pb2,
+    deployment_service_pb2,
     device_service_pb2,
     engine_service_pb2,
     file_service_pb2,
@@ -41,6 +42,7 @@ from scorestream.v1 import (
     table_service_pb2,
     token_pb2,
     token_service_pb2,
+    trace_service_pb2,
     variable_pb2,
     variable_service_pb2,
 )
@@ -86,6 +88,7 @@ def cases(alices: Belongings) -> dict[str, tuple[list[Any], grpc.StatusCode]]:
     ]
     v, o = variable_service_pb2, option_service_pb2
     b, x, library = library_service_pb2, table_action_service_pb2, f"{session}/libraries/hers"
+    p, deployment = deployment_service_pb2, f"deployments/{alices.deployment.id}"
     one = variable_pb2.VariableValue(int_value=1)
     upload = t.UploadTableRequest(header=t.UploadTableHeader(session=session, table_id="mine"))
     add = [
@@ -207,6 +210,20 @@ def cases(alices: Belongings) -> dict[str, tuple[list[Any], grpc.StatusCode]]:
             MISSING,
         ),
         "CacheService/GetCache": ([cache_service_pb2.GetCacheRequest()], ANYBODY),
+        "ContextService/TagContext": ([c.TagContextRequest(name="contexts/default")], DENIED),
+        "DeploymentService/CreateDeployment": (
+            [p.CreateDeploymentRequest(model=model, service_tag="hers", stage="PROD", replace=True)],
+            ANYBODY,
+        ),
+        "DeploymentService/GetDeployment": ([p.GetDeploymentRequest(name=deployment)], MISSING),
+        "DeploymentService/WaitDeployment": ([p.WaitDeploymentRequest(name=deployment)], MISSING),
+        "DeploymentService/ListDeployments": ([p.ListDeploymentsRequest()], ANYBODY),
+        "DeploymentService/RetireDeployment": ([p.RetireDeploymentRequest(name=deployment)], MISSING),
+        "DeploymentService/CreateDeployedJob": (
+            [p.CreateDeployedJobRequest(deployment=deployment, input="x.csv", output="y.csv")],
+            MISSING,
+        ),
+        "TraceService/GetTrace": ([trace_service_pb2.GetTraceRequest(id=job)], MISSING),
         "CacheService/EvictTables": ([cache_service_pb2.EvictTablesRequest(names=[table])], MISSING),
     }
 
@@ -369,6 +386,18 @@ def test_models_are_for_all_and_changed_by_their_owner(known: People) -> None:
     known.admin.get_model("shared@2").remove()
     known.alice.get_model("shared@1").remove()
     assert known.bob.register_model("shared", source="a * 3 AS b").info.owner == "bob"
+
+
+def test_deployments_are_their_owners_and_seen_by_admins(known: People, alices: Belongings) -> None:
+    """Bob's lists have none of hers; an admin sees, traces and retires it, and makes no job of it."""
+    assert alices.deployment.id not in {one.id for one in known.bob.deployments.list()}
+    seen = known.admin.deployments.get(alices.deployment.id)
+    assert (seen.info.owner, seen.state) == ("alice", "FAILED")
+    assert known.admin.trace(alices.job.id) == known.alice.trace(alices.job.id)
+    with pytest.raises(scorestream.PermissionDeniedError) as caught:
+        seen.run("x.csv", "y.csv")
+    assert caught.value.reason == "DEPLOYMENT_OF_ANOTHER"
+    assert seen.retire().state == "RETIRED"
 
 
 def test_a_model_in_use_does_not_tell_whose_job_it_is(known: People) -> None:

@@ -6,6 +6,7 @@ Everything else (errors, events, states) is shared with `scorestream` itself.
 from scorestream.aio.cache import AsyncCache
 from scorestream.aio.client import AsyncClient, connect, local
 from scorestream.aio.contexts import AsyncContexts
+from scorestream.aio.deployments import AsyncDeployment, AsyncDeployments
 from scorestream.aio.job import AsyncJob
 from scorestream.aio.libraries import AsyncLibraries
 from scorestream.aio.model import AsyncModel
@@ -20,6 +21,8 @@ __all__ = [
     "AsyncCache",
     "AsyncClient",
     "AsyncContexts",
+    "AsyncDeployment",
+    "AsyncDeployments",
     "AsyncJob",
     "AsyncLibraries",
     "AsyncModel",

@@ -12,6 +12,7 @@ from scorestream.retry import Patience
 from scorestream.v1.cache_service_pb2_grpc import CacheServiceStub
 from scorestream.v1.context_service_pb2_grpc import ContextServiceStub
 from scorestream.v1.data_service_pb2_grpc import DataServiceStub
+from scorestream.v1.deployment_service_pb2_grpc import DeploymentServiceStub
 from scorestream.v1.device_service_pb2_grpc import DeviceServiceStub
 from scorestream.v1.engine_service_pb2_grpc import EngineServiceStub
 from scorestream.v1.file_service_pb2_grpc import FileServiceStub
@@ -28,6 +29,7 @@ from scorestream.v1.session_service_pb2_grpc import SessionServiceStub
 from scorestream.v1.table_action_service_pb2_grpc import TableActionServiceStub
 from scorestream.v1.table_service_pb2_grpc import TableServiceStub
 from scorestream.v1.token_service_pb2_grpc import TokenServiceStub
+from scorestream.v1.trace_service_pb2_grpc import TraceServiceStub
 from scorestream.v1.variable_service_pb2_grpc import VariableServiceStub
 from scorestream.wire import error_from_rpc, retry_delay
 
@@ -71,6 +73,8 @@ class AsyncConnection:
         self.table_actions = TableActionServiceStub(self._channel)
         self.processes = ProcessServiceStub(self._channel)
         self.schedules = ScheduleServiceStub(self._channel)
+        self.deployments = DeploymentServiceStub(self._channel)
+        self.traces = TraceServiceStub(self._channel)
 
     def server_path(self, path: str | Path) -> str:
         """Return a path as the server is to understand it."""

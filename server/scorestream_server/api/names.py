@@ -93,6 +93,14 @@ def single_id(field: str, name: str, wanted: str) -> str:
     raise _bad(field, name, wanted)
 
 
+def any_id(field: str, name: str) -> str:
+    """Return the id of something that is named by it, or by its resource name `{collection}/{id}`."""
+    found = name.rpartition("/")[2]
+    if name.count("/") <= 1 and _ID.fullmatch(found):
+        return found
+    raise _bad(field, name, "an id, or a resource name such as jobs/{job}")
+
+
 def session_or_job_id(field: str, name: str) -> tuple[str, str]:
     """Take `sessions/{session}` or `jobs/{job}` apart; the other one is empty."""
     match name.split("/"):

@@ -49,6 +49,8 @@ from scorestream.v1 import (
     table_service_pb2_grpc,
     token_service_pb2,
     token_service_pb2_grpc,
+    trace_service_pb2,
+    trace_service_pb2_grpc,
     variable_service_pb2,
     variable_service_pb2_grpc,
 )
@@ -77,6 +79,7 @@ from scorestream_server.api.table_actions import TableActionService
 from scorestream_server.api.tables import TableService
 from scorestream_server.api.tls import private_key
 from scorestream_server.api.tokens import TokenService
+from scorestream_server.api.trace import TraceService
 from scorestream_server.api.variables import VariableService
 from scorestream_server.config import Config
 
@@ -107,6 +110,7 @@ SERVICES: Sequence[Any] = [
         (deployment_service_pb2, "DeploymentService"),
         (process_service_pb2, "ProcessService"),
         (schedule_service_pb2, "ScheduleService"),
+        (trace_service_pb2, "TraceService"),
     )
 ]
 
@@ -136,6 +140,7 @@ class Servicers:
     deployments: DeploymentService
     processes: ProcessService
     schedules: ScheduleService
+    trace: TraceService
 
 
 class GrpcServer:
@@ -181,6 +186,7 @@ class GrpcServer:
         )
         process_service_pb2_grpc.add_ProcessServiceServicer_to_server(servicers.processes, self._server)
         schedule_service_pb2_grpc.add_ScheduleServiceServicer_to_server(servicers.schedules, self._server)
+        trace_service_pb2_grpc.add_TraceServiceServicer_to_server(servicers.trace, self._server)
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         self._names = [service.full_name for service in SERVICES]

@@ -2,7 +2,7 @@
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
@@ -74,8 +74,8 @@ class ContextSettings:
     unsafe_job_characters: str = ""
     options: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
-    service_tags: Sequence[str] = ()
-    stage_tags: Sequence[str] = ()
+    service_tags: tuple[str, ...] = ()
+    stage_tags: tuple[str, ...] = ()
     pool: PoolSettings = field(default_factory=PoolSettings)
 
 
@@ -83,8 +83,8 @@ class ContextSettings:
 class ContextTags:
     """Tags of a context, or of a change of them."""
 
-    service: Sequence[str] = ()
-    stage: Sequence[str] = ()
+    service: tuple[str, ...] = ()
+    stage: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

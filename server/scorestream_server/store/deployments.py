@@ -1,6 +1,6 @@
 """Deployments in the store."""
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -9,8 +9,7 @@ import sqlalchemy as sa
 
 from scorestream_server.domain.deployment import LIVE_STATES, Deployment, DeploymentState
 from scorestream_server.domain.errors import ErrorCode, ScorestreamError, not_found, precondition
-from scorestream_server.domain.job import FINAL_STATES, Job
-from scorestream_server.store import jobs as job_store
+from scorestream_server.domain.job import FINAL_STATES
 from scorestream_server.store import requests
 from scorestream_server.store.schema import DEPLOYMENTS, JOBS
 
@@ -181,17 +180,14 @@ def running_jobs(connection: sa.Connection, deployment_ids: Iterable[str]) -> di
     ids = list(deployment_ids)
     query = (
         sa.select(JOBS.c.deployment, sa.func.count())
-        .where(JOBS.c.deployment.in_(ids), JOBS.c.state.not_in([state.value for state in FINAL_STATES]))
+        .where(
+            JOBS.c.deployment.in_(ids),
+            JOBS.c.deployment != sa.literal_column("''"),  # so that its index is used
+            JOBS.c.state.not_in([state.value for state in FINAL_STATES]),
+        )
         .group_by(JOBS.c.deployment)
     )
     return dict.fromkeys(ids, 0) | {name: int(number) for name, number in connection.execute(query)}
-
-
-def jobs_of(connection: sa.Connection, deployment_id: str, *, most: int) -> Sequence[Job]:
-    """Return the newest jobs of a deployment."""
-    query = sa.select(JOBS).where(JOBS.c.deployment == deployment_id, ~JOBS.c.deleted)
-    rows = connection.execute(query.order_by(JOBS.c.seq.desc()).limit(most))
-    return [job_store.from_row(row) for row in rows]
 
 
 def _of(owner: str | None) -> "sa.Select[Any]":

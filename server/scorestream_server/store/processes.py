@@ -9,7 +9,7 @@ from scorestream_server.domain.limits import exhausted
 from scorestream_server.domain.process import Incident, IncidentState, Process, ProcessState
 from scorestream_server.store import jobs as job_store
 from scorestream_server.store import requests
-from scorestream_server.store.schema import INCIDENTS, JOBS, PROCESSES
+from scorestream_server.store.schema import INCIDENTS, JOBS, PROCESSES, belongs_to
 
 MOST_RUNNING = 1000
 """Processes of one owner that are not final; a signal that is sent in a circle stops there."""
@@ -101,7 +101,7 @@ def update(connection: sa.Connection, process: Process) -> None:
 
 def first_job(connection: sa.Connection, process_id: str) -> str:
     """Return the id of the job that was made for a process, whether it was noted there or not; empty: none was."""
-    query = sa.select(JOBS.c.id).where(JOBS.c.process == process_id, JOBS.c.process != "")
+    query = sa.select(JOBS.c.id).where(belongs_to(JOBS.c.process, process_id))
     return connection.execute(query.order_by(JOBS.c.seq).limit(1)).scalar_one_or_none() or ""
 
 

@@ -394,3 +394,8 @@ def owned_by(column: sa.Column[str]) -> sa.ColumnElement[bool]:
     """Return the condition that something belongs to the parameter ``owner_``; None: whoever it belongs to."""
     owner = sa.bindparam("owner_", type_=sa.Text)
     return sa.or_(owner.is_(None), column == owner)
+
+
+def belongs_to(column: sa.Column[str], parent: str) -> sa.ColumnElement[bool]:
+    """Return the condition that a job was made for a deployment or a process; said so that the partial index is used."""
+    return sa.and_(column == parent, column != sa.literal_column("''"))

@@ -49,9 +49,7 @@ def upgrade() -> None:
         sa.Column("owner", sa.Text(), nullable=False),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("data", sa.LargeBinary(), nullable=False, comment="Incident as JSON"),
-        sa.ForeignKeyConstraint(
-            ["process_id"], ["processes.id"], name=op.f("fk_incidents_process_id_processes")
-        ),
+        sa.ForeignKeyConstraint(["process_id"], ["processes.id"], name=op.f("fk_incidents_process_id")),
         sa.PrimaryKeyConstraint("seq", name=op.f("pk_incidents")),
         sa.UniqueConstraint("id", name=op.f("uq_incidents_id")),
     )
