@@ -15,7 +15,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 import scorestream
-from principals import Belongings, People, belongings, people
+from principals import SIGNAL, Belongings, People, belongings, people
 from scorestream.v1 import (
     cache_service_pb2,
     context_pb2,
@@ -33,7 +33,9 @@ from scorestream.v1 import (
     log_service_pb2,
     model_service_pb2,
     option_service_pb2,
+    process_service_pb2,
     report_service_pb2,
+    schedule_service_pb2,
     session_pb2,
     session_service_pb2,
     table_action_service_pb2,
@@ -89,6 +91,8 @@ def cases(alices: Belongings) -> dict[str, tuple[list[Any], grpc.StatusCode]]:
     v, o = variable_service_pb2, option_service_pb2
     b, x, library = library_service_pb2, table_action_service_pb2, f"{session}/libraries/hers"
     p, deployment = deployment_service_pb2, f"deployments/{alices.deployment.id}"
+    g, q, process = process_service_pb2, schedule_service_pb2, f"processes/{alices.process.id}"
+    incident, schedule = f"incidents/{alices.process.info.incident_id}", "schedules/of_alice"
     one = variable_pb2.VariableValue(int_value=1)
     upload = t.UploadTableRequest(header=t.UploadTableHeader(session=session, table_id="mine"))
     add = [
@@ -225,6 +229,24 @@ def cases(alices: Belongings) -> dict[str, tuple[list[Any], grpc.StatusCode]]:
         ),
         "TraceService/GetTrace": ([trace_service_pb2.GetTraceRequest(id=job)], MISSING),
         "CacheService/EvictTables": ([cache_service_pb2.EvictTablesRequest(names=[table])], MISSING),
+        "ProcessService/Trigger": ([g.TriggerRequest(signal=SIGNAL.encode())], ANYBODY),
+        "ProcessService/GetProcess": ([g.GetProcessRequest(name=process)], MISSING),
+        "ProcessService/ListProcesses": ([g.ListProcessesRequest()], ANYBODY),
+        "ProcessService/WaitProcess": ([g.WaitProcessRequest(name=process)], MISSING),
+        "ProcessService/GetIncident": ([g.GetIncidentRequest(name=incident)], MISSING),
+        "ProcessService/ListIncidents": ([g.ListIncidentsRequest(process=process)], MISSING),
+        "ProcessService/RetryIncident": ([g.RetryIncidentRequest(name=incident)], MISSING),
+        "ProcessService/ResolveIncident": ([g.ResolveIncidentRequest(name=incident, note="x")], MISSING),
+        "ScheduleService/CreateSchedule": (
+            [q.CreateScheduleRequest(schedule_id="bobs")],
+            grpc.StatusCode.INVALID_ARGUMENT,
+        ),
+        "ScheduleService/GetSchedule": ([q.GetScheduleRequest(name=schedule)], MISSING),
+        "ScheduleService/ListSchedules": ([q.ListSchedulesRequest()], ANYBODY),
+        "ScheduleService/PauseSchedule": ([q.PauseScheduleRequest(name=schedule)], MISSING),
+        "ScheduleService/ResumeSchedule": ([q.ResumeScheduleRequest(name=schedule)], MISSING),
+        "ScheduleService/DeleteSchedule": ([q.DeleteScheduleRequest(name=schedule)], MISSING),
+        "ScheduleService/RunSchedule": ([q.RunScheduleRequest(name=schedule)], MISSING),
     }
 
 
@@ -451,3 +473,18 @@ def test_contexts_are_for_all_and_changed_by_admins(known: People) -> None:
         ("bob", "CreateContext", "contexts/bobs"),
         ("root", "DeleteContext", "contexts/shared_by_all"),
     ]
+
+
+def test_what_runs_by_itself_runs_for_those_alone_who_may_still_call(known: People) -> None:
+    """A revoked token ends what its owner's schedules do, with an incident that says so; a new one lets it go on."""
+    made = known.admin.create_token("carol")
+    with scorestream.connect(known.address, token=made.secret) as carol:
+        carol.schedules.create("of_carol", "0 2 * * *", SIGNAL)
+    known.admin.revoke_token(made.id)
+    process = known.admin.schedules.run("of_carol")
+    with pytest.raises(scorestream.FailedPreconditionError, match="scorestream token create carol") as caught:
+        process.wait(60)
+    (incident,) = process.incidents()
+    assert (process.info.owner, caught.value.reason, incident.type) == ("carol", "OWNER_GONE", "IDENTITY")
+    known.admin.create_token("carol")
+    assert known.admin.processes.retry(incident.id).reason == "NO_DEPLOYMENT"
