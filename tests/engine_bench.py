@@ -30,6 +30,7 @@ from scorestream_server.domain.messages import (
     CopyTable,
     InspectModel,
     LoadTable,
+    ModelInspected,
     OpenJob,
     OutputPublished,
     PartitionDone,
@@ -139,7 +140,9 @@ class InProcessPool:
                 return OutputPublished(task.task_id, output)
             case LoadTable():
                 return TableLoaded(task.task_id, load_table(task.files, Path(task.cache_dir)))
-            case InspectModel() | CopyTable() | ReadHead() | ReadRows() | SaveRows() | Summarise():
+            case InspectModel():
+                return ModelInspected(task.task_id, inspect_model(Path(task.path)))
+            case CopyTable() | ReadHead() | ReadRows() | SaveRows() | Summarise():
                 raise AssertionError
 
     async def _run_partition(self, task: RunPartition) -> Result:

@@ -36,6 +36,7 @@ from scorestream_server.store import jobs as job_store
 from scorestream_server.store import requests
 from scorestream_server.store import sessions as session_store
 from scorestream_server.store.database import Database
+from scorestream_server.tables.uris import is_uri, local_path
 
 INPUT_TABLE = "input"
 _LONGEST_NAME = 128
@@ -145,7 +146,7 @@ class DeployedJobs:
             task = self._runs.get(key)  # another may have come while the deployment was looked up
             if task is None:
                 task = self._runs[key] = asyncio.create_task(self._run(run))
-                task.add_done_callback(lambda _: self._runs.pop(key, None))
+                task.add_done_callback(lambda done: self._forget(key, done))
         # Shielded: a client that hangs up must not stop between a session and its job.
         return await asyncio.shield(task)
 
@@ -184,6 +185,11 @@ class DeployedJobs:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _forget(self, key: tuple[str, str], task: asyncio.Task[Job]) -> None:
+        self._runs.pop(key, None)
+        if not task.cancelled():
+            task.exception()  # looked at, also where its client hung up
 
     async def _deployment(self, principal: Principal, deployment_id: str) -> Deployment:
         def read(connection: sa.Connection) -> Deployment:
@@ -281,11 +287,13 @@ def plain(owner: str) -> Submission:
 
 def _path(field: str, path: str) -> str:
     """Return where a job reads or writes, if it is told."""
-    told = ""
+    told, path = "", local_path(path) if field == "output" else path
     if not path:
         told = "missing; neither the request nor the deployment says it"
     elif path.startswith(("home:", "fileref:")):
         told = f"{path[:80]!r} is of a session; a deployed job has one of its own, so give a path below a data root or a URI"
+    elif field == "output" and is_uri(path):
+        told = f"{path[:80]!r} is not on the server, where results are published; give a path or file:///"
     if told:
         raise invalid("INVALID_PATH", f"{field}: {told}.", [FieldFault(field, told)])
     return path

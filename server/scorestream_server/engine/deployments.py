@@ -46,17 +46,8 @@ class Deployer:
         Raises:
             ScorestreamError: NOT_FOUND, where the model version is not there.
         """
-
-        def create(connection: sa.Connection) -> Deployment:
-            earlier = deployment_store.find_request(connection, wanted.owner, request_id)
-            if earlier is not None:
-                return earlier
-            # In one transaction: a version is not removed while it is being deployed.
-            model = model_store.get(connection, wanted.model_id, wanted.model_version)
-            made = replace(wanted, model_version=model.version)
-            return deployment_store.create(connection, made, request_id)
-
-        return await asyncio.shield(self._begin(await self._database.write(create), wanted.id))
+        # Shielded: a client that hangs up now must not leave a deployment that nobody brings anywhere.
+        return await asyncio.shield(self._create(wanted, request_id))
 
     async def wait(self, deployment_id: str, seconds: float) -> None:
         """Return when a deployment is no longer DEPLOYING, or when the time is up."""
@@ -98,7 +89,7 @@ class Deployer:
         for found in await self._database.read(
             lambda connection: deployment_store.in_state(connection, deploying)
         ):
-            await self._begin(found, found.id)
+            self._begin(found)
 
     async def close(self) -> None:
         """Stop; what is being deployed is gone on with by the next server."""
@@ -106,13 +97,25 @@ class Deployer:
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
-    async def _begin(self, made: Deployment, new_id: str) -> Deployment:
-        """Begin to deploy what was recorded now."""
-        if made.id == new_id:
-            task = asyncio.create_task(self._deploy(made))
-            self._tasks[made.id] = task
-            task.add_done_callback(lambda _: self._tasks.pop(made.id, None))
+    async def _create(self, wanted: Deployment, request_id: str) -> Deployment:
+        def create(connection: sa.Connection) -> Deployment:
+            earlier = deployment_store.find_request(connection, wanted.owner, request_id)
+            if earlier is not None:
+                return earlier
+            # In one transaction: a version is not removed while it is being deployed.
+            model = model_store.get(connection, wanted.model_id, wanted.model_version)
+            made = replace(wanted, model_version=model.version)
+            return deployment_store.create(connection, made, request_id)
+
+        made = await self._database.write(create)
+        if made.id == wanted.id:
+            self._begin(made)
         return made
+
+    def _begin(self, deployment: Deployment) -> None:
+        task = asyncio.create_task(self._deploy(deployment))
+        self._tasks[deployment.id] = task
+        task.add_done_callback(lambda _: self._tasks.pop(deployment.id, None))
 
     async def _deploy(self, deployment: Deployment) -> None:
         try:
