@@ -1,6 +1,7 @@
 """Rows B4 to B8 of the list of features: signals, processes, job history, incidents, schedules."""
 
 import json
+import runpy
 import subprocess
 import uuid
 from collections.abc import Callable, Iterator
@@ -319,3 +320,15 @@ def test_b4_schedules_send_signals(stage: Stage, ask: Ask, run: Run) -> None:
     with pytest.raises(scorestream.InvalidArgumentError) as caught:
         stage.client.schedules.create(name, "61 * * * *", "{}", time_zone="Berlin", missed=Missed.ONCE)
     assert {fault.field for fault in caught.value.faults} >= {"time_zone", "signal.name"}
+
+
+def test_b8_the_example_runs_as_it_stands(
+    local: scorestream.Client, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All 30,000 customers, by the signal file beside it."""
+    example = runpy.run_path(str(Path(__file__).parents[2] / "examples" / "batch_deployment.py"))
+    assert pq.read_metadata(example["run"](local, tmp_path)).num_rows == 30_000
+    assert "COMPLETE, 30,000 rows" in capsys.readouterr().out
+    for one in local.deployments.list("credit"):
+        one.retire()
+    local.contexts.untag("default", service=["credit-default"])
