@@ -169,7 +169,8 @@ def test_b6_states_of_jobs_in_modelops_words(stage: Stage, ask: Ask, run: Run) -
     process = stage.trigger().wait(60)
     job = process.jobs()[0]
     assert (job.state, job.info.modelop_state) == (scorestream.State.SUCCEEDED, "COMPLETE")
-    assert ask("mlc", "show", process.id)["jobs"][0]["modelop_state"] == "COMPLETE"
+    shown = ask("mlc", "show", process.id)
+    assert shown["job_state"] == shown["jobs"][0]["modelop_state"] == "COMPLETE"
     assert "COMPLETE" in run("mlc", "show", process.id, "--server", stage.client.address).stdout
 
 
@@ -278,6 +279,7 @@ def test_b8_the_whole_story_by_the_command_line(stage: Stage, ask: Ask, run: Run
     process = ask("mlc", "trigger", "--file", "signal.json")["processInstanceId"]
     with pytest.raises(scorestream.FailedPreconditionError):
         stage.client.processes.get(process).job(60)
+    assert ask("mlc", "show", process)["job_state"] == "CREATED"
     (incident,) = ask("incident", "ls", "--process", process)
     assert "no model is deployed with service tag" in incident["message"].lower()
     run("context", "tag", "add", "default", "--service", stage.tag, "--stage", "PROD", *server)

@@ -73,9 +73,12 @@ def show_process(
     with open_client(server) as client:
         found = client.processes.get(process)
         jobs, incidents = found.jobs(), found.incidents()
+    # ModelOp's word for what has no job yet; what is over without one has no state of a job.
+    state = jobs[0].info.modelop_state if jobs else "" if found.state.final else "CREATED"
     if output is Output.JSON:
-        return print_json(as_json(found.info) | {"jobs": [job.info for job in jobs], "incidents": incidents})
-    _show(found.info)
+        shown = {"job_state": state, "jobs": [job.info for job in jobs], "incidents": incidents}
+        return print_json(as_json(found.info) | shown)
+    _show(found.info, state)
     if jobs:
         _show_jobs(jobs)
     if incidents:
@@ -149,7 +152,7 @@ def show_started(process: "Process", output: Output) -> None:
     return typer.echo(process.id)
 
 
-def _show(info: "ProcessInfo") -> None:
+def _show(info: "ProcessInfo", job_state: str) -> None:
     print_facts(
         {
             "process": info.id,
@@ -158,6 +161,7 @@ def _show(info: "ProcessInfo") -> None:
             **info.variables,
             "deployment": info.deployment_id,
             "job": info.job_id,
+            "job state": job_state,
             "incident": info.incident_id,
             "schedule": info.schedule,
             "due": when(info.due),
