@@ -30,6 +30,7 @@ from scorestream_server.domain.messages import (
     CopyTable,
     InspectModel,
     LoadTable,
+    ModelInspected,
     OpenJob,
     OutputPublished,
     PartitionDone,
@@ -140,15 +141,9 @@ class InProcessPool:
                 return OutputPublished(task.task_id, output)
             case LoadTable():
                 return TableLoaded(task.task_id, load_table(task.files, Path(task.cache_dir)))
-            case (
-                InspectModel()
-                | CopyTable()
-                | ReadHead()
-                | ReadRows()
-                | SaveRows()
-                | Summarise()
-                | ReadMlmodel()
-            ):
+            case InspectModel():
+                return ModelInspected(task.task_id, inspect_model(Path(task.path)))
+            case CopyTable() | ReadHead() | ReadRows() | SaveRows() | Summarise() | ReadMlmodel():
                 raise AssertionError
 
     async def _run_partition(self, task: RunPartition) -> Result:

@@ -15,6 +15,11 @@ import pyarrow as pa
 import scorestream
 from served import started
 
+SIGNAL = (
+    '{"name": "com.modelop.mlc.definitions.Signals_DEPLOYED_BATCH_JOB", '
+    '"variables": {"TAG": {"value": "of-alice"}, "MODEL_STAGE": {"value": "PROD"}}}'
+)
+
 
 def token_command(data_dir: Path, *words: str) -> Any:
     """Run the server's own command on its data directory, and return what it answers."""
@@ -35,12 +40,14 @@ class People:
 
 @dataclass(frozen=True)
 class Belongings:
-    """What Alice made: a session with a table, a file, a fileref, a model and a job that is done."""
+    """What Alice made; her job is done, and her process waits for its incident. Her schedule is ``of_alice``."""
 
     session: scorestream.Session
     table: scorestream.Table
     model: scorestream.Model
     job: scorestream.Job
+    deployment: scorestream.Deployment
+    process: scorestream.Process
 
 
 @contextlib.contextmanager
@@ -66,4 +73,9 @@ def belongings(alice: scorestream.Client) -> Belongings:
     table = session.load_table(pa.table({"a": [1.0, 2.0]}), name="customers")
     job = session.score(model, table)
     job.wait()
-    return Belongings(session, table, model, job)
+    deployment = alice.deployments.create(model, service_tag="hers", stage="PROD")
+    alice.schedules.create("of_alice", "0 2 * * *", SIGNAL)
+    process = alice.processes.trigger(SIGNAL)
+    with contextlib.suppress(scorestream.FailedPreconditionError):
+        process.wait(60)
+    return Belongings(session, table, model, job, deployment, process)

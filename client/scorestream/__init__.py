@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from scorestream.client import Client, connect, local
     from scorestream.context_records import ContextInfo, QueueInfo
     from scorestream.contexts import Contexts
+    from scorestream.deployment_records import DeploymentInfo, DeploymentState, Trace, TraceNode
+    from scorestream.deployments import Deployment, Deployments
     from scorestream.errors import (
         AbortedError,
         AlreadyExistsError,
@@ -61,6 +63,15 @@ if TYPE_CHECKING:
     from scorestream.options import Options
     from scorestream.outcomes import LogLine, LogLineType, ResultLink, ResultType
     from scorestream.outputs import OutputOptions
+    from scorestream.process_records import (
+        IncidentInfo,
+        IncidentState,
+        Missed,
+        ProcessInfo,
+        ProcessState,
+        ScheduleInfo,
+    )
+    from scorestream.processes import Process, Processes
     from scorestream.records import (
         Device,
         DeviceProcess,
@@ -78,6 +89,7 @@ if TYPE_CHECKING:
         TokenInfo,
     )
     from scorestream.row_errors import OnRowError
+    from scorestream.schedules import Schedules
     from scorestream.services import Service
     from scorestream.session import Session
     from scorestream.settings import Engine, Option, Origin
@@ -102,6 +114,10 @@ __all__ = [
     "Contexts",
     "DataLossError",
     "DeadlineExceededError",
+    "Deployment",
+    "DeploymentInfo",
+    "DeploymentState",
+    "Deployments",
     "Device",
     "DeviceProcess",
     "Engine",
@@ -114,6 +130,8 @@ __all__ = [
     "FeatureType",
     "FileInfo",
     "FilerefInfo",
+    "IncidentInfo",
+    "IncidentState",
     "InternalError",
     "InvalidArgumentError",
     "Job",
@@ -126,6 +144,7 @@ __all__ = [
     "LibraryInfo",
     "LogLine",
     "LogLineType",
+    "Missed",
     "Model",
     "ModelComparison",
     "ModelDifference",
@@ -142,12 +161,18 @@ __all__ = [
     "OutputOptions",
     "PermissionDeniedError",
     "Priority",
+    "Process",
+    "ProcessInfo",
+    "ProcessState",
+    "Processes",
     "QueueInfo",
     "RequestCancelledError",
     "ResourceExhaustedError",
     "ResultLink",
     "ResultType",
     "Role",
+    "ScheduleInfo",
+    "Schedules",
     "ScorestreamError",
     "Service",
     "Session",
@@ -161,6 +186,8 @@ __all__ = [
     "TableInfo",
     "TableSource",
     "TokenInfo",
+    "Trace",
+    "TraceNode",
     "UnauthenticatedError",
     "UnavailableError",
     "UnimplementedError",
@@ -187,6 +214,12 @@ HOMES = {
     "Client": "client",
     "ContextInfo": "context_records",
     "Contexts": "contexts",
+    "Deployment": "deployments",
+    "DeploymentInfo": "deployment_records",
+    "DeploymentState": "deployment_records",
+    "Deployments": "deployments",
+    "Trace": "deployment_records",
+    "TraceNode": "deployment_records",
     "ColumnInfo": "file_records",
     "FileInfo": "file_records",
     "FilerefInfo": "file_records",
@@ -206,7 +239,16 @@ HOMES = {
     "ModelInfo": "model_records",
     "ModelOutput": "model_records",
     "ModelTraining": "model_records",
+    "IncidentInfo": "process_records",
+    "IncidentState": "process_records",
+    "Missed": "process_records",
+    "Process": "processes",
+    "ProcessInfo": "process_records",
+    "ProcessState": "process_records",
+    "Processes": "processes",
     "QueueInfo": "context_records",
+    "ScheduleInfo": "process_records",
+    "Schedules": "schedules",
     "LogLine": "outcomes",
     "LogLineType": "outcomes",
     "ResultLink": "outcomes",

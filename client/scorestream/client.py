@@ -39,6 +39,7 @@ from .cache import Cache
 from .connection import Connection
 from .contexts import Contexts
 from .job import Job
+from .operations import Operations
 from .options import list_engines
 from .registry import Registry
 from .services import Services
@@ -49,7 +50,7 @@ DEFAULT_ADDRESS = "127.0.0.1:8500"
 DEFAULT_PATIENCE = 15.0
 
 
-class Client(SharedTables, Registry, Services):
+class Client(SharedTables, Registry, Services, Operations):
     """A client of one server. Close it, or use it as a context manager.
 
     Args:

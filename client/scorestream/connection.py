@@ -13,6 +13,7 @@ from scorestream.retry import Patience
 from scorestream.v1.cache_service_pb2_grpc import CacheServiceStub
 from scorestream.v1.context_service_pb2_grpc import ContextServiceStub
 from scorestream.v1.data_service_pb2_grpc import DataServiceStub
+from scorestream.v1.deployment_service_pb2_grpc import DeploymentServiceStub
 from scorestream.v1.device_service_pb2_grpc import DeviceServiceStub
 from scorestream.v1.engine_service_pb2_grpc import EngineServiceStub
 from scorestream.v1.file_service_pb2_grpc import FileServiceStub
@@ -22,12 +23,15 @@ from scorestream.v1.library_service_pb2_grpc import LibraryServiceStub
 from scorestream.v1.log_service_pb2_grpc import LogServiceStub
 from scorestream.v1.model_service_pb2_grpc import ModelServiceStub
 from scorestream.v1.option_service_pb2_grpc import OptionServiceStub
+from scorestream.v1.process_service_pb2_grpc import ProcessServiceStub
 from scorestream.v1.report_service_pb2_grpc import ReportServiceStub
 from scorestream.v1.row_artifact_service_pb2_grpc import RowArtifactServiceStub
+from scorestream.v1.schedule_service_pb2_grpc import ScheduleServiceStub
 from scorestream.v1.session_service_pb2_grpc import SessionServiceStub
 from scorestream.v1.table_action_service_pb2_grpc import TableActionServiceStub
 from scorestream.v1.table_service_pb2_grpc import TableServiceStub
 from scorestream.v1.token_service_pb2_grpc import TokenServiceStub
+from scorestream.v1.trace_service_pb2_grpc import TraceServiceStub
 from scorestream.v1.variable_service_pb2_grpc import VariableServiceStub
 from scorestream.wire import error_from_rpc, retry_delay
 
@@ -70,6 +74,10 @@ class Connection:
         self.libraries = LibraryServiceStub(self._channel)
         self.table_actions = TableActionServiceStub(self._channel)
         self.row_artifacts = RowArtifactServiceStub(self._channel)
+        self.processes = ProcessServiceStub(self._channel)
+        self.schedules = ScheduleServiceStub(self._channel)
+        self.deployments = DeploymentServiceStub(self._channel)
+        self.traces = TraceServiceStub(self._channel)
 
     def server_path(self, path: str | Path) -> str:
         """Return a path as the server is to understand it."""

@@ -1,6 +1,6 @@
 """Contexts and queues as the server tells of them."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TypedDict
@@ -31,6 +31,8 @@ class ContextSettings(TypedDict, total=False):
         server_pool_scale_threshold: per cent of workers in use from which on more are started; 0: never.
         server_pool_scale_step: how many are started then; 1 by default.
         server_launch_timeout: seconds that a worker may take until it is ready; 60 by default.
+        service_tags: of the model services that it is to run; deployments are matched by them.
+        stage_tags: of the environments that it belongs to, for example ``PROD``.
     """
 
     description: str | None
@@ -53,6 +55,8 @@ class ContextSettings(TypedDict, total=False):
     server_pool_scale_threshold: int | None
     server_pool_scale_step: int | None
     server_launch_timeout: float | None
+    service_tags: Sequence[str] | None
+    stage_tags: Sequence[str] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +98,8 @@ class ContextInfo:
     server_launch_timeout: float
     options: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
+    service_tags: tuple[str, ...] = ()
+    stage_tags: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -74,6 +74,8 @@ def _set(message: context_pb2.Context, attribute: str, value: Any) -> None:
         field.SetInParent()
     elif hasattr(field, "items"):
         field.update(value)
+    elif hasattr(field, "extend"):
+        field.extend(value)
     else:
         setattr(message, attribute, value)
 
@@ -81,4 +83,6 @@ def _set(message: context_pb2.Context, attribute: str, value: Any) -> None:
 def _plain(value: Any) -> Any:
     if isinstance(value, Duration):
         return value.ToTimedelta().total_seconds()
+    if hasattr(value, "extend"):
+        return tuple(value)
     return dict(value) if hasattr(value, "items") else value

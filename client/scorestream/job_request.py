@@ -39,7 +39,7 @@ def job_spec(
     if out and out_path:
         raise InvalidArgumentError("Give out or out_path, not both.", reason="TWO_OUTPUTS")
     spec = job_pb2.JobSpec(
-        model=model_name(model),
+        model=model_name(model) if model else "",
         table=table,
         where=where,
         keep=keep,

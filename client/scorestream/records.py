@@ -201,7 +201,8 @@ class JobInfo:
         outputs: what was published: the name of a table, or the paths of files.
         resumes: the id of the job whose committed partitions it took over, or empty.
         condition_code: 0 success, 4 with warnings, 8 with an error, cancelled or timed out; None while not final.
-        compute_state: the state in the Compute API's words, for example ``completed``.
+        compute_state: the state in the Compute API's words, for example ``completed``; `modelop_state` in ModelOp's.
+        process_id: the process that it was made for, or empty.
         queue: where it waits.
         task_timeout: seconds that its session's context lets it run; 0 for ever.
         variables: the values that it keeps of those that its filter and score code use, by name.
@@ -210,6 +211,7 @@ class JobInfo:
         is_batch: whether it is a batch of a service.
         on_row_error: what becomes of rows that cannot be scored; with ``KEEP`` the result has the column `row_error`.
         row_errors: result rows that could not be scored, of those committed.
+        deployment: the id of the deployment that it was made for, or empty.
     """
 
     id: str
@@ -252,6 +254,9 @@ class JobInfo:
     is_batch: bool = False
     on_row_error: OnRowError = OnRowError.FAIL
     row_errors: int = 0
+    deployment: str = ""
+    process_id: str = ""
+    modelop_state: str = ""
 
     @property
     def percent(self) -> float:

@@ -249,6 +249,9 @@ def job_info(message: job_pb2.Job) -> JobInfo:
         queue=message.queue,
         task_timeout=message.task_timeout.ToTimedelta().total_seconds(),
         variables=variables_from_wire(spec.variables),
+        process_id=last(message.process),
+        modelop_state=message.modelop_state,
+        deployment=last(message.deployment),
         **output_fields(spec),
         **row_error_fields(message),
     )

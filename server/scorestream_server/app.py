@@ -16,6 +16,7 @@ from scorestream_server.api.audit import audit_file
 from scorestream_server.api.cache import CacheService
 from scorestream_server.api.contexts import ContextService
 from scorestream_server.api.data import DataService
+from scorestream_server.api.deployments import DeploymentService, loader
 from scorestream_server.api.devices import DeviceService
 from scorestream_server.api.engines import EngineService
 from scorestream_server.api.filerefs import FilerefService
@@ -28,15 +29,18 @@ from scorestream_server.api.log import LogService
 from scorestream_server.api.models import ModelService
 from scorestream_server.api.options import OptionService
 from scorestream_server.api.owned import OwnSessions
+from scorestream_server.api.processes import ProcessService
 from scorestream_server.api.reports import ReportService
 from scorestream_server.api.results import ResultReader
 from scorestream_server.api.row_artifacts import RowArtifactService
 from scorestream_server.api.saves import TableSaver, recover_saves
+from scorestream_server.api.schedules import ScheduleService
 from scorestream_server.api.server import GrpcServer, Servicers
 from scorestream_server.api.sessions import SessionService
 from scorestream_server.api.table_actions import TableActionService
 from scorestream_server.api.tables import TableService
 from scorestream_server.api.tokens import TokenService
+from scorestream_server.api.trace import TraceService
 from scorestream_server.api.variables import VariableService
 from scorestream_server.config import Config
 from scorestream_server.contexts.built_in import built_in_contexts, server_facts
@@ -47,13 +51,19 @@ from scorestream_server.domain.home import home_place
 from scorestream_server.domain.log import LogBlock, LogSelection
 from scorestream_server.domain.session import SessionState
 from scorestream_server.engine.cache import TableCache
+from scorestream_server.engine.deployed import DeployedJobs
+from scorestream_server.engine.deployments import Deployer
 from scorestream_server.engine.engine import Engine
 from scorestream_server.engine.expiry import SessionExpiry
 from scorestream_server.engine.housekeeping import keep_house
 from scorestream_server.engine.kept import KeptVersions
 from scorestream_server.engine.leftovers import remove_leftovers
+from scorestream_server.engine.new_sessions import SessionMaker
 from scorestream_server.engine.papers import Papers
+from scorestream_server.engine.processes import Processes
 from scorestream_server.engine.quota import JobQuota
+from scorestream_server.engine.runtimes import Runtimes
+from scorestream_server.engine.schedules import Schedules
 from scorestream_server.engine.sessions import SessionEnder
 from scorestream_server.engine.submit import Submitter
 from scorestream_server.engine.table_keeper import TableKeeper
@@ -141,45 +151,49 @@ async def running(config: Config, pool: LocalPool) -> AsyncIterator[Running]:
         engine = Engine(database, pool, directory, quota, pools, cache)
         pool.on_change = engine.wake
         stack.push_async_callback(engine.close)
-        kept = KeptVersions(database, directory)
+        kept, libraries = KeptVersions(database, directory), LibraryStore(config.libraries)
         ender = SessionEnder(database, engine, pool, directory, cache, kept)
         stack.push_async_callback(ender.close)
         submitter = Submitter(database, engine, directory, roots, quota, usage, use)
         await _recover(submitter)
         engine.start()
-        expiry = SessionExpiry(database, feed, log, ender)
-        expiry.start()
-        stack.push_async_callback(expiry.close)
+        expiry = _expire(SessionExpiry(database, feed, log, ender), stack)
         await _go_on_ending(database, ender, stack)
         stack.push_async_callback(_keep_tables(database, directory, use, engine, cache).close)
 
         papers = Papers(database, pool, directory)
         stack.push_async_callback(papers.close)
-        poller = DevicePoller(_open_facts, engine.workers)
-        stack.callback(poller.close)
+        poller = stack.enter_context(contextlib.closing(DevicePoller(_open_facts, engine.workers)))
         sessions = OwnSessions(database, expiry)
+        maker = SessionMaker(contexts, engine.queues, config.limits.sessions, config.max_task_timeout)
         saver = TableSaver(database, pool, cache, directory, roots, engine.homes, kept)
         tables = FoundTables(database, expiry, use)
-        libraries = LibraryStore(config.libraries)
+        table_service = TableService(
+            config,
+            database,
+            pool,
+            directory,
+            roots,
+            expiry,
+            usage,
+            saver,
+            cache,
+            tables,
+            libraries,
+            engine.admission,
+        )
+        runtimes = Runtimes(database, contexts, engine)
+        deployments = await _deploying(
+            Deployer(database, pool, directory, engine, runtimes),
+            DeployedJobs(database, engine, runtimes, maker, ender, submitter, loader(table_service)),
+            stack,
+        )
         servicers = Servicers(
-            SessionService(config, database, feed, engine, ender, expiry, contexts),
+            SessionService(database, feed, engine, ender, expiry, maker),
             JobService(
                 database, feed, engine, submitter, ResultReader(database, feed, engine), expiry, papers
             ),
-            TableService(
-                config,
-                database,
-                pool,
-                directory,
-                roots,
-                expiry,
-                usage,
-                saver,
-                cache,
-                tables,
-                libraries,
-                engine.admission,
-            ),
+            table_service,
             ModelService(config, database, pool, directory, usage, sessions, roots),
             DeviceService(poller),
             TokenService(config, database, identifier),
@@ -196,6 +210,9 @@ async def running(config: Config, pool: LocalPool) -> AsyncIterator[Running]:
             LibraryService(database, libraries, roots, sessions),
             TableActionService(database, directory, tables, engine, usage, cache),
             RowArtifactService(database, expiry),
+            DeploymentService(database, *deployments),
+            *await _processing(config, database, engine, deployments[1], stack),
+            TraceService(database),
         )
         server = GrpcServer(config, servicers, identifier)
         address = await server.start()
@@ -361,6 +378,38 @@ async def _go_on_ending(database: Database, ender: SessionEnder, stack: contextl
     ]
 
     stack.push_async_callback(_cancelled, *tasks)
+
+
+def _expire(expiry: SessionExpiry, stack: contextlib.AsyncExitStack) -> SessionExpiry:
+    """Begin to end idle sessions."""
+    expiry.start()
+    stack.push_async_callback(expiry.close)
+    return expiry
+
+
+async def _deploying(
+    deployer: Deployer, jobs: DeployedJobs, stack: contextlib.AsyncExitStack
+) -> tuple[Deployer, DeployedJobs]:
+    """Take up the deployments, and the jobs of deployments, that the last run did not finish."""
+    stack.push_async_callback(deployer.close)
+    stack.push_async_callback(jobs.close)
+    await deployer.recover()
+    jobs.recover()
+    return deployer, jobs
+
+
+async def _processing(
+    config: Config, database: Database, engine: Engine, jobs: DeployedJobs, stack: contextlib.AsyncExitStack
+) -> tuple[ProcessService, ScheduleService]:
+    """Take up the processes that the last run did not finish, then run what is due."""
+    processes = Processes(config, database, engine, jobs)
+    stack.push_async_callback(processes.close)
+    if resumed := await processes.recover():
+        logger.warning("going on with %d processes of the last run", resumed)
+    schedules = Schedules(database, processes)
+    schedules.start()
+    stack.push_async_callback(schedules.close)
+    return ProcessService(database, processes), ScheduleService(database, schedules)
 
 
 async def _cancelled(*tasks: asyncio.Task[Any]) -> None:

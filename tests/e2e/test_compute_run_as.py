@@ -566,3 +566,12 @@ def test_c4_files_stay_closed_where_no_context_runs_as_another_user(customers: p
                 session.score("scorer", session.load_table(customers.slice(0, 10), name="rows")).wait()
                 kept = [folder / "data", *(folder / "data").rglob("*")]
                 assert {path: oct(path.stat().st_mode) for path in kept if path.stat().st_mode & 0o077} == {}
+
+
+def test_b2_a_model_is_opened_by_such_a_worker_when_it_is_deployed(place: Place) -> None:
+    """The worker gets at the model before any job does, so that DEPLOYED says that it can be scored there."""
+    place.client.contexts.tag("other", service=["cc-fraud"], stage=["PROD"])
+    model = place.client.register_model("not_seen_before", source="var1 * 7 AS seventh")
+    made = place.client.deployments.create(model, service_tag="cc-fraud", stage="PROD")
+    assert (made.state, made.info.reason, made.info.context) == ("DEPLOYED", "", "other")
+    made.retire()

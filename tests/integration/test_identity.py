@@ -15,13 +15,14 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
 
 import scorestream
-from principals import Belongings, People, belongings, people
+from principals import SIGNAL, Belongings, People, belongings, people
 from scorestream.v1 import (
     cache_service_pb2,
     context_pb2,
     context_service_pb2,
     data_pb2,
     data_service_pb2,
+    deployment_service_pb2,
     device_service_pb2,
     engine_service_pb2,
     file_service_pb2,
@@ -33,8 +34,10 @@ from scorestream.v1 import (
     model_pb2,
     model_service_pb2,
     option_service_pb2,
+    process_service_pb2,
     report_service_pb2,
     row_artifact_service_pb2,
+    schedule_service_pb2,
     session_pb2,
     session_service_pb2,
     table_action_service_pb2,
@@ -43,6 +46,7 @@ from scorestream.v1 import (
     table_service_pb2,
     token_pb2,
     token_service_pb2,
+    trace_service_pb2,
     variable_pb2,
     variable_service_pb2,
 )
@@ -88,6 +92,9 @@ def cases(alices: Belongings) -> dict[str, tuple[list[Any], grpc.StatusCode]]:
     ]
     v, o = variable_service_pb2, option_service_pb2
     b, x, library = library_service_pb2, table_action_service_pb2, f"{session}/libraries/hers"
+    p, deployment = deployment_service_pb2, f"deployments/{alices.deployment.id}"
+    g, q, process = process_service_pb2, schedule_service_pb2, f"processes/{alices.process.id}"
+    incident, schedule = f"incidents/{alices.process.info.incident_id}", "schedules/of_alice"
     one = variable_pb2.VariableValue(int_value=1)
     upload = t.UploadTableRequest(header=t.UploadTableHeader(session=session, table_id="mine"))
     add = [
@@ -230,7 +237,39 @@ def cases(alices: Belongings) -> dict[str, tuple[list[Any], grpc.StatusCode]]:
             [m.ReadMlmodelRequest(mlmodel="flavors: {xgboost: {data: m.ubj}}")],
             ANYBODY,
         ),
+        "ContextService/TagContext": ([c.TagContextRequest(name="contexts/default")], DENIED),
+        "DeploymentService/CreateDeployment": (
+            [p.CreateDeploymentRequest(model=model, service_tag="hers", stage="PROD", replace=True)],
+            ANYBODY,
+        ),
+        "DeploymentService/GetDeployment": ([p.GetDeploymentRequest(name=deployment)], MISSING),
+        "DeploymentService/WaitDeployment": ([p.WaitDeploymentRequest(name=deployment)], MISSING),
+        "DeploymentService/ListDeployments": ([p.ListDeploymentsRequest()], ANYBODY),
+        "DeploymentService/RetireDeployment": ([p.RetireDeploymentRequest(name=deployment)], MISSING),
+        "DeploymentService/CreateDeployedJob": (
+            [p.CreateDeployedJobRequest(deployment=deployment, input="x.csv", output="y.csv")],
+            MISSING,
+        ),
+        "TraceService/GetTrace": ([trace_service_pb2.GetTraceRequest(id=job)], MISSING),
         "CacheService/EvictTables": ([cache_service_pb2.EvictTablesRequest(names=[table])], MISSING),
+        "ProcessService/Trigger": ([g.TriggerRequest(signal=SIGNAL.encode())], ANYBODY),
+        "ProcessService/GetProcess": ([g.GetProcessRequest(name=process)], MISSING),
+        "ProcessService/ListProcesses": ([g.ListProcessesRequest()], ANYBODY),
+        "ProcessService/WaitProcess": ([g.WaitProcessRequest(name=process)], MISSING),
+        "ProcessService/GetIncident": ([g.GetIncidentRequest(name=incident)], MISSING),
+        "ProcessService/ListIncidents": ([g.ListIncidentsRequest(process=process)], MISSING),
+        "ProcessService/RetryIncident": ([g.RetryIncidentRequest(name=incident)], MISSING),
+        "ProcessService/ResolveIncident": ([g.ResolveIncidentRequest(name=incident, note="x")], MISSING),
+        "ScheduleService/CreateSchedule": (
+            [q.CreateScheduleRequest(schedule_id="bobs")],
+            grpc.StatusCode.INVALID_ARGUMENT,
+        ),
+        "ScheduleService/GetSchedule": ([q.GetScheduleRequest(name=schedule)], MISSING),
+        "ScheduleService/ListSchedules": ([q.ListSchedulesRequest()], ANYBODY),
+        "ScheduleService/PauseSchedule": ([q.PauseScheduleRequest(name=schedule)], MISSING),
+        "ScheduleService/ResumeSchedule": ([q.ResumeScheduleRequest(name=schedule)], MISSING),
+        "ScheduleService/DeleteSchedule": ([q.DeleteScheduleRequest(name=schedule)], MISSING),
+        "ScheduleService/RunSchedule": ([q.RunScheduleRequest(name=schedule)], MISSING),
     }
 
 
@@ -401,6 +440,18 @@ def test_models_are_for_all_and_changed_by_their_owner(known: People) -> None:
     assert known.bob.register_model("shared", source="a * 3 AS b").info.owner == "bob"
 
 
+def test_deployments_are_their_owners_and_seen_by_admins(known: People, alices: Belongings) -> None:
+    """Bob's lists have none of hers; an admin sees, traces and retires it, and makes no job of it."""
+    assert alices.deployment.id not in {one.id for one in known.bob.deployments.list()}
+    seen = known.admin.deployments.get(alices.deployment.id)
+    assert (seen.info.owner, seen.state) == ("alice", "FAILED")
+    assert known.admin.trace(alices.job.id) == known.alice.trace(alices.job.id)
+    with pytest.raises(scorestream.PermissionDeniedError) as caught:
+        seen.run("x.csv", "y.csv")
+    assert caught.value.reason == "DEPLOYMENT_OF_ANOTHER"
+    assert seen.retire().state == "RETIRED"
+
+
 def test_a_model_in_use_does_not_tell_whose_job_it_is(known: People) -> None:
     """Its owner learns that somebody needs it, and not who and for what."""
     known.alice.register_model("needed", source="a AS b")
@@ -452,3 +503,18 @@ def test_contexts_are_for_all_and_changed_by_admins(known: People) -> None:
         ("bob", "CreateContext", "contexts/bobs"),
         ("root", "DeleteContext", "contexts/shared_by_all"),
     ]
+
+
+def test_what_runs_by_itself_runs_for_those_alone_who_may_still_call(known: People) -> None:
+    """A revoked token ends what its owner's schedules do, with an incident that says so; a new one lets it go on."""
+    made = known.admin.create_token("carol")
+    with scorestream.connect(known.address, token=made.secret) as carol:
+        carol.schedules.create("of_carol", "0 2 * * *", SIGNAL)
+    known.admin.revoke_token(made.id)
+    process = known.admin.schedules.run("of_carol")
+    with pytest.raises(scorestream.FailedPreconditionError, match="scorestream token create carol") as caught:
+        process.wait(60)
+    (incident,) = process.incidents()
+    assert (process.info.owner, caught.value.reason, incident.type) == ("carol", "OWNER_GONE", "IDENTITY")
+    known.admin.create_token("carol")
+    assert known.admin.processes.retry(incident.id).reason == "NO_DEPLOYMENT"

@@ -24,6 +24,8 @@ queue_name = "batch"
 reuse_server_processes = true
 server_min_available = 1
 task_timeout = 7200.5
+service_tags = ["cc-fraud", "churn", "cc-fraud"]
+stage_tags = ["PROD"]
 [contexts.nightly.labels]
 team = "risk"
 """
@@ -55,6 +57,8 @@ def test_a_file_gives_contexts_and_queues(file: Path) -> None:
     assert nightly.settings.queue_name == "batch"
     assert nightly.settings.task_timeout == 7200.5
     assert nightly.settings.labels == {"team": "risk"}
+    assert nightly.settings.service_tags == ("cc-fraud", "churn")
+    assert nightly.settings.stage_tags == ("PROD",)
     assert nightly.settings.pool.server_min_available == 1
     for context in contexts.values():
         assert context.built_in

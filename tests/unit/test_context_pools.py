@@ -4,14 +4,17 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import msgspec
 import psutil
+import pytest
 import pytest_asyncio
 
 from scorestream_server.domain.context import ContextSettings, PoolSettings
 from scorestream_server.domain.errors import ErrorCode, ScorestreamError
 from scorestream_server.domain.messages import Ready
+from scorestream_server.engine.waits import WorkerWaits
 from scorestream_server.workers.contexts import ContextPools, ContextWorker
 from scorestream_server.workers.launch import WorkerSpec
 from scorestream_server.workers.local import LocalPool
@@ -297,3 +300,31 @@ async def test_the_default_context_starts_nothing(scene: Scene) -> None:
     assert scene.pools.worker_of("a") is None
     assert scene.pools.why_waiting("a") == ""
     assert scene.specs == []
+
+
+def waits_on(scene: Scene) -> WorkerWaits:
+    """Return who stands between jobs and these pools, with no job."""
+    nothing: Any = None
+    return WorkerWaits(scene.pools, nothing, {}, scene.changed.set, nothing, nothing)
+
+
+async def test_a_seat_is_a_worker_for_as_long_as_its_block_runs(scene: Scene) -> None:
+    """Who is no session waits for a worker like one, and gives it back."""
+    scene.configure(PoolSettings())
+    waits = waits_on(scene)
+    async with asyncio.timeout(30), waits.seat("deployment", "nightly") as worker_id:
+        assert scene.local.info(worker_id) is not None
+        assert [worker.sessions for worker in scene.workers()] == [1]
+        async with waits.seat("another", "nightly") as other:
+            assert other != worker_id
+    await scene.count(0)
+
+
+async def test_a_seat_where_no_worker_comes_up_is_refused_with_the_reason(scene: Scene) -> None:
+    scene.code = BREAKS
+    scene.configure(PoolSettings())
+    with pytest.raises(ScorestreamError, match="No worker of context 'nightly' comes up") as caught:
+        async with asyncio.timeout(30), waits_on(scene).seat("deployment", "nightly"):
+            pass
+    assert caught.value.reason == "NO_WORKER"
+    assert scene.pools.report("nightly")[0] == 0

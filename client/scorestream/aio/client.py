@@ -38,6 +38,7 @@ from .cache import AsyncCache
 from .connection import AsyncConnection
 from .contexts import AsyncContexts
 from .job import AsyncJob
+from .operations import AsyncOperations
 from .options import list_engines
 from .registry import AsyncRegistry
 from .services import AsyncServices
@@ -48,7 +49,7 @@ DEFAULT_ADDRESS = "127.0.0.1:8500"
 DEFAULT_PATIENCE = 15.0
 
 
-class AsyncClient(AsyncSharedTables, AsyncRegistry, AsyncServices):
+class AsyncClient(AsyncSharedTables, AsyncRegistry, AsyncServices, AsyncOperations):
     """A client of one server. Close it, or use it as a context manager.
 
     Args:

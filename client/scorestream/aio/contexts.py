@@ -1,7 +1,7 @@
 """Contexts: the named settings from which sessions are made."""
 
 import uuid
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Unpack
 
 from google.protobuf.field_mask_pb2 import FieldMask
@@ -76,6 +76,39 @@ class AsyncContexts:
         # With an etag, a second attempt would be refused where the first one came through unheard.
         return context_info(await self._connection.call(method, request, repeat=not etag))
 
+    async def tag(self, name: str, *, service: Iterable[str] = (), stage: Iterable[str] = ()) -> ContextInfo:
+        """Add tags to a context, a built-in one too, and return it. Deployments with these tags are matched to it from now on.
+
+        Nothing else that is changed of it at the same time is lost.
+
+        Args:
+            name: which.
+            service: of model services that it is to run, for example ``cc-fraud``.
+            stage: of environments that it belongs to, for example ``PROD``.
+
+        Raises:
+            PermissionDeniedError: you are no admin.
+        """
+        return await self._tag(
+            context_service_pb2.TagContextRequest(
+                name=context_name(name), add_service_tags=service, add_stage_tags=stage
+            )
+        )
+
+    async def untag(
+        self, name: str, *, service: Iterable[str] = (), stage: Iterable[str] = ()
+    ) -> ContextInfo:
+        """Remove tags from a context, and return it; jobs that run go on. Arguments as of `tag`.
+
+        Raises:
+            FailedPreconditionError: the server's configuration file gives it one of them.
+        """
+        return await self._tag(
+            context_service_pb2.TagContextRequest(
+                name=context_name(name), remove_service_tags=service, remove_stage_tags=stage
+            )
+        )
+
     async def delete(self, name: str, *, etag: str = "") -> None:
         """Delete a context.
 
@@ -99,6 +132,9 @@ class AsyncContexts:
         request = context_service_pb2.ListQueuesRequest()
         answer = await self._connection.call(self._connection.contexts.ListQueues, request)
         return [queue_info(queue) for queue in answer.queues]
+
+    async def _tag(self, request: context_service_pb2.TagContextRequest) -> ContextInfo:
+        return context_info(await self._connection.call(self._connection.contexts.TagContext, request))
 
     def _with_paths(self, settings: ContextSettings) -> ContextSettings:
         """Return settings with paths as the server is to understand them."""

@@ -9,18 +9,24 @@ from scorestream.cli import (
     batch,
     cache,
     context,
+    context_tag,
     data,
+    deployed_job,
+    deployment,
     device,
     engine,
     file,
     fileref,
+    incident,
     job,
     library,
+    mlc,
     model,
     option,
     papers,
     queue,
     row,
+    schedule,
     score,
     serve,
     service,
@@ -28,6 +34,7 @@ from scorestream.cli import (
     table,
     table_actions,
     token,
+    trace,
     variable,
 )
 from scorestream.cli.access import with_access_options
@@ -60,6 +67,13 @@ app.add_typer(engine.app, name="engine")
 app.add_typer(cache.app, name="cache")
 app.add_typer(service.app, name="service")
 app.add_typer(batch.app, name="batch")
+app.add_typer(mlc.app, name="mlc")
+app.add_typer(incident.app, name="incident")
+app.add_typer(schedule.app, name="schedule")
+app.add_typer(deployment.app, name="deployment")
+app.command("trace")(trace.trace)
+context.app.add_typer(context_tag.app, name="tag")
+job.app.add_typer(deployed_job.app, name="create")
 
 papers.add_commands(job.app, session.app)
 data.add_commands(table.app)

@@ -75,12 +75,13 @@ def list_contexts(output: OutputOption = Output.TEXT, server: ServerOption = DEF
     if output is Output.JSON:
         return print_json(found)
     return print_table(
-        ["context", "device", "queue", "shared workers", "built in", "changed", "description"],
+        ["context", "device", "queue", "tags", "shared workers", "built in", "changed", "description"],
         [
             (
                 info.name,
                 info.device,
                 info.queue_name,
+                ", ".join((*info.service_tags, *info.stage_tags)),
                 "yes" if info.reuse_server_processes else "no",
                 "yes" if info.built_in else "no",
                 when(info.updated),
@@ -157,6 +158,8 @@ def _show(info: "ContextInfo", output: Output) -> None:
         return print_json(info)
     facts = as_json(info) | {"created": when(info.created), "updated": when(info.updated)}
     facts["context"] = facts.pop("name")
+    for tags in ("service_tags", "stage_tags"):
+        facts[tags] = ", ".join(facts[tags])
     for pairs in ("labels", "options"):
         facts[pairs] = ", ".join(f"{key}={value}" for key, value in facts[pairs].items())
     return print_facts({"context": facts.pop("context")} | {key: _plain(said) for key, said in facts.items()})

@@ -37,17 +37,28 @@ _PAIRS = {
     "labels": ("label", "KEY=VALUE for people and programs; repeat it."),
     "options": ("option", "NAME=VALUE: an option of its sessions; repeat it."),
 }
+_LISTS = {
+    "service_tags": ("service-tag", "Tag of a model service that it is to run, such as cc-fraud; repeat it."),
+    "stage_tags": ("stage-tag", "Tag of an environment that it belongs to, such as PROD; repeat it."),
+}
 
 
 def with_attributes(command: Callable[..., None]) -> Callable[..., None]:
     """Return a command that takes an option for each attribute in the place of its ``**settings``."""
-    added = {
-        name: Annotated[kind | None, typer.Option(help=text, show_default=False)]
-        for name, (kind, text) in _ATTRIBUTES.items()
-    } | {
-        name: Annotated[list[str] | None, typer.Option(f"--{flag}", metavar="NAME=VALUE", help=text)]
-        for name, (flag, text) in _PAIRS.items()
-    }
+    added = (
+        {
+            name: Annotated[kind | None, typer.Option(help=text, show_default=False)]
+            for name, (kind, text) in _ATTRIBUTES.items()
+        }
+        | {
+            name: Annotated[list[str] | None, typer.Option(f"--{flag}", metavar="NAME=VALUE", help=text)]
+            for name, (flag, text) in _PAIRS.items()
+        }
+        | {
+            name: Annotated[list[str] | None, typer.Option(f"--{flag}", metavar="TAG", help=text)]
+            for name, (flag, text) in _LISTS.items()
+        }
+    )
 
     @functools.wraps(command)
     def taking(**values: Any) -> None:

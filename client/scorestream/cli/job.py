@@ -33,6 +33,7 @@ from scorestream.cli.shell import (
     say,
     session_names,
     when,
+    wrong_usage,
 )
 from scorestream.cli.variable import variables_of
 
@@ -145,6 +146,7 @@ def submit_job(
 @app.command("list")
 def list_jobs(
     session: Annotated[str, typer.Option(help="Only jobs of this session, by name or id.")] = "",
+    deployment: Annotated[str, typer.Option(help="Only jobs of this deployment, by id.")] = "",
     limit: Annotated[int, typer.Option(min=1, help="At most this many.")] = 50,
     output: OutputOption = Output.TEXT,
     server: ServerOption = DEFAULT_SERVER,
@@ -154,7 +156,12 @@ def list_jobs(
     Example: scorestream job list --session ScoringJob_Seg1
     """
     with open_client(server) as client:
-        jobs = client.get_session(session).jobs(limit=limit) if session else client.jobs(limit=limit)
+        if session and deployment:
+            raise wrong_usage("Give --session or --deployment, not both.")
+        if deployment:
+            jobs = client.deployments.get(deployment).jobs(limit=limit)
+        else:
+            jobs = client.get_session(session).jobs(limit=limit) if session else client.jobs(limit=limit)
         found = [job.info for job in jobs]
         if output is Output.JSON:
             return print_json(found)
@@ -309,6 +316,7 @@ def _show(job: "Job", output: Output) -> None:
             "job": info.name,
             "id": info.id,
             "session": info.session_id,
+            "deployment": info.deployment,
             "state": info.state,
             "condition code": "" if info.condition_code is None else str(info.condition_code),
             "rows": f"{info.rows_done:,} of {info.rows_total:,} done ({info.percent:.0f} %), {info.rows_scored:,} scored",

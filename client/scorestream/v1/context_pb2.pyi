@@ -92,6 +92,8 @@ class Context(_message.Message):
     SERVER_POOL_SCALE_THRESHOLD_FIELD_NUMBER: _builtins.int
     SERVER_POOL_SCALE_STEP_FIELD_NUMBER: _builtins.int
     SERVER_LAUNCH_TIMEOUT_FIELD_NUMBER: _builtins.int
+    SERVICE_TAGS_FIELD_NUMBER: _builtins.int
+    STAGE_TAGS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Resource name, `contexts/{context}`. Set by the server."""
     description: _builtins.str
@@ -177,6 +179,16 @@ class Context(_message.Message):
     def server_launch_timeout(self) -> _duration_pb2.Duration:
         """How long a worker may take until it is ready: more than 0; unset: a minute."""
 
+    @_builtins.property
+    def service_tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Tags of the model services that it is to run, for example `cc-fraud`: what deployments are matched by. At most 64, each
+        of 1 to 63 letters, digits or `_ . -`, first a letter or a digit.
+        """
+
+    @_builtins.property
+    def stage_tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Tags of the environments that it belongs to, for example `PROD`; same rules."""
+
     def __init__(
         self,
         *,
@@ -206,10 +218,12 @@ class Context(_message.Message):
         server_pool_scale_threshold: _builtins.int = ...,
         server_pool_scale_step: _builtins.int | None = ...,
         server_launch_timeout: _duration_pb2.Duration | None = ...,
+        service_tags: _abc.Iterable[_builtins.str] | None = ...,
+        stage_tags: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_server_pool_scale_step", b"_server_pool_scale_step", "create_time", b"create_time", "server_inactive_timeout", b"server_inactive_timeout", "server_launch_timeout", b"server_launch_timeout", "server_pool_scale_step", b"server_pool_scale_step", "session_inactive_timeout", b"session_inactive_timeout", "task_timeout", b"task_timeout", "update_time", b"update_time"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_server_pool_scale_step", b"_server_pool_scale_step", "allow_xcmd", b"allow_xcmd", "built_in", b"built_in", "create_time", b"create_time", "description", b"description", "device", b"device", "etag", b"etag", "home_directory", b"home_directory", "job_name_prefix", b"job_name_prefix", "labels", b"labels", "name", b"name", "options", b"options", "owner", b"owner", "queue_name", b"queue_name", "reuse_server_processes", b"reuse_server_processes", "run_server_as", b"run_server_as", "server_inactive_timeout", b"server_inactive_timeout", "server_launch_timeout", b"server_launch_timeout", "server_max_available", b"server_max_available", "server_min_available", b"server_min_available", "server_pool_scale_step", b"server_pool_scale_step", "server_pool_scale_threshold", b"server_pool_scale_threshold", "server_reuse_limit", b"server_reuse_limit", "session_inactive_timeout", b"session_inactive_timeout", "task_timeout", b"task_timeout", "unsafe_job_characters", b"unsafe_job_characters", "update_time", b"update_time"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_server_pool_scale_step", b"_server_pool_scale_step", "allow_xcmd", b"allow_xcmd", "built_in", b"built_in", "create_time", b"create_time", "description", b"description", "device", b"device", "etag", b"etag", "home_directory", b"home_directory", "job_name_prefix", b"job_name_prefix", "labels", b"labels", "name", b"name", "options", b"options", "owner", b"owner", "queue_name", b"queue_name", "reuse_server_processes", b"reuse_server_processes", "run_server_as", b"run_server_as", "server_inactive_timeout", b"server_inactive_timeout", "server_launch_timeout", b"server_launch_timeout", "server_max_available", b"server_max_available", "server_min_available", b"server_min_available", "server_pool_scale_step", b"server_pool_scale_step", "server_pool_scale_threshold", b"server_pool_scale_threshold", "server_reuse_limit", b"server_reuse_limit", "service_tags", b"service_tags", "session_inactive_timeout", b"session_inactive_timeout", "stage_tags", b"stage_tags", "task_timeout", b"task_timeout", "unsafe_job_characters", b"unsafe_job_characters", "update_time", b"update_time"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__server_pool_scale_step: _TypeAlias = _typing.Literal["server_pool_scale_step"]  # noqa: Y015
     _WhichOneofArgType__server_pool_scale_step: _TypeAlias = _typing.Literal["_server_pool_scale_step", b"_server_pool_scale_step"]  # noqa: Y015

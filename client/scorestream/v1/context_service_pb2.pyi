@@ -298,3 +298,49 @@ class ListQueuesResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___ListQueuesResponse: _TypeAlias = ListQueuesResponse  # noqa: Y015
+
+@_typing.final
+class TagContextRequest(_message.Message):
+    """Request of TagContext. What is both added and removed is there afterwards."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    ADD_SERVICE_TAGS_FIELD_NUMBER: _builtins.int
+    ADD_STAGE_TAGS_FIELD_NUMBER: _builtins.int
+    REMOVE_SERVICE_TAGS_FIELD_NUMBER: _builtins.int
+    REMOVE_STAGE_TAGS_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """Resource name, `contexts/{context}`."""
+    @_builtins.property
+    def add_service_tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Service tags to add; those that are there stay."""
+
+    @_builtins.property
+    def add_stage_tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Stage tags to add."""
+
+    @_builtins.property
+    def remove_service_tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Service tags to remove; those that are not there are no fault."""
+
+    @_builtins.property
+    def remove_stage_tags(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Stage tags to remove."""
+
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        add_service_tags: _abc.Iterable[_builtins.str] | None = ...,
+        add_stage_tags: _abc.Iterable[_builtins.str] | None = ...,
+        remove_service_tags: _abc.Iterable[_builtins.str] | None = ...,
+        remove_stage_tags: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["add_service_tags", b"add_service_tags", "add_stage_tags", b"add_stage_tags", "name", b"name", "remove_service_tags", b"remove_service_tags", "remove_stage_tags", b"remove_stage_tags"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TagContextRequest: _TypeAlias = TagContextRequest  # noqa: Y015

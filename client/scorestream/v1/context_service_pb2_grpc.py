@@ -56,6 +56,11 @@ class ContextServiceStub(object):
                 request_serializer=scorestream_dot_v1_dot_context__service__pb2.UpdateContextRequest.SerializeToString,
                 response_deserializer=scorestream_dot_v1_dot_context__pb2.Context.FromString,
                 _registered_method=True)
+        self.TagContext = channel.unary_unary(
+                '/scorestream.v1.ContextService/TagContext',
+                request_serializer=scorestream_dot_v1_dot_context__service__pb2.TagContextRequest.SerializeToString,
+                response_deserializer=scorestream_dot_v1_dot_context__pb2.Context.FromString,
+                _registered_method=True)
         self.DeleteContext = channel.unary_unary(
                 '/scorestream.v1.ContextService/DeleteContext',
                 request_serializer=scorestream_dot_v1_dot_context__service__pb2.DeleteContextRequest.SerializeToString,
@@ -106,6 +111,15 @@ class ContextServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def TagContext(self, request, context):
+        """Adds and removes tags of a context, of a built-in one too, whatever else is changed of it at the same time. Tags that
+        the server's configuration file gives are removed there only. Jobs that run are not touched; new jobs of deployments
+        are matched by the new tags.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def DeleteContext(self, request, context):
         """Deletes a context that no open session was made from.
         """
@@ -148,6 +162,11 @@ def add_ContextServiceServicer_to_server(servicer, server):
             'UpdateContext': grpc.unary_unary_rpc_method_handler(
                     servicer.UpdateContext,
                     request_deserializer=scorestream_dot_v1_dot_context__service__pb2.UpdateContextRequest.FromString,
+                    response_serializer=scorestream_dot_v1_dot_context__pb2.Context.SerializeToString,
+            ),
+            'TagContext': grpc.unary_unary_rpc_method_handler(
+                    servicer.TagContext,
+                    request_deserializer=scorestream_dot_v1_dot_context__service__pb2.TagContextRequest.FromString,
                     response_serializer=scorestream_dot_v1_dot_context__pb2.Context.SerializeToString,
             ),
             'DeleteContext': grpc.unary_unary_rpc_method_handler(
@@ -274,6 +293,33 @@ class ContextService(object):
             target,
             '/scorestream.v1.ContextService/UpdateContext',
             scorestream_dot_v1_dot_context__service__pb2.UpdateContextRequest.SerializeToString,
+            scorestream_dot_v1_dot_context__pb2.Context.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TagContext(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/scorestream.v1.ContextService/TagContext',
+            scorestream_dot_v1_dot_context__service__pb2.TagContextRequest.SerializeToString,
             scorestream_dot_v1_dot_context__pb2.Context.FromString,
             options,
             channel_credentials,

@@ -44,6 +44,11 @@ class ContextServiceStub:
     """Changes attributes of a context. Sessions keep what it said when they were made; what its workers and homes are
     made of cannot change while sessions of it are open: device, reuse_server_processes, run_server_as, home_directory.
     """
+    TagContext: _grpc.UnaryUnaryMultiCallable[_context_service_pb2.TagContextRequest, _context_pb2.Context]
+    """Adds and removes tags of a context, of a built-in one too, whatever else is changed of it at the same time. Tags that
+    the server's configuration file gives are removed there only. Jobs that run are not touched; new jobs of deployments
+    are matched by the new tags.
+    """
     DeleteContext: _grpc.UnaryUnaryMultiCallable[_context_service_pb2.DeleteContextRequest, _context_service_pb2.DeleteContextResponse]
     """Deletes a context that no open session was made from."""
     ListWorkers: _grpc.UnaryUnaryMultiCallable[_context_service_pb2.ListWorkersRequest, _context_service_pb2.ListWorkersResponse]
@@ -65,6 +70,11 @@ class ContextServiceAsyncStub(ContextServiceStub):
     UpdateContext: _aio.UnaryUnaryMultiCallable[_context_service_pb2.UpdateContextRequest, _context_pb2.Context]  # type: ignore[assignment]
     """Changes attributes of a context. Sessions keep what it said when they were made; what its workers and homes are
     made of cannot change while sessions of it are open: device, reuse_server_processes, run_server_as, home_directory.
+    """
+    TagContext: _aio.UnaryUnaryMultiCallable[_context_service_pb2.TagContextRequest, _context_pb2.Context]  # type: ignore[assignment]
+    """Adds and removes tags of a context, of a built-in one too, whatever else is changed of it at the same time. Tags that
+    the server's configuration file gives are removed there only. Jobs that run are not touched; new jobs of deployments
+    are matched by the new tags.
     """
     DeleteContext: _aio.UnaryUnaryMultiCallable[_context_service_pb2.DeleteContextRequest, _context_service_pb2.DeleteContextResponse]  # type: ignore[assignment]
     """Deletes a context that no open session was made from."""
@@ -108,6 +118,17 @@ class ContextServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_context_pb2.Context, _abc.Awaitable[_context_pb2.Context]]:
         """Changes attributes of a context. Sessions keep what it said when they were made; what its workers and homes are
         made of cannot change while sessions of it are open: device, reuse_server_processes, run_server_as, home_directory.
+        """
+
+    @_abc_1.abstractmethod
+    def TagContext(
+        self,
+        request: _context_service_pb2.TagContextRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_context_pb2.Context, _abc.Awaitable[_context_pb2.Context]]:
+        """Adds and removes tags of a context, of a built-in one too, whatever else is changed of it at the same time. Tags that
+        the server's configuration file gives are removed there only. Jobs that run are not touched; new jobs of deployments
+        are matched by the new tags.
         """
 
     @_abc_1.abstractmethod

@@ -188,6 +188,9 @@ class Job(_message.Message):
     STATUS_NOTIFICATION_FIELD_NUMBER: _builtins.int
     RESET_LOG_LINE_NUMBERS_FIELD_NUMBER: _builtins.int
     ROW_ERRORS_FIELD_NUMBER: _builtins.int
+    DEPLOYMENT_FIELD_NUMBER: _builtins.int
+    PROCESS_FIELD_NUMBER: _builtins.int
+    MODELOP_STATE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """Resource name, `jobs/{job}`, unique on the server and never used again. Set by the server."""
     display_name: _builtins.str
@@ -230,6 +233,12 @@ class Job(_message.Message):
     """Whether the session's log was numbered from 0 again, from its first line on. Set by the client at creation."""
     row_errors: _builtins.int
     """Result rows that could not be scored, of those committed; see JobSpec.on_row_error. Set by the server."""
+    deployment: _builtins.str
+    """The deployment that it was made for, `deployments/{deployment}`; empty for none. Set by the server."""
+    process: _builtins.str
+    """The process that it was made for, `processes/{process}`; empty for none. Set by the server."""
+    modelop_state: _builtins.str
+    """`state` in ModelOp's words: WAITING, RUNNING, COMPLETE, ERROR, CANCELLED. Set by the server."""
     @_builtins.property
     def spec(self) -> Global___JobSpec:
         """What it was asked to do. Set by the client at creation."""
@@ -299,10 +308,13 @@ class Job(_message.Message):
         status_notification: _builtins.bool = ...,
         reset_log_line_numbers: _builtins.bool = ...,
         row_errors: _builtins.int = ...,
+        deployment: _builtins.str = ...,
+        process: _builtins.str = ...,
+        modelop_state: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_condition_code", b"_condition_code", "condition_code", b"condition_code", "create_time", b"create_time", "end_time", b"end_time", "failure", b"failure", "spec", b"spec", "start_time", b"start_time", "statistics", b"statistics", "task_timeout", b"task_timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_condition_code", b"_condition_code", "compute_state", b"compute_state", "condition_code", b"condition_code", "create_time", b"create_time", "display_name", b"display_name", "end_time", b"end_time", "failure", b"failure", "first_event", b"first_event", "name", b"name", "outputs", b"outputs", "owner", b"owner", "partitions_done", b"partitions_done", "partitions_total", b"partitions_total", "queue", b"queue", "reset_log_line_numbers", b"reset_log_line_numbers", "result_schema", b"result_schema", "resumes", b"resumes", "row_errors", b"row_errors", "rows_done", b"rows_done", "rows_scored", b"rows_scored", "rows_total", b"rows_total", "session", b"session", "spec", b"spec", "start_time", b"start_time", "state", b"state", "statistics", b"statistics", "status_notification", b"status_notification", "task_timeout", b"task_timeout", "warnings", b"warnings"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_condition_code", b"_condition_code", "compute_state", b"compute_state", "condition_code", b"condition_code", "create_time", b"create_time", "deployment", b"deployment", "display_name", b"display_name", "end_time", b"end_time", "failure", b"failure", "first_event", b"first_event", "modelop_state", b"modelop_state", "name", b"name", "outputs", b"outputs", "owner", b"owner", "partitions_done", b"partitions_done", "partitions_total", b"partitions_total", "process", b"process", "queue", b"queue", "reset_log_line_numbers", b"reset_log_line_numbers", "result_schema", b"result_schema", "resumes", b"resumes", "row_errors", b"row_errors", "rows_done", b"rows_done", "rows_scored", b"rows_scored", "rows_total", b"rows_total", "session", b"session", "spec", b"spec", "start_time", b"start_time", "state", b"state", "statistics", b"statistics", "status_notification", b"status_notification", "task_timeout", b"task_timeout", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__condition_code: _TypeAlias = _typing.Literal["condition_code"]  # noqa: Y015
     _WhichOneofArgType__condition_code: _TypeAlias = _typing.Literal["_condition_code", b"_condition_code"]  # noqa: Y015

@@ -27,7 +27,7 @@ from scorestream.v1 import event_pb2 as scorestream_dot_v1_dot_event__pb2
 from scorestream.v1 import job_pb2 as scorestream_dot_v1_dot_job__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n scorestream/v1/job_service.proto\x12\x0escorestream.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1ascorestream/v1/event.proto\x1a\x18scorestream/v1/job.proto\"\xb1\x01\n\x10\x43reateJobRequest\x12\x0f\n\x07session\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12%\n\x04spec\x18\x03 \x01(\x0b\x32\x17.scorestream.v1.JobSpec\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x1b\n\x13status_notification\x18\x14 \x01(\x08\x12\x1e\n\x16reset_log_line_numbers\x18\x15 \x01(\x08\"\x1d\n\rGetJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"$\n\x13\x42\x61tchGetJobsRequest\x12\r\n\x05names\x18\x01 \x03(\t\"9\n\x14\x42\x61tchGetJobsResponse\x12!\n\x04jobs\x18\x01 \x03(\x0b\x32\x13.scorestream.v1.Job\"t\n\x0eWaitJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12(\n\tstate_not\x18\x02 \x01(\x0e\x32\x15.scorestream.v1.State\x12*\n\x07timeout\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"]\n\x0fListJobsRequest\x12\x0f\n\x07session\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x12\n\nbatches_of\x18\x14 \x01(\t\"N\n\x10ListJobsResponse\x12!\n\x04jobs\x18\x01 \x03(\x0b\x32\x13.scorestream.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\" \n\x10\x43\x61ncelJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"4\n\x10ResumeJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\".\n\x0fWatchJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\x03\"9\n\x10WatchJobResponse\x12%\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x15.scorestream.v1.Event\"J\n\x12ReadResultsRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x16\n\x0e\x63ommitted_only\x18\x03 \x01(\x08\"\x84\x01\n\x13ReadResultsResponse\x12\x14\n\x0c\x61rrow_schema\x18\x01 \x01(\x0c\x12\x13\n\x0b\x61rrow_batch\x18\x02 \x01(\x0c\x12\x0e\n\x06offset\x18\x03 \x01(\x03\x12\x0c\n\x04rows\x18\x04 \x01(\x03\x12$\n\x05state\x18\x05 \x01(\x0e\x32\x15.scorestream.v1.State\" \n\x10\x44\x65leteJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x13\n\x11\x44\x65leteJobResponse2\xfd\x05\n\nJobService\x12\x42\n\tCreateJob\x12 .scorestream.v1.CreateJobRequest\x1a\x13.scorestream.v1.Job\x12<\n\x06GetJob\x12\x1d.scorestream.v1.GetJobRequest\x1a\x13.scorestream.v1.Job\x12Y\n\x0c\x42\x61tchGetJobs\x12#.scorestream.v1.BatchGetJobsRequest\x1a$.scorestream.v1.BatchGetJobsResponse\x12>\n\x07WaitJob\x12\x1e.scorestream.v1.WaitJobRequest\x1a\x13.scorestream.v1.Job\x12M\n\x08ListJobs\x12\x1f.scorestream.v1.ListJobsRequest\x1a .scorestream.v1.ListJobsResponse\x12\x42\n\tCancelJob\x12 .scorestream.v1.CancelJobRequest\x1a\x13.scorestream.v1.Job\x12\x42\n\tResumeJob\x12 .scorestream.v1.ResumeJobRequest\x1a\x13.scorestream.v1.Job\x12O\n\x08WatchJob\x12\x1f.scorestream.v1.WatchJobRequest\x1a .scorestream.v1.WatchJobResponse0\x01\x12X\n\x0bReadResults\x12\".scorestream.v1.ReadResultsRequest\x1a#.scorestream.v1.ReadResultsResponse0\x01\x12P\n\tDeleteJob\x12 .scorestream.v1.DeleteJobRequest\x1a!.scorestream.v1.DeleteJobResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n scorestream/v1/job_service.proto\x12\x0escorestream.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1ascorestream/v1/event.proto\x1a\x18scorestream/v1/job.proto\"\xb1\x01\n\x10\x43reateJobRequest\x12\x0f\n\x07session\x18\x01 \x01(\t\x12\x14\n\x0c\x64isplay_name\x18\x02 \x01(\t\x12%\n\x04spec\x18\x03 \x01(\x0b\x32\x17.scorestream.v1.JobSpec\x12\x12\n\nrequest_id\x18\x04 \x01(\t\x12\x1b\n\x13status_notification\x18\x14 \x01(\x08\x12\x1e\n\x16reset_log_line_numbers\x18\x15 \x01(\x08\"\x1d\n\rGetJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"$\n\x13\x42\x61tchGetJobsRequest\x12\r\n\x05names\x18\x01 \x03(\t\"9\n\x14\x42\x61tchGetJobsResponse\x12!\n\x04jobs\x18\x01 \x03(\x0b\x32\x13.scorestream.v1.Job\"t\n\x0eWaitJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12(\n\tstate_not\x18\x02 \x01(\x0e\x32\x15.scorestream.v1.State\x12*\n\x07timeout\x18\x03 \x01(\x0b\x32\x19.google.protobuf.Duration\"\x82\x01\n\x0fListJobsRequest\x12\x0f\n\x07session\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\x12\x12\n\nbatches_of\x18\x14 \x01(\t\x12\x12\n\ndeployment\x18\x19 \x01(\t\x12\x0f\n\x07process\x18\x1e \x01(\t\"N\n\x10ListJobsResponse\x12!\n\x04jobs\x18\x01 \x03(\x0b\x32\x13.scorestream.v1.Job\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\" \n\x10\x43\x61ncelJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"4\n\x10ResumeJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x12\n\nrequest_id\x18\x02 \x01(\t\".\n\x0fWatchJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\x03\"9\n\x10WatchJobResponse\x12%\n\x06\x65vents\x18\x01 \x03(\x0b\x32\x15.scorestream.v1.Event\"J\n\x12ReadResultsRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12\x0e\n\x06offset\x18\x02 \x01(\x03\x12\x16\n\x0e\x63ommitted_only\x18\x03 \x01(\x08\"\x84\x01\n\x13ReadResultsResponse\x12\x14\n\x0c\x61rrow_schema\x18\x01 \x01(\x0c\x12\x13\n\x0b\x61rrow_batch\x18\x02 \x01(\x0c\x12\x0e\n\x06offset\x18\x03 \x01(\x03\x12\x0c\n\x04rows\x18\x04 \x01(\x03\x12$\n\x05state\x18\x05 \x01(\x0e\x32\x15.scorestream.v1.State\" \n\x10\x44\x65leteJobRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\"\x13\n\x11\x44\x65leteJobResponse2\xfd\x05\n\nJobService\x12\x42\n\tCreateJob\x12 .scorestream.v1.CreateJobRequest\x1a\x13.scorestream.v1.Job\x12<\n\x06GetJob\x12\x1d.scorestream.v1.GetJobRequest\x1a\x13.scorestream.v1.Job\x12Y\n\x0c\x42\x61tchGetJobs\x12#.scorestream.v1.BatchGetJobsRequest\x1a$.scorestream.v1.BatchGetJobsResponse\x12>\n\x07WaitJob\x12\x1e.scorestream.v1.WaitJobRequest\x1a\x13.scorestream.v1.Job\x12M\n\x08ListJobs\x12\x1f.scorestream.v1.ListJobsRequest\x1a .scorestream.v1.ListJobsResponse\x12\x42\n\tCancelJob\x12 .scorestream.v1.CancelJobRequest\x1a\x13.scorestream.v1.Job\x12\x42\n\tResumeJob\x12 .scorestream.v1.ResumeJobRequest\x1a\x13.scorestream.v1.Job\x12O\n\x08WatchJob\x12\x1f.scorestream.v1.WatchJobRequest\x1a .scorestream.v1.WatchJobResponse0\x01\x12X\n\x0bReadResults\x12\".scorestream.v1.ReadResultsRequest\x1a#.scorestream.v1.ReadResultsResponse0\x01\x12P\n\tDeleteJob\x12 .scorestream.v1.DeleteJobRequest\x1a!.scorestream.v1.DeleteJobResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,26 +44,26 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BATCHGETJOBSRESPONSE']._serialized_end=444
   _globals['_WAITJOBREQUEST']._serialized_start=446
   _globals['_WAITJOBREQUEST']._serialized_end=562
-  _globals['_LISTJOBSREQUEST']._serialized_start=564
-  _globals['_LISTJOBSREQUEST']._serialized_end=657
-  _globals['_LISTJOBSRESPONSE']._serialized_start=659
-  _globals['_LISTJOBSRESPONSE']._serialized_end=737
-  _globals['_CANCELJOBREQUEST']._serialized_start=739
-  _globals['_CANCELJOBREQUEST']._serialized_end=771
-  _globals['_RESUMEJOBREQUEST']._serialized_start=773
-  _globals['_RESUMEJOBREQUEST']._serialized_end=825
-  _globals['_WATCHJOBREQUEST']._serialized_start=827
-  _globals['_WATCHJOBREQUEST']._serialized_end=873
-  _globals['_WATCHJOBRESPONSE']._serialized_start=875
-  _globals['_WATCHJOBRESPONSE']._serialized_end=932
-  _globals['_READRESULTSREQUEST']._serialized_start=934
-  _globals['_READRESULTSREQUEST']._serialized_end=1008
-  _globals['_READRESULTSRESPONSE']._serialized_start=1011
-  _globals['_READRESULTSRESPONSE']._serialized_end=1143
-  _globals['_DELETEJOBREQUEST']._serialized_start=1145
-  _globals['_DELETEJOBREQUEST']._serialized_end=1177
-  _globals['_DELETEJOBRESPONSE']._serialized_start=1179
-  _globals['_DELETEJOBRESPONSE']._serialized_end=1198
-  _globals['_JOBSERVICE']._serialized_start=1201
-  _globals['_JOBSERVICE']._serialized_end=1966
+  _globals['_LISTJOBSREQUEST']._serialized_start=565
+  _globals['_LISTJOBSREQUEST']._serialized_end=695
+  _globals['_LISTJOBSRESPONSE']._serialized_start=697
+  _globals['_LISTJOBSRESPONSE']._serialized_end=775
+  _globals['_CANCELJOBREQUEST']._serialized_start=777
+  _globals['_CANCELJOBREQUEST']._serialized_end=809
+  _globals['_RESUMEJOBREQUEST']._serialized_start=811
+  _globals['_RESUMEJOBREQUEST']._serialized_end=863
+  _globals['_WATCHJOBREQUEST']._serialized_start=865
+  _globals['_WATCHJOBREQUEST']._serialized_end=911
+  _globals['_WATCHJOBRESPONSE']._serialized_start=913
+  _globals['_WATCHJOBRESPONSE']._serialized_end=970
+  _globals['_READRESULTSREQUEST']._serialized_start=972
+  _globals['_READRESULTSREQUEST']._serialized_end=1046
+  _globals['_READRESULTSRESPONSE']._serialized_start=1049
+  _globals['_READRESULTSRESPONSE']._serialized_end=1181
+  _globals['_DELETEJOBREQUEST']._serialized_start=1183
+  _globals['_DELETEJOBREQUEST']._serialized_end=1215
+  _globals['_DELETEJOBRESPONSE']._serialized_start=1217
+  _globals['_DELETEJOBRESPONSE']._serialized_end=1236
+  _globals['_JOBSERVICE']._serialized_start=1239
+  _globals['_JOBSERVICE']._serialized_end=2004
 # @@protoc_insertion_point(module_scope)

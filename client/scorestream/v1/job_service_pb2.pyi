@@ -181,6 +181,8 @@ class ListJobsRequest(_message.Message):
     PAGE_SIZE_FIELD_NUMBER: _builtins.int
     PAGE_TOKEN_FIELD_NUMBER: _builtins.int
     BATCHES_OF_FIELD_NUMBER: _builtins.int
+    DEPLOYMENT_FIELD_NUMBER: _builtins.int
+    PROCESS_FIELD_NUMBER: _builtins.int
     session: _builtins.str
     """Only jobs of this session, `sessions/{session}`; empty: of all the caller's sessions."""
     page_size: _builtins.int
@@ -191,6 +193,10 @@ class ListJobsRequest(_message.Message):
     """Only batches of this service whose sessions have not ended: `models/{model}` for all of its versions, or
     `models/{model}/versions/{version}`; empty: all jobs.
     """
+    deployment: _builtins.str
+    """Only jobs of this deployment, `deployments/{deployment}`; empty: whatever they were made for."""
+    process: _builtins.str
+    """Only jobs of this process, `processes/{process}`; empty: of all, and of none."""
     def __init__(
         self,
         *,
@@ -198,10 +204,12 @@ class ListJobsRequest(_message.Message):
         page_size: _builtins.int = ...,
         page_token: _builtins.str = ...,
         batches_of: _builtins.str = ...,
+        deployment: _builtins.str = ...,
+        process: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["batches_of", b"batches_of", "page_size", b"page_size", "page_token", b"page_token", "session", b"session"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["batches_of", b"batches_of", "deployment", b"deployment", "page_size", b"page_size", "page_token", b"page_token", "process", b"process", "session", b"session"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -5,10 +5,10 @@ from typing import Any
 
 from google.protobuf.duration_pb2 import Duration
 
-from scorestream.v1 import context_pb2, worker_pb2
+from scorestream.v1 import context_pb2, context_service_pb2, worker_pb2
 from scorestream_server.api.convert import duration, timestamp
-from scorestream_server.contexts.rules import ATTRIBUTES, check_name, require_known
-from scorestream_server.domain.context import Context, attributes_of
+from scorestream_server.contexts.rules import ATTRIBUTES, check_name, check_tags, require_known
+from scorestream_server.domain.context import Context, ContextTags, attributes_of
 from scorestream_server.domain.errors import FieldFault, invalid
 from scorestream_server.domain.faults import Faults
 from scorestream_server.domain.queue import QueueLoad
@@ -82,6 +82,19 @@ def changed(old: Context, message: context_pb2.Context, paths: Sequence[str]) ->
     }
 
 
+def tag_changes(request: context_service_pb2.TagContextRequest) -> tuple[ContextTags, ContextTags]:
+    """Return the tags to add and those to remove, or refuse all that are none."""
+    faults, found = Faults(), dict[str, tuple[str, ...]]()
+    for name in ("add_service_tags", "add_stage_tags", "remove_service_tags", "remove_stage_tags"):
+        with faults.of(name):
+            found[name] = check_tags(name, list(getattr(request, name)))
+    faults.raise_any()
+    return (
+        ContextTags(found["add_service_tags"], found["add_stage_tags"]),
+        ContextTags(found["remove_service_tags"], found["remove_stage_tags"]),
+    )
+
+
 def queue(value: QueueLoad) -> context_pb2.Queue:
     """Return a queue for the wire."""
     return context_pb2.Queue(
@@ -110,6 +123,8 @@ def worker(value: ContextWorker) -> worker_pb2.Worker:
 def _set(message: context_pb2.Context, name: str, said: Any) -> None:
     if isinstance(said, dict):
         getattr(message, name).update(said)
+    elif isinstance(said, tuple):
+        getattr(message, name).extend(said)
     elif _FIELDS[name].message_type is Duration.DESCRIPTOR:
         if said or name not in _OPTIONAL:
             getattr(message, name).FromNanoseconds(round(said * 1e9))
@@ -122,4 +137,6 @@ def _plain(value: Any) -> Any:
     """Return a field's value as the rules take it."""
     if isinstance(value, Duration):
         return value.seconds + value.nanos / 1e9  # not ToTimedelta, which takes fewer than a message can hold
-    return dict(value) if hasattr(value, "items") else value
+    if isinstance(value, str | bytes | bool | int | float):
+        return value
+    return dict(value) if hasattr(value, "items") else list(value)

@@ -98,6 +98,19 @@ class ContextService(context_service_pb2_grpc.ContextServiceServicer):
         self._pools.configure(made.id, made.settings)
         return context_wire.context(made)
 
+    async def TagContext(
+        self, request: context_service_pb2.TagContextRequest, context: Context
+    ) -> context_pb2.Context:
+        """Add and remove tags of a context."""
+        require_admin(context, "Tagging contexts")
+        context_id = context_wire.context_id("name", request.name)
+        add, remove = context_wire.tag_changes(request)
+        return context_wire.context(
+            await self._database.write(
+                lambda connection: self._contexts.tag(connection, context_id, add, remove, time.time())
+            )
+        )
+
     async def DeleteContext(
         self, request: context_service_pb2.DeleteContextRequest, context: Context
     ) -> context_service_pb2.DeleteContextResponse:

@@ -59,6 +59,11 @@ def job_name(job_id: str) -> str:
     return f"jobs/{job_id}" if job_id else ""
 
 
+def deployment_name(deployment_id: str) -> str:
+    """Return a deployment's resource name, or nothing for none."""
+    return f"deployments/{deployment_id}" if deployment_id else ""
+
+
 def model_name(model_id: str, version: int) -> str:
     """Return a model version's resource name."""
     return f"models/{model_id}/versions/{version}"
@@ -146,10 +151,13 @@ def job(value: Job) -> job_pb2.Job:
         warnings=value.warnings,
         condition_code=value.state.condition_code,
         compute_state=value.state.compute_name,
+        modelop_state=value.state.modelop_name,
         statistics=_statistics(value, time.time()),
         status_notification=spec.status_notification,
         reset_log_line_numbers=spec.reset_log_line_numbers,
         row_errors=value.row_errors,
+        deployment=deployment_name(value.deployment),
+        process=f"processes/{value.process}" if value.process else "",
     )
 
 

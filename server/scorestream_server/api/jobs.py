@@ -63,7 +63,7 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
 
     async def CreateJob(self, request: job_service_pb2.CreateJobRequest, context: Context) -> job_pb2.Job:
         """Create a job."""
-        submission = _submission(request, owner_of(context))
+        submission = submission_of(request, owner_of(context))
         return convert.job(await self._submitter.submit(submission))
 
     async def GetJob(self, request: job_service_pb2.GetJobRequest, context: Context) -> job_pb2.Job:
@@ -91,14 +91,25 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
         """List the caller's jobs, or, for an admin, everybody's."""
         limit, before = paging.size(request.page_size), paging.position(request.page_token)
         session_id = names.session_id("session", request.session) if request.session else ""
-        service = batches.service_of(request)
-        owner = reach_of(context)
+        owner, service = reach_of(context), batches.service_of(request)
+        deployment = process = ""
+        if request.deployment:
+            deployment = names.single_id("deployment", request.deployment, "deployments/{deployment}")
+        if request.process:
+            process = names.single_id("process", request.process, "processes/{process}")
 
         def read(connection: sa.Connection) -> tuple[list[Job], int]:
             if session_id:
                 session_store.get(connection, session_id, owner)
             return job_store.page(
-                connection, owner, session_id=session_id, before=before, limit=limit, service=service
+                connection,
+                owner,
+                session_id=session_id,
+                before=before,
+                limit=limit,
+                service=service,
+                deployment=deployment,
+                process=process,
             )
 
         jobs, more = await self._database.read(read)
@@ -214,7 +225,7 @@ class JobService(job_service_pb2_grpc.JobServiceServicer):
         return job
 
 
-def _submission(request: job_service_pb2.CreateJobRequest, owner: str) -> Submission:
+def submission_of(request: job_service_pb2.CreateJobRequest, owner: str) -> Submission:
     """Return a request as the engine takes it, or refuse everything that its text alone shows to be wrong."""
     spec, faults = request.spec, Faults()
     job_id = str(uuid.uuid4())

@@ -79,6 +79,22 @@ def job_id(field: str, name: str) -> str:
     raise _bad(field, name, "jobs/{job}")
 
 
+def single_id(field: str, name: str, wanted: str) -> str:
+    """Take a name of two parts apart, `wanted` like ``jobs/{job}``, and return the second."""
+    match name.split("/"):
+        case [collection, found] if collection == wanted.partition("/")[0] and _ID.fullmatch(found):
+            return found
+    raise _bad(field, name, wanted)
+
+
+def any_id(field: str, name: str) -> str:
+    """Return the id of something that is named by it, or by its resource name `{collection}/{id}`."""
+    found = name.rpartition("/")[2]
+    if name.count("/") <= 1 and _ID.fullmatch(found):
+        return found
+    raise _bad(field, name, "an id, or a resource name such as jobs/{job}")
+
+
 def session_or_job_id(field: str, name: str) -> tuple[str, str]:
     """Take `sessions/{session}` or `jobs/{job}` apart; the other one is empty."""
     match name.split("/"):

@@ -15,6 +15,8 @@ from scorestream.v1 import (
     context_service_pb2_grpc,
     data_service_pb2,
     data_service_pb2_grpc,
+    deployment_service_pb2,
+    deployment_service_pb2_grpc,
     device_service_pb2,
     device_service_pb2_grpc,
     engine_service_pb2,
@@ -33,10 +35,14 @@ from scorestream.v1 import (
     model_service_pb2_grpc,
     option_service_pb2,
     option_service_pb2_grpc,
+    process_service_pb2,
+    process_service_pb2_grpc,
     report_service_pb2,
     report_service_pb2_grpc,
     row_artifact_service_pb2,
     row_artifact_service_pb2_grpc,
+    schedule_service_pb2,
+    schedule_service_pb2_grpc,
     session_service_pb2,
     session_service_pb2_grpc,
     table_action_service_pb2,
@@ -45,12 +51,15 @@ from scorestream.v1 import (
     table_service_pb2_grpc,
     token_service_pb2,
     token_service_pb2_grpc,
+    trace_service_pb2,
+    trace_service_pb2_grpc,
     variable_service_pb2,
     variable_service_pb2_grpc,
 )
 from scorestream_server.api.cache import CacheService
 from scorestream_server.api.contexts import ContextService
 from scorestream_server.api.data import DataService
+from scorestream_server.api.deployments import DeploymentService
 from scorestream_server.api.devices import DeviceService
 from scorestream_server.api.engines import EngineService
 from scorestream_server.api.errors import ErrorInterceptor
@@ -64,13 +73,16 @@ from scorestream_server.api.libraries import LibraryService
 from scorestream_server.api.log import LogService
 from scorestream_server.api.models import ModelService
 from scorestream_server.api.options import OptionService
+from scorestream_server.api.processes import ProcessService
 from scorestream_server.api.reports import ReportService
 from scorestream_server.api.row_artifacts import RowArtifactService
+from scorestream_server.api.schedules import ScheduleService
 from scorestream_server.api.sessions import SessionService
 from scorestream_server.api.table_actions import TableActionService
 from scorestream_server.api.tables import TableService
 from scorestream_server.api.tls import private_key
 from scorestream_server.api.tokens import TokenService
+from scorestream_server.api.trace import TraceService
 from scorestream_server.api.variables import VariableService
 from scorestream_server.config import Config
 
@@ -99,6 +111,10 @@ SERVICES: Sequence[Any] = [
         (library_service_pb2, "LibraryService"),
         (table_action_service_pb2, "TableActionService"),
         (row_artifact_service_pb2, "RowArtifactService"),
+        (deployment_service_pb2, "DeploymentService"),
+        (process_service_pb2, "ProcessService"),
+        (schedule_service_pb2, "ScheduleService"),
+        (trace_service_pb2, "TraceService"),
     )
 ]
 
@@ -126,6 +142,10 @@ class Servicers:
     libraries: LibraryService
     table_actions: TableActionService
     row_artifacts: RowArtifactService
+    deployments: DeploymentService
+    processes: ProcessService
+    schedules: ScheduleService
+    trace: TraceService
 
 
 class GrpcServer:
@@ -169,6 +189,12 @@ class GrpcServer:
         row_artifact_service_pb2_grpc.add_RowArtifactServiceServicer_to_server(
             servicers.row_artifacts, self._server
         )
+        deployment_service_pb2_grpc.add_DeploymentServiceServicer_to_server(
+            servicers.deployments, self._server
+        )
+        process_service_pb2_grpc.add_ProcessServiceServicer_to_server(servicers.processes, self._server)
+        schedule_service_pb2_grpc.add_ScheduleServiceServicer_to_server(servicers.schedules, self._server)
+        trace_service_pb2_grpc.add_TraceServiceServicer_to_server(servicers.trace, self._server)
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         self._names = [service.full_name for service in SERVICES]

@@ -12,24 +12,20 @@ from google.protobuf.duration_pb2 import Duration
 from scorestream.v1 import session_pb2, session_service_pb2, session_service_pb2_grpc
 from scorestream_server.api import context_wire, convert, names, paging, status
 from scorestream_server.api.auth import Context, owner_of, reach_of
-from scorestream_server.config import Config
-from scorestream_server.domain.context import DEFAULT_CONTEXT, task_limit
+from scorestream_server.domain.context import DEFAULT_CONTEXT
 from scorestream_server.domain.errors import FieldFault, invalid
 from scorestream_server.domain.event import EventType
 from scorestream_server.domain.job import Job
 from scorestream_server.domain.session import Session, SessionState, require_active
-from scorestream_server.engine import log_lines
 from scorestream_server.engine.engine import Engine
 from scorestream_server.engine.expiry import SessionExpiry
+from scorestream_server.engine.new_sessions import DEFAULT_WEIGHT, SessionMaker, SessionWish
 from scorestream_server.engine.sessions import SessionEnder
 from scorestream_server.feed import Feed, Selection
 from scorestream_server.store import jobs as job_store
-from scorestream_server.store import log as log_store
 from scorestream_server.store import sessions as session_store
-from scorestream_server.store.contexts import ContextStore
 from scorestream_server.store.database import Database
 
-DEFAULT_WEIGHT = 100
 LARGEST_WEIGHT = 1000
 MOST_SESSIONS_NAMED = 1000
 CHANGEABLE = {"inactive_timeout", "labels"}
@@ -44,17 +40,14 @@ class SessionService(session_service_pb2_grpc.SessionServiceServicer):
 
     def __init__(
         self,
-        config: Config,
         database: Database,
         feed: Feed,
         engine: Engine,
         ender: SessionEnder,
         expiry: SessionExpiry,
-        contexts: ContextStore,
+        maker: SessionMaker,
     ) -> None:
-        self._most = config.limits.sessions
-        self._most_task_seconds = config.max_task_timeout
-        self._contexts = contexts
+        self._maker = maker
         self._database = database
         self._feed = feed
         self._engine = engine
@@ -82,35 +75,12 @@ class SessionService(session_service_pb2_grpc.SessionServiceServicer):
         )
         queue = self._engine.queues.check("queue", request.queue)
 
-        def create(connection: sa.Connection) -> Session:
-            # In one transaction: a context is not deleted while a session is made from it.
-            settings = self._contexts.get(connection, context_id).settings
-            session = Session(
-                session_id,
-                name,
-                owner_of(context),
-                SessionState.ACTIVE,
-                weight,
-                now,
-                now,
-                None,
-                running_jobs=0,
-                inactive_timeout=settings.session_inactive_timeout if timeout is None else timeout,
-                labels=labels,
-                context=context_id,
-                queue=self._engine.queues.check(
-                    f"{request.context}.queue_name", settings.queue_name or queue
-                ),
-                task_timeout=task_limit(settings, self._most_task_seconds),
-                home_directory=settings.home_directory,
-                context_options=settings.options,
-            )
-            made = session_store.create(connection, session, request.request_id, self._most)
-            if made.id == session.id:
-                log_store.write(connection, log_lines.session_created(made.id, made.name, made.owner, now))
-            return made
-
-        made = await self._database.write(create)
+        wish = SessionWish(
+            session_id, name, owner_of(context), context_id, queue, now, weight, timeout, labels
+        )
+        made = await self._database.write(
+            lambda connection: self._maker.make(connection, wish, request.request_id)
+        )
         if made.state is SessionState.ACTIVE:
             # Now and not with its first job: a worker starts while tables and models are brought.
             self._engine.contexts.join(made.id, made.context)
@@ -165,7 +135,7 @@ class SessionService(session_service_pb2_grpc.SessionServiceServicer):
             require_active(session)
             changed = replace(session, last_active_time=time.time())
             if "inactive_timeout" in paths:
-                settings = self._contexts.get(connection, session.context).settings
+                settings = self._maker.contexts.get(connection, session.context).settings
                 default = settings.session_inactive_timeout
                 changed = replace(changed, inactive_timeout=default if timeout is None else timeout)
             if "labels" in paths:

@@ -8,7 +8,7 @@ import difflib
 import math
 import os
 import re
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ from scorestream_server.domain.context import (
 )
 from scorestream_server.domain.errors import FieldFault, ScorestreamError, invalid
 from scorestream_server.domain.faults import Faults
-from scorestream_server.domain.labels import LONGEST_LABEL, labels_fault
+from scorestream_server.domain.labels import LONGEST_LABEL, MOST_LABELS, labels_fault
 from scorestream_server.domain.limits import MOST_SECONDS
 from scorestream_server.domain.option import check_options
 from scorestream_server.domain.queue import unknown_queue
@@ -33,6 +33,7 @@ LONGEST_DESCRIPTION = 1000
 LONGEST_VALUE = 256
 LONGEST_OPTION = 4096
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,62}")
+_TAG = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,62}")
 
 FIXED_IN_USE = ("device", "reuse_server_processes", "run_server_as", "home_directory")
 """What the workers and homes of open sessions are made of."""
@@ -68,6 +69,25 @@ def check_name(field: str, name: str) -> str:
         description = f"{_shown(name)} is not a valid name here; wanted: {wanted}"
         raise invalid("INVALID_NAME", f"{field}: {description}.", [FieldFault(field, description)])
     return name
+
+
+def check_tag(field: str, tag: object) -> str:
+    """Return a service tag or a stage, if it is allowed."""
+    if not isinstance(tag, str) or not _TAG.fullmatch(tag):
+        description = (
+            f"{_shown(tag)} is no tag; wanted: 1 to 63 letters, digits or _ . -, first a letter or a digit"
+        )
+        raise invalid("INVALID_TAG", f"{field}: {description}.", [FieldFault(field, description)])
+    return tag
+
+
+def check_tags(field: str, value: object) -> tuple[str, ...]:
+    """Return tags, each once and in the order of the alphabet, if they are allowed."""
+    if isinstance(value, str) or not isinstance(value, Sequence):
+        raise _bad(field, f"{_shown(value)} is no list of tags")
+    if len(value) > MOST_LABELS:
+        raise _bad(field, f"{len(value):,} are more than {MOST_LABELS}")
+    return tuple(sorted({check_tag(field, tag) for tag in value}))
 
 
 def settings_of(values: Mapping[str, object], server: ServerFacts, place: str) -> ContextSettings:
@@ -249,6 +269,8 @@ _Check = Callable[[str, object, ServerFacts], object]
 _CHECKS: Mapping[str, _Check] = {
     "description": lambda field, value, _: _text(field, value, LONGEST_DESCRIPTION),
     "labels": _texts(LONGEST_LABEL),
+    "service_tags": lambda field, value, _: check_tags(field, value),
+    "stage_tags": lambda field, value, _: check_tags(field, value),
     "device": _device,
     "session_inactive_timeout": _session_inactive_timeout,
     "task_timeout": _task_timeout,

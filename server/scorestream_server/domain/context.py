@@ -2,8 +2,8 @@
 
 import hashlib
 import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import msgspec
@@ -59,6 +59,8 @@ class ContextSettings:
             code and never spliced into it, so that no character has to be taken out of them.
         options: session options that it sets, by name.
         labels: for people and their programs.
+        service_tags: of the model services that it is to run, see `domain.deployment`.
+        stage_tags: of the environments that it belongs to, for example ``PROD``.
     """
 
     description: str = ""
@@ -72,7 +74,17 @@ class ContextSettings:
     unsafe_job_characters: str = ""
     options: Mapping[str, str] = field(default_factory=dict)
     labels: Mapping[str, str] = field(default_factory=dict)
+    service_tags: tuple[str, ...] = ()
+    stage_tags: tuple[str, ...] = ()
     pool: PoolSettings = field(default_factory=PoolSettings)
+
+
+@dataclass(frozen=True, slots=True)
+class ContextTags:
+    """Tags of a context, or of a change of them."""
+
+    service: tuple[str, ...] = ()
+    stage: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,3 +150,25 @@ def task_limit(settings: ContextSettings, most: float) -> float:
         most: as many as the server lets any job run; 0 for ever.
     """
     return min((limit for limit in (settings.task_timeout, most) if limit), default=0.0)
+
+
+def tags_of(settings: ContextSettings) -> ContextTags:
+    """Return the tags that a context has."""
+    return ContextTags(settings.service_tags, settings.stage_tags)
+
+
+def tagged(settings: ContextSettings, tags: ContextTags) -> ContextSettings:
+    """Return settings with these tags, each once and in the order of the alphabet."""
+    return replace(settings, service_tags=_sorted(tags.service), stage_tags=_sorted(tags.stage))
+
+
+def with_tags(tags: ContextTags, add: ContextTags, remove: ContextTags) -> ContextTags:
+    """Return tags after a change: what is added and removed at once is there."""
+    return ContextTags(
+        _sorted({*tags.service} - {*remove.service} | {*add.service}),
+        _sorted({*tags.stage} - {*remove.stage} | {*add.stage}),
+    )
+
+
+def _sorted(tags: Iterable[str]) -> tuple[str, ...]:
+    return tuple(sorted(set(tags)))

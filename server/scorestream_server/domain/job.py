@@ -35,6 +35,11 @@ class State(enum.StrEnum):
         return _COMPUTE_NAMES[self]
 
     @property
+    def modelop_name(self) -> str:
+        """The state in ModelOp's words."""
+        return _MODELOP_NAMES[self]
+
+    @property
     def condition_code(self) -> int | None:
         """0 for success, 4 with warnings, 8 with errors, as users of SAS expect; None while nothing is decided."""
         if not self.final:
@@ -56,6 +61,18 @@ _COMPUTE_NAMES = {
     State.CANCELLED: "canceled",
     State.TIMED_OUT: "timedOut",
 }
+
+_MODELOP_NAMES = {
+    State.PENDING: "WAITING",
+    State.RUNNING: "RUNNING",
+    State.CANCELLING: "RUNNING",
+    State.SUCCEEDED: "COMPLETE",
+    State.SUCCEEDED_WITH_WARNINGS: "COMPLETE",
+    State.FAILED: "ERROR",
+    State.CANCELLED: "CANCELLED",
+    State.TIMED_OUT: "ERROR",
+}
+"""CREATED is what comes before: a process that has no job yet. A job that is recorded waits already."""
 
 NEXT_STATES: dict[State, frozenset[State]] = {
     State.PENDING: frozenset({State.RUNNING, State.CANCELLING}) | FINAL_STATES,
@@ -168,6 +185,8 @@ class Job:
         bytes_in: of the input columns of the rows that were scored, as Arrow holds them.
         peak_memory: the most bytes that a worker had resident at the end of one of its partitions.
         row_errors: result rows committed that could not be scored.
+        deployment: id of the deployment that it was made for; empty for none.
+        process: id of the process that had it made; empty for none.
     """
 
     id: str
@@ -196,3 +215,5 @@ class Job:
     bytes_in: int = 0
     peak_memory: int = 0
     row_errors: int = 0
+    deployment: str = ""
+    process: str = ""

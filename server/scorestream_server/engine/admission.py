@@ -57,6 +57,13 @@ class Admission:
         if home is not None:
             await asyncio.to_thread(_open_below, [home], [Path(file.path) for file in files])
 
+    async def admit_model(self, context: str, model: Path) -> None:
+        """Let the workers of a context at a model; errors as of `admit`."""
+        if not (user := self._contexts.run_as(context)):
+            return
+        if await asyncio.to_thread(_is_safe, user):
+            await asyncio.to_thread(_open_model, self._directory, model)
+
     async def _home(self, session_id: str, context: str) -> Path | None:
         """Return the home of a session whose workers run as another user; None for those that run as the server."""
         user = self._contexts.run_as(context)
@@ -98,6 +105,12 @@ def _open(active: ActiveJob, directory: DataDirectory, home: Path) -> Path:
             admit(version, READ)
     admit(attempts, stat.S_IRWXG)
     return attempts
+
+
+def _open_model(directory: DataDirectory, model: Path) -> None:
+    for folder in (directory.root, directory.models):
+        admit(folder, PASS)
+    admit(model, READ)
 
 
 def _open_below(tops: Sequence[Path], paths: Iterable[Path]) -> None:

@@ -85,7 +85,9 @@ class Engine:
         self._background: set[asyncio.Task[None]] = set()
         self._loop: asyncio.Task[None] | None = None
         self._ends = JobEnds(database, pool, output, self.wake, self._spawn, self._let_go)
-        self._waits = WorkerWaits(contexts, database, self._jobs, self.wake, self._ends.fail, self._spawn)
+        self.worker_waits = WorkerWaits(
+            contexts, database, self._jobs, self.wake, self._ends.fail, self._spawn
+        )
 
     @property
     def jobs(self) -> Mapping[str, ActiveJob]:
@@ -149,7 +151,7 @@ class Engine:
             active.ending = State.FAILED
             active.failure = failure_of(refusal)
         self._ends.finish_if_done(active)
-        self._waits.join(active)
+        self.worker_waits.join(active)
         self.wake()
 
     def stored(self, job_id: str) -> Job | None:
@@ -231,7 +233,7 @@ class Engine:
         if not free:
             return []
         wanting = [active for active in self._jobs.values() if active.wants_lane]
-        served = [None if active.own_workers else self._waits.worker_of(active) for active in wanting]
+        served = [None if active.own_workers else self.worker_waits.worker_of(active) for active in wanting]
         if free.isdisjoint(served):
             return []
         ready = [active.ready(worker_id) for active, worker_id in zip(wanting, served, strict=True)]

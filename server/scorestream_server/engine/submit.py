@@ -32,6 +32,7 @@ from scorestream_server.engine.table_use import Reading, TableUse
 from scorestream_server.engine.target import check_name, check_target, checked_target
 from scorestream_server.scoring.check import check_job, with_row_errors, with_row_number
 from scorestream_server.scoring.match import match_columns
+from scorestream_server.store import deployments as deployment_store
 from scorestream_server.store import jobs as job_store
 from scorestream_server.store import log as log_store
 from scorestream_server.store import models as model_store
@@ -86,6 +87,8 @@ class Submission:
     parallel_count: int = 0
     is_batch: bool = False
     on_row_error: OnRowError | None = None
+    deployment: str = ""
+    process: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +206,8 @@ class Submitter:
             model_store.get(
                 connection, wanted.spec.model_id, wanted.spec.model_version
             )  # not removed meanwhile
+            if wanted.deployment and not wanted.spec.resumes:
+                deployment_store.require_deployed(connection, wanted.deployment)
             log_store.write(connection, log_lines.created(wanted), reset=wanted.spec.reset_log_line_numbers)
             return job_store.create(
                 connection, wanted, active.session_name, active.partitions, active.committed, request_id
@@ -371,6 +376,8 @@ class Submitter:
             outputs=(),
             warnings=table.data.notes,
             device="",
+            deployment=submission.deployment,
+            process=submission.process,
         )
         active = self._activate(job, session.name, session.weight, model, table)
         self._directory.job(job.session_id, job.id).mkdir(parents=True)

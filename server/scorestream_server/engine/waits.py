@@ -1,7 +1,9 @@
 """Which worker each job may have, and what jobs are told while their sessions have none."""
 
+import asyncio
+import contextlib
 import time
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from typing import Any
 
 from scorestream_server.domain.errors import ScorestreamError
@@ -41,7 +43,32 @@ class WorkerWaits:
         self._wake = wake
         self._fail = fail
         self._spawn = spawn
+        self._seats: dict[str, asyncio.Future[None]] = {}
         pools.listener = self
+
+    @contextlib.asynccontextmanager
+    async def seat(self, key: str, context: str) -> AsyncIterator[int]:
+        """Give a worker of a context to somebody who is no session, while the block runs; wait until there is one.
+
+        Args:
+            key: unlike any session's id; for the workers it counts as a session meanwhile.
+            context: not the default one, whose workers nobody is given.
+
+        Raises:
+            ScorestreamError: UNAVAILABLE, where none comes up.
+        """
+        try:
+            self._pools.join(key, context)
+            if self._pools.worker_of(key) is None:
+                seat = self._seats[key] = asyncio.get_running_loop().create_future()
+                try:
+                    await seat
+                finally:
+                    del self._seats[key]
+            worker_id = self._pools.worker_of(key)
+            yield NO_WORKER if worker_id is None else worker_id
+        finally:
+            self._pools.leave(key)
 
     def join(self, active: ActiveJob) -> None:
         """Have the session of a job that came given a worker of its context, where it has none."""
@@ -58,7 +85,8 @@ class WorkerWaits:
 
     def given(self, session_id: str) -> None:
         """Hand out the partitions of a session that has a worker now."""
-        del session_id
+        if (seat := self._seats.get(session_id)) is not None and not seat.done():
+            seat.set_result(None)
         self._wake()
 
     def waits(self, session_id: str, what_for: str) -> None:
@@ -68,6 +96,8 @@ class WorkerWaits:
 
     def gave_up(self, session_id: str, error: ScorestreamError) -> None:
         """Fail the jobs of a session for which no worker comes up."""
+        if (seat := self._seats.get(session_id)) is not None and not seat.done():
+            seat.set_exception(error)
         for active in self._of(session_id):
             self._fail(active, error)
 

@@ -8,19 +8,30 @@ from typing import Any
 import msgspec
 import sqlalchemy as sa
 
-from scorestream_server.domain.context import Context, ContextSettings, etag_of
+from scorestream_server.domain.context import (
+    Context,
+    ContextSettings,
+    ContextTags,
+    etag_of,
+    tagged,
+    tags_of,
+    with_tags,
+)
 from scorestream_server.domain.errors import (
     ErrorCode,
     ScorestreamError,
     counted,
+    invalid,
     not_found,
     precondition,
 )
 from scorestream_server.store import requests
-from scorestream_server.store.schema import CONTEXTS, IS_OPEN, SESSIONS
+from scorestream_server.store.schema import CONTEXT_TAGS, CONTEXTS, IS_OPEN, SESSIONS
 
 NAMED_AT_MOST = 3
 """How many of the sessions that stand in the way of something are told by name."""
+MOST_TAGS = 64
+"""Of a kind."""
 
 
 class ContextStore:
@@ -39,7 +50,10 @@ class ContextStore:
         Raises:
             ScorestreamError: NOT_FOUND.
         """
-        found = self._built_in.get(context_id) or _find(connection, context_id)
+        built_in = self._built_in.get(context_id)
+        if built_in is not None:
+            return _with_tags(built_in, _added(connection, context_id))
+        found = _find(connection, context_id)
         if found is None:
             raise not_found(
                 "CONTEXT_NOT_FOUND",
@@ -51,7 +65,7 @@ class ContextStore:
     def every(self, connection: sa.Connection) -> list[Context]:
         """Return every context."""
         stored = (_context(row) for row in connection.execute(sa.select(CONTEXTS)))
-        return [*self._built_in.values(), *(found for found in stored if found.id not in self._built_in)]
+        return [*self._own(connection), *(found for found in stored if found.id not in self._built_in)]
 
     def hidden(self, connection: sa.Connection) -> list[str]:
         """Return the names of contexts in the store that built-in ones hide."""
@@ -63,7 +77,7 @@ class ContextStore:
         query = sa.select(CONTEXTS).where(CONTEXTS.c.id > after, CONTEXTS.c.id.not_in(list(self._built_in)))
         stored = connection.execute(query.order_by(CONTEXTS.c.id).limit(limit + 1))
         found = [_context(row) for row in stored]
-        found += [context for name, context in self._built_in.items() if name > after]
+        found += [context for context in self._own(connection) if context.id > after]
         found.sort(key=lambda context: context.id)
         return found[:limit], len(found) > limit
 
@@ -117,6 +131,39 @@ class ContextStore:
         connection.execute(sa.update(CONTEXTS).where(CONTEXTS.c.id == old.id).values(_values(made)))
         return made
 
+    def tag(
+        self, connection: sa.Connection, context_id: str, add: ContextTags, remove: ContextTags, now: float
+    ) -> Context:
+        """Add and remove tags of a context, whatever else changed of it meanwhile, and return it.
+
+        Those that the configuration file gives a built-in context stay; what is added to them is kept here.
+
+        Raises:
+            ScorestreamError: NOT_FOUND; FAILED_PRECONDITION, where one to be removed comes from the configuration file;
+                INVALID_ARGUMENT, where they would be too many.
+        """
+        old = self.get(connection, context_id)
+        tags = with_tags(tags_of(old.settings), add, remove)
+        if max(len(tags.service), len(tags.stage)) > MOST_TAGS:
+            raise invalid(
+                "TOO_MANY_TAGS", f"A context has at most {MOST_TAGS} tags of a kind.", context=old.id
+            )
+        settings = tagged(old.settings, tags)
+        if settings == old.settings:
+            return old
+        built_in = self._built_in.get(context_id)
+        if built_in is None:
+            made = dataclasses.replace(old, settings=settings, etag=etag_of(settings, now), update_time=now)
+            connection.execute(sa.update(CONTEXTS).where(CONTEXTS.c.id == old.id).values(_values(made)))
+            return made
+        fixed = tags_of(built_in.settings)
+        _require_free(built_in, remove, fixed)
+        added = with_tags(tags, ContextTags(), fixed)
+        connection.execute(sa.delete(CONTEXT_TAGS).where(CONTEXT_TAGS.c.context_id == context_id))
+        values = {"context_id": context_id, "tags": msgspec.json.encode(added)}
+        connection.execute(sa.insert(CONTEXT_TAGS).values(values))
+        return _with_tags(built_in, added)
+
     def delete(self, connection: sa.Connection, context_id: str, etag: str) -> None:
         """Delete a context, where it still has this etag, if one is given.
 
@@ -165,6 +212,39 @@ class ContextStore:
                 context=context_id,
                 sessions=str(number),
             )
+
+    def _own(self, connection: sa.Connection) -> list[Context]:
+        """Return the built-in contexts with the tags that they have now."""
+        rows = connection.execute(sa.select(CONTEXT_TAGS))
+        added = {row.context_id: msgspec.json.decode(row.tags, type=ContextTags) for row in rows}
+        return [_with_tags(context, added.get(name)) for name, context in self._built_in.items()]
+
+
+def _added(connection: sa.Connection, context_id: str) -> ContextTags | None:
+    row = connection.execute(
+        sa.select(CONTEXT_TAGS).where(CONTEXT_TAGS.c.context_id == context_id)
+    ).one_or_none()
+    return None if row is None else msgspec.json.decode(row.tags, type=ContextTags)
+
+
+def _with_tags(context: Context, added: ContextTags | None) -> Context:
+    """Return a built-in context with what was added to its tags."""
+    if added is None:
+        return context
+    settings = tagged(context.settings, with_tags(tags_of(context.settings), added, ContextTags()))
+    return dataclasses.replace(context, settings=settings, etag=etag_of(settings, None))
+
+
+def _require_free(context: Context, remove: ContextTags, fixed: ContextTags) -> None:
+    """Refuse to remove tags that the configuration file gives."""
+    stay = sorted({*remove.service} & {*fixed.service} | {*remove.stage} & {*fixed.stage})
+    if stay:
+        raise precondition(
+            "TAG_BUILT_IN",
+            f"Tag {stay[0]!r} of context {context.id!r} comes from {context.origin}, and is removed there only.",
+            context=context.id,
+            tag=stay[0],
+        )
 
 
 def _said(settings: ContextSettings, name: str) -> Any:

@@ -14,7 +14,7 @@ from scorestream_server.domain.session import SessionState
 from scorestream_server.domain.table import Partition, PartitionFile
 from scorestream_server.store import batches, events, requests, sessions
 from scorestream_server.store.prepared import Prepared, one_of
-from scorestream_server.store.schema import JOBS, PARTITIONS, SESSIONS, begins_with, owned_by
+from scorestream_server.store.schema import JOBS, PARTITIONS, SESSIONS, begins_with, belongs_to, owned_by
 
 _NOT_FINAL = ~one_of(JOBS.c.state, FINAL_STATES)
 _JSON = {"spec", "failure", "outputs", "warnings"}
@@ -166,6 +166,8 @@ def page(
     before: int,
     limit: int,
     service: tuple[str, int] | None = None,
+    deployment: str = "",
+    process: str = "",
 ) -> tuple[list[Job], int]:
     """Return up to `limit` jobs, newest first, and the position to go on from (0: there are no more).
 
@@ -178,6 +180,10 @@ def page(
         query = query.where(JOBS.c.owner == owner)
     if session_id:
         query = query.where(JOBS.c.session_id == session_id)
+    if deployment:
+        query = query.where(belongs_to(JOBS.c.deployment, deployment))
+    if process:
+        query = query.where(belongs_to(JOBS.c.process, process))
     if before:
         query = query.where(JOBS.c.seq < before)
     rows = connection.execute(query.order_by(JOBS.c.seq.desc()).limit(limit + 1)).all()

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 
 from scorestream_server.domain.errors import precondition
 from scorestream_server.domain.job import FINAL_STATES
-from scorestream_server.store import jobs
+from scorestream_server.store import deployments, jobs
 from scorestream_server.store.schema import JOBS, MODEL_ALIASES
 
 
@@ -25,6 +25,7 @@ def require_unused(
         ScorestreamError: FAILED_PRECONDITION.
     """
     _no_jobs(connection, model_id, versions, owner)
+    deployments.require_unused(connection, model_id, versions, owner)
     _no_aliases(connection, model_id, versions)
 
 

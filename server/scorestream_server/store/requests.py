@@ -54,6 +54,12 @@ def record(
     _INSERT.insert(connection, values)
 
 
+def forget(connection: sa.Connection, owner: str, request_id: str) -> None:
+    """Forget what a request created, so that the next one with its id creates anew."""
+    this = sa.and_(REQUESTS.c.owner == owner, REQUESTS.c.request_id == request_id)
+    connection.execute(sa.delete(REQUESTS).where(this))
+
+
 def forget_old(connection: sa.Connection, now: float) -> int:
     """Forget the ids that were kept for long enough, and return how many they were."""
     return connection.execute(sa.delete(REQUESTS).where(REQUESTS.c.time <= now - KEPT_SECONDS)).rowcount

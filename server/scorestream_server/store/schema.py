@@ -178,8 +178,19 @@ JOBS = sa.Table(
         server_default=sa.false(),
         comment="what it leaves for people is its session's",
     ),
+    sa.Column("deployment", sa.Text, nullable=False, server_default="", comment="the deployment's id"),
+    sa.Column("process", sa.Text, nullable=False, server_default="", comment="the process's id"),
     sa.Column(
         "row_errors", sa.BigInteger, nullable=False, server_default="0", comment="not scored, of rows_scored"
+    ),
+    *(
+        sa.Index(
+            f"ix_jobs_{name}",
+            name,
+            sqlite_where=sa.text(f"{name} != ''"),
+            postgresql_where=sa.text(f"{name} != ''"),
+        )
+        for name in ("deployment", "process")
     ),
 )
 
@@ -340,6 +351,64 @@ LIBRARIES = sa.Table(
     sa.Column("data", sa.LargeBinary, nullable=False, comment="Library as JSON"),
 )
 
+DEPLOYMENTS = sa.Table(
+    "deployments",
+    METADATA,
+    sa.Column("seq", sa.Integer, primary_key=True, comment="order of creation; page tokens stand on it"),
+    sa.Column("id", sa.Text, nullable=False, unique=True),
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("model_id", sa.Text, nullable=False, index=True),
+    sa.Column("service_tag", sa.Text, nullable=False),
+    sa.Column("stage", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("data", sa.LargeBinary, nullable=False, comment="Deployment as JSON"),
+)
+
+CONTEXT_TAGS = sa.Table(
+    "context_tags",
+    METADATA,
+    sa.Column("context_id", sa.Text, primary_key=True),
+    sa.Column("tags", sa.LargeBinary, nullable=False, comment="ContextTags as JSON"),
+)
+
+PROCESSES = sa.Table(
+    "processes",
+    METADATA,
+    sa.Column("seq", sa.Integer, primary_key=True, comment="order of creation; page tokens stand on it"),
+    sa.Column("id", sa.Text, nullable=False, unique=True),
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("schedule_id", sa.Text, nullable=False, comment="empty: somebody sent the signal"),
+    sa.Column("due_time", sa.Float, comment="null: somebody asked for it"),
+    sa.Column("data", sa.LargeBinary, nullable=False, comment="Process as JSON"),
+    sa.Index(
+        "ix_processes_running",
+        "owner",
+        sqlite_where=sa.text("state = 'RUNNING'"),
+        postgresql_where=sa.text("state = 'RUNNING'"),
+    ),
+    sa.Index("uq_processes_due", "schedule_id", "due_time", unique=True),
+)
+
+INCIDENTS = sa.Table(
+    "incidents",
+    METADATA,
+    sa.Column("seq", sa.Integer, primary_key=True, comment="order of creation; page tokens stand on it"),
+    sa.Column("id", sa.Text, nullable=False, unique=True),
+    sa.Column("process_id", sa.Text, sa.ForeignKey("processes.id"), nullable=False, index=True),
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("state", sa.Text, nullable=False),
+    sa.Column("data", sa.LargeBinary, nullable=False, comment="Incident as JSON"),
+)
+
+SCHEDULES = sa.Table(
+    "schedules",
+    METADATA,
+    sa.Column("id", sa.Text, primary_key=True, comment="the name that clients give"),
+    sa.Column("owner", sa.Text, nullable=False),
+    sa.Column("data", sa.LargeBinary, nullable=False, comment="Schedule as JSON"),
+)
+
 
 def begins_with(column: sa.Column[str], prefix: str) -> sa.ColumnElement[bool]:
     """Return the condition that a text begins so, upper and lower case told apart; LIKE does not, and bounds patterns."""
@@ -350,3 +419,8 @@ def owned_by(column: sa.Column[str]) -> sa.ColumnElement[bool]:
     """Return the condition that something belongs to the parameter ``owner_``; None: whoever it belongs to."""
     owner = sa.bindparam("owner_", type_=sa.Text)
     return sa.or_(owner.is_(None), column == owner)
+
+
+def belongs_to(column: sa.Column[str], parent: str) -> sa.ColumnElement[bool]:
+    """Return the condition that a job was made for a deployment or a process; said so that the partial index is used."""
+    return sa.and_(column == parent, column != sa.literal_column("''"))

@@ -36,6 +36,12 @@ def exist(connection: sa.Connection) -> bool:
     return connection.execute(sa.select(TOKENS.c.id).limit(1)).first() is not None
 
 
+def of_principal(connection: sa.Connection, principal: str) -> list[Token]:
+    """Return every token that was ever made for a principal, good or not."""
+    found = connection.execute(sa.select(TOKENS).where(TOKENS.c.principal == principal))
+    return [_token(row) for row in found]
+
+
 def page(connection: sa.Connection, *, after: int, limit: int) -> tuple[list[Token], int]:
     """Return up to `limit` tokens made after position `after`, and the position to go on from (0: none)."""
     query = sa.select(TOKENS).where(TOKENS.c.seq > after).order_by(TOKENS.c.seq)
