@@ -239,7 +239,10 @@ def test_an_older_store_is_brought_forward(tmp_path: Path) -> None:
     for number in versions:
         old = old_store(tmp_path / number, number)
         with contextlib.closing(sqlite3.connect(old.database, isolation_level=None)) as connection:
-            connection.execute("INSERT INTO models VALUES ('m', 1, 'd', 1, 'f', x'00', 'me', 1.0, 0)")
+            connection.execute(
+                "INSERT INTO models (model_id, version, digest, size_bytes, file_name, schema, owner, create_time, removed)"
+                " VALUES ('m', 1, 'd', 1, 'f', x'00', 'me', 1.0, 0)"
+            )
         open_store(old)
         assert version(old) == VERSION
         with contextlib.closing(sqlite3.connect(old.database)) as connection:
