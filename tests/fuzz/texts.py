@@ -88,6 +88,7 @@ _FORMS = {
             "CASE WHEN {b} THEN {n} ELSE {n} END",
         ),
         *("CASE {n} WHEN {n} THEN {n} WHEN {n} THEN {n} END", "IF({b}, {n}, {n})"),
+        "CASE WHEN {b} THEN {n} ELSE ERROR({t}) END",
     ),
     "t": (
         *(
@@ -99,6 +100,7 @@ _FORMS = {
             "COALESCE({t}, {t})",
         ),
         *("CASE WHEN {b} THEN {t} ELSE {t} END", "CAST({n} AS VARCHAR)", "NULLIF({t}, {t})", "({t})"),
+        *("{t} || {t}", "CONCAT({t}, {t})", "FORMAT({n}, 2)", "CASE WHEN {b} THEN {t} ELSE ERROR({t}) END"),
     ),
     "b": (
         *(
@@ -133,8 +135,6 @@ _ODD = (
         "X",
         "TRY_CAST({n} AS INT)",
         "{n}::INT",
-        "{t} || {t}",
-        "CONCAT({t}, {t})",
         "pg_sleep({n})",
         "{b} IS TRUE",
     ),

@@ -133,7 +133,8 @@ class ModelService(model_service_pb2_grpc.ModelServiceServicer):
             await asyncio.to_thread(folder.mkdir)
             digest, size = await fetch(incoming)
             task = InspectModel(self._pool.next_task_id(), str(incoming))
-            schema = declared((await run_anywhere(self._pool, task, ModelInspected)).schema, artifacts)
+            found = (await run_anywhere(self._pool, task, ModelInspected)).schema
+            schema = await asyncio.to_thread(declared, found, artifacts)
             name = f"{digest}{ending}"
             model = Model(model_id, 0, digest, size, name, schema, owner_of(context), time.time())
             return convert.model(

@@ -67,7 +67,7 @@ def _why_not(name: str, output: str, outputs: Mapping[str, OutputColumn]) -> str
         )
     found = outputs.get(output)
     if found is None:
-        near = nearest(output, list(outputs))
+        near = nearest(output[:128], list(outputs))
         return f"there is no output {output[:128]!r}" + (f" (did you mean {near!r}?)" if near else "")
     if found.type is not ColumnType.STRING:
         return f"output {output!r} is {found.type}, and an artifact is text; write CAST(... AS VARCHAR) or FORMAT(...)"

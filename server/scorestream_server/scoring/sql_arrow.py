@@ -218,7 +218,7 @@ class _Translation:
             return cast(self._kind(node.args[0]), node.type, args[0])
         builder = VALUES.get(node.op)
         if builder is None:
-            raise inexpressible(node.op, "Arrow has no such function")
+            raise inexpressible(node.op, "filters have no such function")
         second = self._program.nodes[node.args[1]] if len(node.args) > 1 else node
         return builder(node, second, *args)
 
