@@ -31,4 +31,9 @@ def output_fields(spec: job_pb2.JobSpec) -> dict[str, Any]:
     """Return what `JobInfo` tells of an output."""
     sent = spec.output_options
     options = OutputOptions(sent.compression, sent.row_group_rows, tuple(sent.partition_by))
-    return {"output": options, "append": spec.append, "row_number": spec.row_number}
+    return {
+        "output": options,
+        "append": spec.append,
+        "row_number": spec.row_number,
+        "explain": spec.explain,
+    }

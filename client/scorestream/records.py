@@ -204,7 +204,7 @@ class JobInfo:
         queue: where it waits.
         task_timeout: seconds that its session's context lets it run; 0 for ever.
         variables: the values that it keeps of those that its filter and score code use, by name.
-        row_number: the column with the rows' numbers; `append` and `output` as in `Session.score`.
+        row_number: the column with the rows' numbers; `append`, `output` and `explain` as in `Session.score`.
     """
 
     id: str
@@ -243,6 +243,7 @@ class JobInfo:
     output: OutputOptions = AS_USUAL
     append: bool = False
     row_number: str = ""
+    explain: int = 0
 
     @property
     def percent(self) -> float:

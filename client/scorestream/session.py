@@ -241,6 +241,7 @@ class Session(SessionPapers):
         append: bool = False,
         output: OutputOptions | None = None,
         row_number: str = "",
+        explain: int = 0,
         name: str = "",
         priority: Priority | str | None = None,
         partition_rows: int | None = None,
@@ -271,6 +272,8 @@ class Session(SessionPapers):
             append: whether the rows are added, once, to the table or data set that is there; not with `replace`.
             output: how files are written: compression, row groups, partitioned by columns.
             row_number: name of one more column of the result, with the number of each row in the table, from 0.
+            explain: how many reasons each row is given: the features that moved its score most, with what each added
+                to its margin (``reason_1``, ``contribution_1``, ..., ``contribution_bias``). 0: none.
             name: the job's name; empty: the server makes one up.
             priority: ``low``, ``normal`` or ``high``.
             partition_rows: input rows between two commits, at most, so that rows can be read in steps of this size;
@@ -304,6 +307,7 @@ class Session(SessionPapers):
             output=output,
             append=append,
             row_number=row_number,
+            explain=explain,
         )
         set_output_table(spec, out_settings)
         request = job_service_pb2.CreateJobRequest(

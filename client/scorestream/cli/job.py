@@ -10,6 +10,7 @@ from scorestream.cli.facts import spent
 from scorestream.cli.following import follow_from_outside
 from scorestream.cli.outputs import (
     CompressionOption,
+    ExplainOption,
     PartitionOption,
     RowGroupOption,
     RowNumberOption,
@@ -68,6 +69,7 @@ def submit_job(
     row_group_rows: RowGroupOption = 0,
     partition_by: PartitionOption = "",
     row_number: RowNumberOption = "",
+    explain: ExplainOption = 0,
     name: Annotated[str, typer.Option(help="Name of the job.")] = "",
     priority: Annotated[str | None, typer.Option(help="low, normal or high.", show_default=_OPTION)] = None,
     timeout: Annotated[
@@ -114,6 +116,7 @@ def submit_job(
             append=append,
             output=output_options(compression, row_group_rows, partition_by),
             row_number=row_number,
+            explain=explain,
             name=name,
             priority=priority,
             timeout=timeout,

@@ -13,6 +13,7 @@ from scorestream.cli import INTERRUPTED
 from scorestream.cli.following import follow, follower
 from scorestream.cli.outputs import (
     CompressionOption,
+    ExplainOption,
     PartitionOption,
     RowGroupOption,
     RowNumberOption,
@@ -54,6 +55,7 @@ class Wanted:
     append: bool
     options: "OutputOptions | None"
     row_number: str
+    explain: int
     report: Output
 
 
@@ -89,6 +91,7 @@ def score(
     row_group_rows: RowGroupOption = 0,
     partition_by: PartitionOption = "",
     row_number: RowNumberOption = "",
+    explain: ExplainOption = 0,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print events and the result as JSON lines.")
     ] = False,
@@ -98,6 +101,8 @@ def score(
     Example: scorestream score model.ubj customers.parquet -o scores.parquet --keep customer_id
 
     Partitioned: scorestream score model.ubj customers.parquet -o scores/ --keep segment --partition-by segment
+
+    With reasons: scorestream score model.ubj customers.parquet -o scores.parquet --explain 3
 
     Exit codes: 0 done, 1 the job failed, 2 wrong usage, 130 interrupted.
     """
@@ -129,6 +134,7 @@ def score(
         append=append,
         options=options,
         row_number=row_number,
+        explain=explain,
         report=Output.JSON if as_json else Output.TEXT,
     )
     if server:
@@ -160,6 +166,7 @@ def _score_here(wanted: Wanted, device: str) -> None:
                 append=wanted.append,
                 output=wanted.options,
                 row_number=wanted.row_number,
+                explain=wanted.explain,
                 name="score",
             )
         done = _interruptible(job, lambda: follow(job, wanted.report, SCORING), _untouched(wanted))
@@ -187,6 +194,7 @@ def _score_there(wanted: Wanted, server: str) -> None:
                     where=wanted.where,
                     keep=wanted.keep,
                     row_number=wanted.row_number,
+                    explain=wanted.explain,
                     name="score",
                 )
             except BaseException:

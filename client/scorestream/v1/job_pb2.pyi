@@ -381,6 +381,7 @@ class JobSpec(_message.Message):
     OUT_LABEL_FIELD_NUMBER: _builtins.int
     OUT_LIFETIME_FIELD_NUMBER: _builtins.int
     OUT_PROMOTE_FIELD_NUMBER: _builtins.int
+    EXPLAIN_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Model to score with: `models/{model}` for its newest version at the time of creation, or
     `models/{model}/versions/{version}`. The job keeps the version that it resolved to. Required.
@@ -418,6 +419,12 @@ class JobSpec(_message.Message):
     """Label of the table that is made of the result, see Table.label."""
     out_promote: _builtins.bool
     """Whether the table that is made of the result is a global one, from the moment on in which the job succeeds."""
+    explain: _builtins.int
+    """How many reasons each row is given: the features that moved its score most, largest first, as columns behind the
+    scores, `reason_1` (the feature's name), `contribution_1` and so on, and `contribution_bias`. Contributions are
+    signed Shapley values in the space of the margin, for a classifier of several classes of the class that `label`
+    names. At most as many as the model has features, and 100. 0: none.
+    """
     @_builtins.property
     def keep(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Input columns that are carried into the result, before the score columns, in this order."""
@@ -469,10 +476,11 @@ class JobSpec(_message.Message):
         out_label: _builtins.str = ...,
         out_lifetime: _duration_pb2.Duration | None = ...,
         out_promote: _builtins.bool = ...,
+        explain: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_partition_rows", b"_partition_rows", "out_lifetime", b"out_lifetime", "out_path", b"out_path", "out_table", b"out_table", "output", b"output", "output_options", b"output_options", "partition_rows", b"partition_rows", "queue_timeout", b"queue_timeout", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_partition_rows", b"_partition_rows", "append", b"append", "keep", b"keep", "model", b"model", "out_label", b"out_label", "out_lifetime", b"out_lifetime", "out_path", b"out_path", "out_promote", b"out_promote", "out_table", b"out_table", "output", b"output", "output_options", b"output_options", "partition_rows", b"partition_rows", "priority", b"priority", "queue_timeout", b"queue_timeout", "replace", b"replace", "row_number", b"row_number", "table", b"table", "timeout", b"timeout", "variables", b"variables", "where", b"where"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_partition_rows", b"_partition_rows", "append", b"append", "explain", b"explain", "keep", b"keep", "model", b"model", "out_label", b"out_label", "out_lifetime", b"out_lifetime", "out_path", b"out_path", "out_promote", b"out_promote", "out_table", b"out_table", "output", b"output", "output_options", b"output_options", "partition_rows", b"partition_rows", "priority", b"priority", "queue_timeout", b"queue_timeout", "replace", b"replace", "row_number", b"row_number", "table", b"table", "timeout", b"timeout", "variables", b"variables", "where", b"where"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__partition_rows: _TypeAlias = _typing.Literal["partition_rows"]  # noqa: Y015
     _WhichOneofArgType__partition_rows: _TypeAlias = _typing.Literal["_partition_rows", b"_partition_rows"]  # noqa: Y015

@@ -13,6 +13,7 @@ from scorestream_server.api import convert, names, paging
 from scorestream_server.api.auth import Context, owner_of, reach_of, require_owner
 from scorestream_server.api.convert_output import (
     append_from_wire,
+    explain_from_wire,
     options_from_wire,
     row_number_from_wire,
 )
@@ -250,6 +251,8 @@ def _submission(request: job_service_pb2.CreateJobRequest, owner: str) -> Submis
         append = append_from_wire(spec)
     with faults.of("spec.row_number"):
         row_number = row_number_from_wire(spec)
+    with faults.of("spec.explain"):
+        explain = explain_from_wire(spec)
     with faults.of("display_name"):
         names.check_display_name("display_name", name)
     with faults.of("request_id"):
@@ -283,6 +286,7 @@ def _submission(request: job_service_pb2.CreateJobRequest, owner: str) -> Submis
         out_label=wish.label,
         out_lifetime=wish.lifetime,
         out_promote=wish.promote,
+        explain=explain,
     )
 
 

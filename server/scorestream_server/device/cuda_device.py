@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scorestream_server.device.base import DeviceFault
+from scorestream_server.device.cpu import CpuDevice, CpuReasons
 from scorestream_server.device.cuda_calls import CudaCalls, DeviceArray, DeviceBlock, OutOfDeviceMemory
 from scorestream_server.device.cuda_compile import (
     CudaCompileError,
@@ -97,6 +98,10 @@ class CudaDevice:
         weakref.finalize(prepared, block.free)
         self._models.add(prepared)
         return prepared
+
+    def prepare_reasons(self, forest: ForestArrays) -> CpuReasons:
+        """Lay a forest out for the CPU's kernel, which explains in the place of the card's."""
+        return CpuDevice().prepare_reasons(forest)
 
     def open_lane(self) -> CudaLane:
         """Allocate a lane on the thread that will use it; smaller where the card has too little memory.

@@ -18,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from scorestream_server.device import cuda_score_code, forest_numpy
-from scorestream_server.device.base import Columns, PreparedForest
+from scorestream_server.device.base import Columns, PreparedForest, PreparedReasons, Reasons
+from scorestream_server.device.cpu import CpuLane
 from scorestream_server.device.cuda_calls import (
     CudaCalls,
     DeviceArray,
@@ -112,6 +113,7 @@ class CudaLane:
         self._programs: dict[tuple[int, tuple[np.dtype[Any], ...]], tuple[Program, Any]] = {}
         self._clock = (calls.event(timing=True), calls.event(timing=True))
         self.priority = 0
+        self._explaining = CpuLane()
         self._arena = arena
         while True:
             try:
@@ -150,6 +152,12 @@ class CudaLane:
                     self._drain()
                     if not self._shrink():
                         raise no_room(self._calls, str(error)) from error
+
+    def explain_forest(
+        self, forest: PreparedReasons, columns: Columns, *, output: int, reasons: int
+    ) -> Reasons:
+        """Return each row's largest contributions; see `Lane.explain_forest`."""
+        return self._explaining.explain_forest(forest, columns, output=output, reasons=reasons)
 
     def evaluate(self, program: Program, columns: Sequence[Vector]) -> list[Vector]:
         """Return the outputs of a score-code program; NumPy computes what its kernel cannot, such as text.

@@ -103,6 +103,7 @@ class JobSpec:
         row_number: column of the result with each row's number in the table; empty for none.
         out_label: label of the table that is made of the result; `out_lifetime` likewise, in seconds.
         out_promote: whether that table is a global one.
+        explain: how many reasons each row is given; 0: none.
     """
 
     model_id: str
@@ -132,6 +133,7 @@ class JobSpec:
     out_label: str = ""
     out_lifetime: float = 0.0
     out_promote: bool = False
+    explain: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,6 +41,7 @@ class OpenJob(ToWorker, frozen=True, tag=True):
         variables: what ``:name`` stands for in `where` and in score code.
         row_number: column of the result with each row's number in the table; empty for none.
         table_id: what clients call the table.
+        explain: how many reasons each row is given; 0: none.
     """
 
     job_id: str
@@ -56,6 +57,7 @@ class OpenJob(ToWorker, frozen=True, tag=True):
     variables: Sequence[Variable] = ()
     row_number: str = ""
     table_id: str = ""
+    explain: int = 0
 
 
 class RunPartition(ToWorker, frozen=True, tag=True):

@@ -139,7 +139,7 @@ class ActiveJob:
             self.job.spec.priority,
             self.weight,
             self.order,
-            partition.rows * self.model.schema.cost,
+            partition.rows * self.model.schema.row_cost(explained=self.job.spec.explain > 0),
             len(self.pending),
             self.waiting_since,
             alone=self.lost.get(partition.index, 0) > 0,

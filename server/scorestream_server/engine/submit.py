@@ -31,6 +31,7 @@ from scorestream_server.engine.table_use import Reading, TableUse
 from scorestream_server.engine.target import check_name, check_target, checked_target
 from scorestream_server.scoring.check import check_job, with_row_number
 from scorestream_server.scoring.match import match_columns
+from scorestream_server.scoring.reasons import with_reasons
 from scorestream_server.store import jobs as job_store
 from scorestream_server.store import log as log_store
 from scorestream_server.store import models as model_store
@@ -81,6 +82,7 @@ class Submission:
     out_label: str = ""
     out_lifetime: float = 0.0
     out_promote: bool = False
+    explain: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -301,6 +303,8 @@ class Submitter:
             variable_store.of_session(connection, session.id),
             submission.variables,
         )
+        with faults.of("spec.explain"):
+            result = with_reasons(result, model.schema, submission.explain)
         with faults.of("spec.row_number"):
             result = with_row_number(result, columns, submission.row_number)
         destination = checked_target(
@@ -308,7 +312,8 @@ class Submitter:
         )
         with faults.of("spec.partition_rows"):
             asked = _or(submission.partition_rows, defaults.partition_rows)
-            size = _partition_rows(asked, table.data.rows, model.schema.cost)
+            cost = model.schema.row_cost(explained=submission.explain > 0)
+            size = _partition_rows(asked, table.data.rows, cost)
         faults.raise_any()
         spec = JobSpec(
             model.model_id,
@@ -337,6 +342,7 @@ class Submitter:
             out_label=submission.out_label,
             out_lifetime=submission.out_lifetime,
             out_promote=submission.out_promote,
+            explain=submission.explain,
         )
         job = Job(
             id=submission.job_id,
@@ -382,6 +388,7 @@ class Submitter:
             job.spec.variables,
             job.spec.row_number,
             table.table_id,
+            job.spec.explain,
         )
         job = dataclasses.replace(job, partitions_total=len(partitions))
         active = ActiveJob(

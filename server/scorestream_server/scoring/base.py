@@ -32,3 +32,22 @@ class Scorer(Protocol):
             ScorestreamError: a value or a type that the model cannot take.
         """
         ...
+
+    def explain(
+        self, columns: Sequence[pa.Array], scores: Sequence[pa.Array], lane: Lane, reasons: int
+    ) -> list[pa.Array]:
+        """Give rows' reasons: the features that moved their scores most.
+
+        Args:
+            columns: as for `score`.
+            scores: what `score` returned for them.
+            lane: likewise.
+            reasons: how many a row, at least 1 and at most as many as there are features.
+
+        Returns:
+            The columns that `reasons.with_reasons` adds to a result.
+
+        Raises:
+            ScorestreamError: MODEL_NOT_EXPLAINED.
+        """
+        ...

@@ -28,6 +28,7 @@ from scorestream_server.domain.errors import counted, invalid
 from scorestream_server.domain.model import ColumnType, Feature, ModelKind, ModelSchema, OutputColumn
 from scorestream_server.domain.variable import Variable
 from scorestream_server.scoring.columns import to_array, to_vector
+from scorestream_server.scoring.reasons import not_explained
 from scorestream_server.scoring.sql_arrow import to_arrow
 from scorestream_server.scoring.sql_binding import resolve, sampled
 from scorestream_server.scoring.sql_infer import infer_types
@@ -36,6 +37,8 @@ from scorestream_server.scoring.sql_typing import type_program
 
 _OPERATIONS_A_VISIT = 8
 """Vectorised operations on a row that take as long as one tree visit."""
+
+_UNEXPLAINED = "it is score code, whose formula is its explanation. Ask for reasons of a forest"
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +126,7 @@ def _schema(code: ScoreCode, kind: ModelKind) -> ModelSchema:
         outputs=code.outputs,
         cost=max(1.0, code.operations / _OPERATIONS_A_VISIT),
         description=f"score code, {counted(code.operations, 'operation')}: {names}{_taking(code.syntax)}",
+        unexplained=_UNEXPLAINED,
     )
 
 
@@ -206,6 +210,14 @@ class ExpressionScorer:
         pairs = zip(program.inputs, columns, strict=True)
         vectors = [to_vector(column, place.type, place.name) for place, column in pairs]
         return [to_array(vector) for vector in lane.evaluate(program, vectors)]
+
+    def explain(self, *_: object) -> "list[pa.Array[Any]]":
+        """Refuse: score code has no reasons; see `Scorer.explain`.
+
+        Raises:
+            ScorestreamError: MODEL_NOT_EXPLAINED.
+        """
+        raise not_explained(_UNEXPLAINED)
 
 
 def compile_where(text: str, schema: pa.Schema, variables: Sequence[Variable] = ()) -> pc.Expression:

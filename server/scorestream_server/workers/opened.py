@@ -141,6 +141,8 @@ class OpenedJobs:
                 kept = [batch.column(name) for name in job.keep]
                 scores = scorer.score(inputs, lane)
                 missing += sum(map(count_missing, scores))
+                if job.explain:
+                    scores += scorer.explain(inputs, scores, lane, job.explain)
                 yield pa.RecordBatch.from_arrays([*numbers, *kept, *scores], schema=schema)
 
         paths = {job.table.fragments[part.fragment].path for part in task.partition.slices}
