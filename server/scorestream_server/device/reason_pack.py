@@ -266,7 +266,7 @@ def _output_trees(forest: ForestArrays) -> tuple[NDArray[np.int64], ...]:
     places = np.arange(forest.leaves.shape[1])
     outputs = forest.tree_output[:, None] + places * forest.output_step[:, None]
     return tuple(
-        np.argwhere(outputs == output).astype(np.int64).reshape(-1, 2) for output in range(forest.outputs)
+        np.ascontiguousarray(np.argwhere(outputs == output), np.int64) for output in range(forest.outputs)
     )
 
 
