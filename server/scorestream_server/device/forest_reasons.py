@@ -237,7 +237,10 @@ def explain_rows(tables, model, trees, divisor, addresses, wide, rows, scratch, 
         quantise(tables, addresses, wide, block, in_block, scratch.keys, scratch.ranks, scratch.columns)
         for start in range(_U(0), in_block, step):
             count = min(step, in_block - start)
-            scratch.owed[:] = 0.0
+            for slot in range(_U(len(scratch.owed))):
+                owed = scratch.owed[slot]
+                for row in range(count):
+                    owed[row] = 0.0
             for place in range(_U(len(trees))):
                 tree, value = trees[place, 0], _U(trees[place, 1])
                 _explain_tree(model, tree, model.values[value], cells, start, count, scratch)
