@@ -14,7 +14,6 @@ import xgboost
 from numpy.typing import NDArray
 
 import scorestream
-from nightly import SCORE_CODE
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 ROWS = 3000
@@ -160,6 +159,21 @@ def test_a_number_of_reasons_that_no_row_can_have_is_refused(
     assert refused.value.reason == reason
 
 
+def test_a_linear_formulas_reasons_are_its_terms(
+    session: scorestream.Session, model: scorestream.Model, customers: pa.Table, customers_file: Path
+) -> None:
+    """The nightly batch's score code: 0.5, 0.2 and 0.3 times three columns."""
+    table = session.load_table(customers_file, name="customers")
+    result = pa.Table.from_batches(session.score(model, table, explain=1, where="segment_id = 2").results())
+    rows = customers.slice(20_000, 20_000)
+    weights = {"var1": 0.5, "var2": 0.2, "var3": 0.3}
+    terms = np.stack([rows[name].to_numpy() * weight for name, weight in weights.items()])
+    largest = np.abs(terms).argmax(axis=0)
+    assert result["reason_1"].to_pylist() == np.array(list(weights))[largest].tolist()
+    np.testing.assert_allclose(result["contribution_1"], np.take_along_axis(terms, largest[None], 0)[0])
+    assert set(result["contribution_bias"].to_pylist()) == {0.0}
+
+
 def test_what_cannot_be_explained_is_refused_with_what_to_do(
     local: scorestream.Client,
     session: scorestream.Session,
@@ -169,9 +183,11 @@ def test_what_cannot_be_explained_is_refused_with_what_to_do(
     tmp_path: Path,
 ) -> None:
     """Score code, several targets, and names that are taken: before the job starts."""
-    code = local.register_model("explained_code", source=SCORE_CODE)
+    code = local.register_model("explained_code", source="EXP(var1) AS p")
     customers = session.load_table(customers_file, name="customers")
-    with pytest.raises(scorestream.InvalidArgumentError, match="whose formula is its explanation") as refused:
+    with pytest.raises(
+        scorestream.InvalidArgumentError, match="no sum of columns times constants"
+    ) as refused:
         session.score(code, customers, explain=1)
     assert refused.value.reason == "MODEL_NOT_EXPLAINED"
     values = np.random.default_rng(1).standard_normal((50, 2)).astype(np.float32)

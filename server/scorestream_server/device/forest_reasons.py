@@ -237,8 +237,8 @@ def explain_rows(tables, model, trees, divisor, addresses, wide, rows, scratch, 
         quantise(tables, addresses, wide, block, in_block, scratch.keys, scratch.ranks, scratch.columns)
         for start in range(_U(0), in_block, step):
             count = min(step, in_block - start)
-            for slot in range(_U(len(scratch.owed))):
-                owed = scratch.owed[slot]
+            for feature in range(len(scratch.owed)):
+                owed = scratch.owed[_U(feature)]
                 for row in range(count):
                     owed[row] = 0.0
             for place in range(_U(len(trees))):

@@ -18,17 +18,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from scorestream_server.device.base import Lane
-from scorestream_server.device.program import Output, Program
+from scorestream_server.device.program import Output, Program, Vector
 from scorestream_server.device.program_types import Op, Type
 from scorestream_server.domain.errors import counted, invalid
 from scorestream_server.domain.model import ColumnType, Feature, ModelKind, ModelSchema, OutputColumn
 from scorestream_server.domain.variable import Variable
 from scorestream_server.scoring.columns import to_array, to_vector
-from scorestream_server.scoring.reasons import not_explained
+from scorestream_server.scoring.linear import line_of, null_for_nan, reasons_of_line
+from scorestream_server.scoring.reasons import feature_names, not_explained, reason_columns
 from scorestream_server.scoring.sql_arrow import to_arrow
 from scorestream_server.scoring.sql_binding import resolve, sampled
 from scorestream_server.scoring.sql_infer import infer_types
@@ -38,7 +40,10 @@ from scorestream_server.scoring.sql_typing import type_program
 _OPERATIONS_A_VISIT = 8
 """Vectorised operations on a row that take as long as one tree visit."""
 
-_UNEXPLAINED = "it is score code, whose formula is its explanation. Ask for reasons of a forest"
+_UNEXPLAINED = (
+    "it is score code that is no sum of columns times constants with one output. Ask for reasons of a forest, or of a "
+    "linear formula"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,7 @@ class ScoreCode:
             unless it is used as text, flag or date, and what is computed with numbers is float64; so is a parameter.
         features: the inputs as a model's features.
         operations: how many operations it costs a row.
+        linear: whether it has reasons.
     """
 
     syntax: Syntax
@@ -59,6 +65,7 @@ class ScoreCode:
     outputs: tuple[OutputColumn, ...]
     features: tuple[Feature, ...]
     operations: int
+    linear: bool
 
     def bind(self, schema: pa.Schema, variables: Sequence[Variable] = ()) -> Program:
         """Return the program for tables of a schema; its inputs are in the order of `inputs`.
@@ -106,7 +113,8 @@ def compile_score_code(text: str, kind: ModelKind = ModelKind.EXPRESSION) -> Sco
         outputs.append(OutputColumn(output.name, ColumnType(str(made))))
     features = tuple(Feature(name, text=kinds[name] is Type.TEXT) for name in inputs)
     operations = sum(node.op not in {Op.COLUMN, Op.CONST} for node in program.nodes)
-    return ScoreCode(syntax, inputs, tuple(outputs), features, operations)
+    linear = line_of(program) is not None
+    return ScoreCode(syntax, inputs, tuple(outputs), features, operations, linear)
 
 
 def score_code_schema(text: str, kind: ModelKind = ModelKind.EXPRESSION) -> ModelSchema:
@@ -126,7 +134,8 @@ def _schema(code: ScoreCode, kind: ModelKind) -> ModelSchema:
         outputs=code.outputs,
         cost=max(1.0, code.operations / _OPERATIONS_A_VISIT),
         description=f"score code, {counted(code.operations, 'operation')}: {names}{_taking(code.syntax)}",
-        unexplained=_UNEXPLAINED,
+        unexplained="" if code.linear else _UNEXPLAINED,
+        reasons_cost=max(1.0, float(len(code.inputs))),
     )
 
 
@@ -200,6 +209,31 @@ class ExpressionScorer:
         Raises:
             ScorestreamError: EXPRESSION_TYPE where a column's type does not fit, COLUMN_VALUE where a value does not.
         """
+        program, vectors = self._bound(columns)
+        return [to_array(vector) for vector in lane.evaluate(program, vectors)]
+
+    def explain(
+        self,
+        columns: "Sequence[pa.Array[Any]]",
+        scores: "Sequence[pa.Array[Any]]",  # noqa: ARG002  # a formula needs no more than its inputs
+        lane: Lane,  # noqa: ARG002  # likewise
+        reasons: int,
+    ) -> "list[pa.Array[Any]]":
+        """Give rows' reasons, what each column adds; NULL where it has no value. See `Scorer.explain`.
+
+        Raises:
+            ScorestreamError: MODEL_NOT_EXPLAINED where this is no linear formula.
+        """
+        program, vectors = self._bound(columns)
+        line = line_of(program)
+        if line is None:
+            raise not_explained(_UNEXPLAINED)
+        names = feature_names(self._schema)
+        found = reasons_of_line(line, vectors, reasons)
+        return null_for_nan(reason_columns(names, found, np.dtype(np.float64)))
+
+    def _bound(self, columns: "Sequence[pa.Array[Any]]") -> tuple[Program, list[Vector]]:
+        """Return the program for columns of these types, and its inputs."""
         types = tuple(column.type for column in columns)
         program = self._programs.get(types)
         if program is None:
@@ -208,16 +242,7 @@ class ExpressionScorer:
             # Two lanes may do this at once: both make the same program.
             self._programs[types] = program
         pairs = zip(program.inputs, columns, strict=True)
-        vectors = [to_vector(column, place.type, place.name) for place, column in pairs]
-        return [to_array(vector) for vector in lane.evaluate(program, vectors)]
-
-    def explain(self, *_: object) -> "list[pa.Array[Any]]":
-        """Refuse: score code has no reasons; see `Scorer.explain`.
-
-        Raises:
-            ScorestreamError: MODEL_NOT_EXPLAINED.
-        """
-        raise not_explained(_UNEXPLAINED)
+        return program, [to_vector(column, place.type, place.name) for place, column in pairs]
 
 
 def compile_where(text: str, schema: pa.Schema, variables: Sequence[Variable] = ()) -> pc.Expression:
