@@ -16,9 +16,10 @@ from scorestream_server.config import DEFAULT_GPU_MEMORY, memory_budget
 from scorestream_server.device.base import DeviceFault
 from scorestream_server.device.cuda_calls import CudaCalls
 from scorestream_server.device.cuda_device import CudaDevice
-from scorestream_server.device.cuda_lane import CudaLane, PreparedCudaForest
+from scorestream_server.device.cuda_lane import CudaLane
 from scorestream_server.device.cuda_launch import ROW_MULTIPLE
 from scorestream_server.device.cuda_memory import LARGEST_COPY
+from scorestream_server.device.cuda_prepared import PreparedCudaForest
 
 ROW_BYTES = 4 * FEATURES
 CHUNK_ROWS = LARGEST_COPY // ROW_BYTES // ROW_MULTIPLE * ROW_MULTIPLE

@@ -265,7 +265,7 @@ async def started(tmp_path: Path) -> AsyncIterator[Bench]:
     pool = InProcessPool()
     limits = Limits()
     quota, usage = JobQuota(limits), Usage(limits.stored_bytes)
-    cache = TableCache(Config(directory.root, None), directory, database, pool)
+    cache = TableCache(Config(directory.root, None), directory, database, pool, TableUse())
     engine = pool.engine = Engine(database, pool, directory, quota, no_contexts(), cache)
     submitter = Submitter(database, engine, directory, DataRoots([tmp_path]), quota, usage, TableUse())
     code = directory.models / "twice.sql"

@@ -29,3 +29,17 @@ def priority_number(priority: Priority | str) -> job_pb2.Priority.ValueType:
         raise InvalidArgumentError(
             f"{priority!r} is no priority; use low, normal or high.", reason="BAD_PRIORITY"
         ) from None
+
+
+def explain_count(explain: int) -> int:
+    """Return how many reasons each row is given.
+
+    Raises:
+        InvalidArgumentError: it is no such number.
+    """
+    if isinstance(explain, bool) or not isinstance(explain, int) or not 0 <= explain < 1 << 31:
+        raise InvalidArgumentError(
+            f"explain={explain!r} is not how many reasons each row is given; use 0 for none, or a number from 1.",
+            reason="INVALID_EXPLAIN",
+        )
+    return explain

@@ -8,6 +8,7 @@ from typing import Any, TypedDict
 
 from scorestream.outputs import OutputOptions
 from scorestream.records import Priority
+from scorestream.row_errors import OnRowError
 
 
 class DeploymentState(enum.StrEnum):
@@ -28,6 +29,9 @@ class DeployedJobSettings(TypedDict, total=False):
     append: bool
     output_options: OutputOptions | None
     row_number: str
+    explain: int
+    on_row_error: OnRowError | str | None
+    parallel_count: int
     priority: Priority | str | None
     partition_rows: int | None
     timeout: float | None

@@ -9,6 +9,7 @@ from typing import Self, Unpack
 from scorestream.deployment_records import DeployedJobSettings, DeploymentInfo, DeploymentState
 from scorestream.deployment_wire import deployment_info, deployment_name, state_number
 from scorestream.job_request import job_spec
+from scorestream.row_error_wire import on_row_error_number
 from scorestream.v1 import deployment_service_pb2, job_service_pb2
 from scorestream.wire import duration, job_info, model_name
 
@@ -107,28 +108,32 @@ class Deployment:
             AlreadyExistsError: the output is there and `replace` is false.
             InvalidArgumentError: columns are missing or of the wrong type; all faults are named.
         """
+        spec = job_spec(
+            model="",
+            table="",
+            where=settings.get("where", ""),
+            out="",
+            out_path="",
+            keep=settings.get("keep", ()),
+            replace=settings.get("replace", False),
+            priority=settings.get("priority"),
+            partition_rows=settings.get("partition_rows"),
+            timeout=settings.get("timeout"),
+            queue_timeout=settings.get("queue_timeout"),
+            variables=settings.get("variables"),
+            output=settings.get("output_options"),
+            append=settings.get("append", False),
+            row_number=settings.get("row_number", ""),
+            explain=settings.get("explain", 0),
+        )
+        spec.on_row_error = on_row_error_number(settings.get("on_row_error"))
+        spec.parallel_count = settings.get("parallel_count", 0)
         request = deployment_service_pb2.CreateDeployedJobRequest(
             deployment=deployment_name(self.id),
             input=self._connection.server_path(source) if str(source) else "",
             output=self._connection.server_path(out_path) if str(out_path) else "",
             display_name=name,
-            spec=job_spec(
-                model="",
-                table="",
-                where=settings.get("where", ""),
-                out="",
-                out_path="",
-                keep=settings.get("keep", ()),
-                replace=settings.get("replace", False),
-                priority=settings.get("priority"),
-                partition_rows=settings.get("partition_rows"),
-                timeout=settings.get("timeout"),
-                queue_timeout=settings.get("queue_timeout"),
-                variables=settings.get("variables"),
-                output=settings.get("output_options"),
-                append=settings.get("append", False),
-                row_number=settings.get("row_number", ""),
-            ),
+            spec=spec,
             request_id=request_id or uuid.uuid4().hex,
         )
         answer = self._connection.call(self._connection.deployments.CreateDeployedJob, request)

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from scorestream.arguments import priority_number
+from scorestream.arguments import explain_count, priority_number
 from scorestream.errors import InvalidArgumentError
 from scorestream.output_wire import output_to_wire
 from scorestream.outputs import OutputOptions
@@ -30,6 +30,7 @@ def job_spec(
     output: OutputOptions | None,
     append: bool,
     row_number: str,
+    explain: int,
 ) -> job_pb2.JobSpec:
     """Return what `Session.score` was asked for; `out_path` is as the server knows it.
 
@@ -52,6 +53,7 @@ def job_spec(
         output_options=output_to_wire(output),
         append=append,
         row_number=row_number,
+        explain=explain_count(explain),
     )
     if out:
         spec.out_table = out

@@ -35,6 +35,7 @@ def output_fields(spec: job_pb2.JobSpec) -> dict[str, Any]:
         "output": options,
         "append": spec.append,
         "row_number": spec.row_number,
+        "explain": spec.explain,
         "parallel_count": spec.parallel_count,
         "is_batch": spec.is_batch,
     }

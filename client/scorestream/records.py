@@ -206,7 +206,7 @@ class JobInfo:
         queue: where it waits.
         task_timeout: seconds that its session's context lets it run; 0 for ever.
         variables: the values that it keeps of those that its filter and score code use, by name.
-        row_number: the column with the rows' numbers; `append` and `output` as in `Session.score`.
+        row_number: the column with the rows' numbers; `append`, `output` and `explain` as in `Session.score`.
         parallel_count: at most so many of its partitions run at the same time; 0: as many as there are lanes for.
         is_batch: whether it is a batch of a service.
         on_row_error: what becomes of rows that cannot be scored; with ``KEEP`` the result has the column `row_error`.
@@ -257,6 +257,7 @@ class JobInfo:
     deployment: str = ""
     process_id: str = ""
     modelop_state: str = ""
+    explain: int = 0
 
     @property
     def percent(self) -> float:

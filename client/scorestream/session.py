@@ -246,6 +246,7 @@ class Session(SessionPapers):
         row_number: str = "",
         on_row_error: OnRowError | str | None = None,
         parallel_count: int = 0,
+        explain: int = 0,
         name: str = "",
         priority: Priority | str | None = None,
         partition_rows: int | None = None,
@@ -279,6 +280,8 @@ class Session(SessionPapers):
             parallel_count: at most so many partitions run at the same time; 0: as many as there are lanes for.
             on_row_error: what becomes of rows that cannot be scored: ``keep`` (the result's column `row_error` says why)
                 or ``fail``; None: ``keep`` where the model can have such rows.
+            explain: how many reasons each row is given: the features that moved its score most, with what each added
+                to its margin (``reason_1``, ``contribution_1``, ..., ``contribution_bias``). 0: none.
             name: the job's name; empty: the server makes one up.
             priority: ``low``, ``normal`` or ``high``.
             partition_rows: input rows between two commits, at most, so that rows can be read in steps of this size;
@@ -312,6 +315,7 @@ class Session(SessionPapers):
             output=output,
             append=append,
             row_number=row_number,
+            explain=explain,
         )
         spec.on_row_error = on_row_error_number(on_row_error)
         spec.parallel_count = parallel_count

@@ -146,7 +146,7 @@ async def running(config: Config, pool: LocalPool) -> AsyncIterator[Running]:
         pools = ContextPools(pool, config.limits.context_workers)
         stack.callback(pools.close)
         await _take_up(contexts, database, pools)
-        cache = TableCache(config, directory, database, pool)
+        cache = TableCache(config, directory, database, pool, use)
         stack.push_async_callback(cache.sweeper.close)
         engine = Engine(database, pool, directory, quota, pools, cache)
         pool.on_change = engine.wake

@@ -21,6 +21,7 @@ from scorestream_server.device.cuda_launch import (
     stride_of,
     walk_launch,
 )
+from scorestream_server.device.cuda_reasons import CudaReasons, choose_launch, explain_launch
 from scorestream_server.device.forest_arrays import Floats
 
 _GUARD, _POISON = 256, 0xA5
@@ -58,6 +59,7 @@ class KernelForests(ABC):
         result: NDArray[Any],
         columns: Sequence[Floats] = (),
         *,
+        scratch: Sequence[NDArray[Any]] = (),
         backwards: bool = False,
     ) -> None:
         """Run a launch whose array arguments lie on the host.
@@ -65,8 +67,9 @@ class KernelForests(ABC):
         Args:
             program: where its kernel is from.
             launch: what to run.
-            result: the argument that the kernel writes; it may change no other.
+            result: the argument that the kernel writes; it may change no other, but for those of `scratch`.
             columns: the rows, where the first argument is a table of their addresses.
+            scratch: arguments that the kernel works in.
             backwards: see `HostModule.launch`; for the host alone.
         """
 
@@ -116,6 +119,41 @@ class KernelForests(ABC):
         assert memory.array[:, rows:].tobytes() == padding
         return memory.array[:, :rows].T
 
+    def reasons(
+        self,
+        forest: CudaReasons,
+        columns: Sequence[Floats],
+        output: int,
+        reasons: int,
+        *,
+        block: int = 32,
+        backwards: bool = False,
+    ) -> tuple[NDArray[np.int32], NDArray[np.float64]]:
+        """Return features and contributions, shape ``(reasons, rows)``."""
+        rows, stride = len(columns[0]), stride_of(len(columns[0]))
+        rank, explain = forest.programs()
+        cells = Poisoned((len(forest.arrays.columns), stride), forest.cell)
+        if forest.used_features:
+            addresses = np.array([column.ctypes.data for column in columns], np.uint64)
+            wide = np.array([column.dtype == np.float64 for column in columns], np.uint8)
+            launch = rank_launch(forest, forest.arrays, addresses, wide, rows, cells.array, block=32)
+            self.run(rank, launch, cells.array, columns)
+        memory = Poisoned((stride * forest.work_bytes(reasons),), np.uint8)
+
+        def array(place: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+            size = int(np.prod(shape)) * dtype.itemsize
+            return memory.array[place : place + size].view(dtype).reshape(shape)
+
+        work = forest.work_arrays(reasons, stride, array)
+        launch = explain_launch(forest, forest.arrays, cells.array, work, rows, output, block=block)
+        stacks = (work.down, work.up, work.satisfied)
+        self.run(explain, launch, work.owed, scratch=stacks, backwards=backwards)
+        launch = choose_launch(forest, forest.arrays, work, rows, output, block=block)
+        self.run(explain, launch, work.contributions, scratch=(work.features,), backwards=backwards)
+        self.run(explain, launch, work.features, scratch=(work.contributions,), backwards=backwards)
+        memory.check()
+        return work.features[:, :rows], work.contributions[:, :rows]
+
 
 class HostForests(KernelForests):
     """Builds programs for the host when they are first needed, and writes down which kernels ran."""
@@ -133,6 +171,7 @@ class HostForests(KernelForests):
         result: NDArray[Any],  # noqa: ARG002  # the host writes it in place
         columns: Sequence[Floats] = (),  # noqa: ARG002  # their addresses are the host's already
         *,
+        scratch: Sequence[NDArray[Any]] = (),  # noqa: ARG002  # likewise
         backwards: bool = False,
     ) -> None:
         self.module(program).launch(

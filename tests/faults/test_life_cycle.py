@@ -3,7 +3,7 @@
 import os
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +40,7 @@ class SessionModel:
 
     session: scorestream.Session
     tables: dict[str, int]
+    loads: Counter[str] = field(default_factory=Counter)
     ended: bool = False
 
 
@@ -50,8 +51,15 @@ class JobModel:
     job: scorestream.Job
     home: SessionModel
     rows: int
+    table: tuple[str, int] = ("", 0)
     stopped: bool = False
     final: State | None = None
+
+    @property
+    def replaced(self) -> bool:
+        """Whether its table has been replaced since."""
+        name, load = self.table
+        return self.home.loads[name] != load
 
     def outcomes(self) -> set[State]:
         """How it may end: what is cancelled may have been done before."""
@@ -113,6 +121,7 @@ class LifeCycle(RuleBasedStateMachine):
         else:
             assert home.session.load_table(source, name, replace=replace).rows == rows
             home.tables[name] = rows
+            home.loads[name] += 1
 
     @rule(target=jobs, home=sessions, name=st.sampled_from("aaab"))
     def submit(self, home: SessionModel, name: str) -> object:
@@ -124,7 +133,7 @@ class LifeCycle(RuleBasedStateMachine):
                 home.session.score(self.model, name)
             return multiple()
         job = home.session.score(self.model, name, keep=["id"], partition_rows=ROWS_AT_ONCE)
-        return self._noted(JobModel(job, home, home.tables[name]))
+        return self._noted(JobModel(job, home, home.tables[name], (name, home.loads[name])))
 
     @rule(work=jobs)
     def cancel(self, work: JobModel | None) -> None:
@@ -153,9 +162,14 @@ class LifeCycle(RuleBasedStateMachine):
                 with pytest.raises(scorestream.FailedPreconditionError):
                     work.job.resume()
             return None  # it is about to stop, or to be done: which, nobody can tell
-        resumed = work.job.resume()
+        try:
+            resumed = work.job.resume()
+        except scorestream.FailedPreconditionError as error:
+            if work.replaced and "was dropped or replaced" in str(error):  # its rows may be gone
+                return None
+            raise
         assert resumed.info.resumes == work.job.id
-        return self._noted(JobModel(resumed, work.home, work.rows))
+        return self._noted(JobModel(resumed, work.home, work.rows, work.table))
 
     @rule(work=jobs)
     def wait(self, work: JobModel | None) -> None:

@@ -37,6 +37,7 @@ class CardForests(KernelForests):
         result: NDArray[Any],
         columns: Sequence[Floats] = (),
         *,
+        scratch: Sequence[NDArray[Any]] = (),
         backwards: bool = False,
     ) -> None:
         if backwards:
@@ -69,6 +70,9 @@ class CardForests(KernelForests):
             self._wait()
             self._calls.copy_out(self._stream, host.bytes, card.address)
             self._wait()
+            for array in scratch:
+                start = addresses[id(array)] - card.address
+                before[start : start + array.nbytes] = host.bytes[start : start + array.nbytes]
             start = addresses[id(result)] - card.address
             end = start + result.nbytes
             result.reshape(-1).view(np.uint8)[:] = host.bytes[start:end]

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gpu.card_forests import CardForests
-from parity.kernel_proof import EXTREME_SHAPES, VARIANTS, assert_bits, assert_close, odd_sums
+from parity.kernel_proof import EXTREME_SHAPES, VARIANTS, assert_bits, assert_close, assert_reasons, odd_sums
 from parity.random_forests import nasty_rows, perfect_tree, random_forest
 from scorestream_server.device import forest_numpy
 from scorestream_server.device.cuda_calls import CudaCalls
@@ -90,6 +90,15 @@ def test_extreme_shapes_are_exact(
     """Leaves alone, very deep, very many and very wide."""
     forest = random_forest(11, strict=float32, float32=float32, width=width, **shape)
     assert assert_bits(forests, forest, nasty_rows(forest, 1037, 12), block=64) == variants
+
+
+@pytest.mark.parametrize("width", [1, 2])
+@pytest.mark.parametrize("float32", [True, False])
+def test_reasons_have_the_bits_of_the_cpus(forests: CardForests, width: int, *, float32: bool) -> None:
+    """Repeated features, missing values, categories and deep paths."""
+    for seed, chains in ((3, False), (4, True)):
+        forest = random_forest(seed, strict=float32, float32=float32, width=width, chains=chains)
+        assert_reasons(forests, forest, nasty_rows(forest, 3001, seed), 4, block=128)
 
 
 def test_a_tree_too_wide_for_short_nodes_is_exact_with_long_ones(forests: CardForests) -> None:

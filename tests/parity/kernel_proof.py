@@ -7,8 +7,10 @@ import pytest
 
 from cuda_host.forests import KernelForests
 from scorestream_server.device import forest_numpy
+from scorestream_server.device.cpu import CpuDevice
 from scorestream_server.device.cuda_forest import pack_variant
 from scorestream_server.device.cuda_launch import largest_staged_block
+from scorestream_server.device.cuda_reasons import pack_cuda_reasons
 from scorestream_server.device.forest_arrays import Floats, ForestArrays
 
 VARIANTS: list[tuple[type[Any], type[Any]]] = [
@@ -50,6 +52,19 @@ def assert_bits(
                 packed.node,
             )
     return len(fitting)
+
+
+def assert_reasons(
+    forests: KernelForests, forest: ForestArrays, columns: list[Floats], reasons: int, *, block: int = 32
+) -> None:
+    """Compare the reasons of every output with those of the CPU's kernel."""
+    packed, device = pack_cuda_reasons(forest), CpuDevice()
+    prepared, lane = device.prepare_reasons(forest), device.open_lane()
+    for output in range(forest.outputs):
+        expected = lane.explain_forest(prepared, columns, output=output, reasons=reasons)
+        features, contributions = forests.reasons(packed, columns, output, reasons, block=block)
+        assert contributions.tobytes() == expected.contributions.tobytes()
+        assert features.tobytes() == expected.features.tobytes()
 
 
 def odd_sums(rows: int, outputs: int, dtype: np.dtype[Any]) -> Floats:

@@ -3,6 +3,7 @@
 import dataclasses
 
 import numpy as np
+from numpy.typing import NDArray
 
 from scorestream_server.device.forest_arrays import Floats, ForestArrays, PostProcessor
 
@@ -74,7 +75,17 @@ def random_forest(
         postprocessor=PostProcessor.IDENTITY_MULTICLASS,
         sigmoid_alpha=1.0,
         ratio_c=1.0,
+        covers=_covers(left, right, rng),
     )
+
+
+def _covers(left: list[int], right: list[int], rng: np.random.Generator) -> NDArray[np.float64]:
+    """Return covers that add up; no training row came to some leaves."""
+    covers = rng.integers(0, 30, len(left)).astype(np.float64)
+    for node in range(len(left) - 1, -1, -1):
+        if left[node] >= 0:
+            covers[node] = covers[left[node]] + covers[right[node]]
+    return covers
 
 
 def perfect_tree(depth: int) -> ForestArrays:
@@ -94,6 +105,7 @@ def perfect_tree(depth: int) -> ForestArrays:
         category_starts=np.zeros(len(place) + 1, np.int64),
         categories=np.zeros(0, np.uint32),
         leaves=rng.standard_normal((len(place), 1)).astype(np.float32),
+        covers=2.0 ** (depth - np.floor(np.log2(place + 1))),
     )
 
 

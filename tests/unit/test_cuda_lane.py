@@ -15,6 +15,7 @@ from cuda_host.harness import compiler
 from parity.random_forests import nasty_rows, perfect_tree, random_forest
 from scorestream_server.device import cuda_memory, forest_numpy
 from scorestream_server.device.base import DeviceFault
+from scorestream_server.device.cpu import CpuDevice
 from scorestream_server.device.cuda_calls import OutOfDeviceMemory
 from scorestream_server.device.cuda_compile import rank_program
 from scorestream_server.device.cuda_device import CudaDevice, arena_bytes
@@ -56,6 +57,34 @@ def assert_scores(lane: CudaLane, device: CudaDevice, forest: ForestArrays, rows
 def test_a_lane_scores_as_numpy_does(device: CudaDevice, rows: int) -> None:
     """Any number of rows, in the order given, to the last bit."""
     assert_scores(opened(device), device, FOREST, rows)
+
+
+@pytest.mark.parametrize("rows", [0, 1, 129, 1000])
+def test_a_lane_explains_as_the_cpu_does(
+    card: Card, device: CudaDevice, rows: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Any number of rows and chunks, to the last bit; nothing is allocated, and nothing read before its event."""
+    monkeypatch.setattr(cuda_memory, "LARGEST_COPY", 128 * 5 * 4)
+    lane, columns = opened(device), nasty_rows(FOREST, rows, 4)
+    prepared, cpu = device.prepare_reasons(FOREST), CpuDevice()
+    card.log.clear()
+    found = lane.explain_forest(prepared, columns, output=1, reasons=3)
+    expected = cpu.open_lane().explain_forest(cpu.prepare_reasons(FOREST), columns, output=1, reasons=3)
+    assert found.contributions.tobytes() == expected.contributions.tobytes()
+    assert found.features.tobytes() == expected.features.tobytes()
+    np.testing.assert_array_equal(found.bias, expected.bias)
+    assert {call for call, _ in card.log} <= {"copy_in", "launch", "copy_out", "record", "wait", "stream"}
+    assert len(card.calls("copy_in")) == -(-rows // 128)
+
+
+def test_reasons_need_a_forest_of_this_card_and_columns_that_fit(device: CudaDevice) -> None:
+    lane, columns = opened(device), nasty_rows(FOREST, 5, 4)
+    with pytest.raises(TypeError, match="another device"):
+        lane.explain_forest(device.prepare_forest(FOREST), columns, output=0, reasons=1)
+    with pytest.raises(ValueError, match="one column a feature"):
+        lane.explain_forest(device.prepare_reasons(FOREST), columns[1:], output=0, reasons=1)
+    with pytest.raises(ValueError, match="at least one reason"):
+        lane.explain_forest(device.prepare_reasons(FOREST), columns, output=0, reasons=0)
 
 
 def test_a_call_of_many_chunks_fills_one_while_another_is_on_its_way(

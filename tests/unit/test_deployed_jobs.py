@@ -25,6 +25,7 @@ from scorestream_server.engine.kept import KeptVersions
 from scorestream_server.engine.new_sessions import SessionMaker
 from scorestream_server.engine.runtimes import Runtimes
 from scorestream_server.engine.sessions import SessionEnder
+from scorestream_server.engine.table_use import TableUse
 from scorestream_server.store import deployments, sessions, tables
 from scorestream_server.store import jobs as job_store
 from scorestream_server.store.contexts import ContextStore
@@ -61,7 +62,9 @@ class Scene:
         contexts = ContextStore(
             {name: built_in(name, says, "a test") for name, says in self.settings.items()}
         )
-        cache = TableCache(Config(bench.directory.root, None), bench.directory, bench.database, bench.pool)
+        cache = TableCache(
+            Config(bench.directory.root, None), bench.directory, bench.database, bench.pool, TableUse()
+        )
         pool: Any = bench.pool
         self.ender = SessionEnder(
             bench.database,

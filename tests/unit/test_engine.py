@@ -106,7 +106,9 @@ async def test_a_new_engine_goes_on_from_the_committed_partitions(bench: Bench) 
         bench.directory,
         quota,
         no_contexts(),
-        TableCache(Config(bench.directory.root, None), bench.directory, bench.database, bench.pool),
+        TableCache(
+            Config(bench.directory.root, None), bench.directory, bench.database, bench.pool, TableUse()
+        ),
     )
     bench.submitter = Submitter(
         bench.database, engine, bench.directory, DataRoots([bench.folder]), quota, usage, TableUse()

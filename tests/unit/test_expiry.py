@@ -20,6 +20,7 @@ from scorestream_server.engine.expiry import SessionExpiry
 from scorestream_server.engine.kept import KeptVersions
 from scorestream_server.engine.quota import JobQuota
 from scorestream_server.engine.sessions import SessionEnder
+from scorestream_server.engine.table_use import TableUse
 from scorestream_server.feed import Feed, LogFeed, Selection
 from scorestream_server.store import events as event_store
 from scorestream_server.store import sessions
@@ -64,7 +65,7 @@ async def bench(tmp_path: Path) -> AsyncIterator[Bench]:
 
     feed = Feed(await database.read(event_store.last_number), nothing)
     pool = LocalPool(devices=[], lanes=1)
-    cache = TableCache(Config(directory.root, None), directory, database, pool)
+    cache = TableCache(Config(directory.root, None), directory, database, pool, TableUse())
     ender = SessionEnder(
         database,
         Engine(database, pool, directory, JobQuota(Limits()), ContextPools(pool, 0), cache),

@@ -26,6 +26,7 @@ from scorestream_server.engine.new_sessions import SessionMaker
 from scorestream_server.engine.processes import Processes
 from scorestream_server.engine.runtimes import Runtimes
 from scorestream_server.engine.sessions import SessionEnder
+from scorestream_server.engine.table_use import TableUse
 from scorestream_server.store import deployments, tables
 from scorestream_server.store import jobs as job_store
 from scorestream_server.store import processes as process_store
@@ -69,7 +70,7 @@ class Scene:
             bench.engine,
             used,
             bench.directory,
-            TableCache(config, bench.directory, bench.database, pool),
+            TableCache(config, bench.directory, bench.database, pool, TableUse()),
             KeptVersions(bench.database, bench.directory),
         )
         self.jobs = DeployedJobs(

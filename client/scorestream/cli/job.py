@@ -10,6 +10,7 @@ from scorestream.cli.facts import spent
 from scorestream.cli.following import follow_from_outside
 from scorestream.cli.outputs import (
     CompressionOption,
+    ExplainOption,
     PartitionOption,
     RowGroupOption,
     RowNumberOption,
@@ -73,6 +74,7 @@ def submit_job(
     partition_by: PartitionOption = "",
     row_number: RowNumberOption = "",
     on_row_error: OnRowErrorOption = None,
+    explain: ExplainOption = 0,
     name: Annotated[str, typer.Option(help="Name of the job.")] = "",
     priority: Annotated[str | None, typer.Option(help="low, normal or high.", show_default=_OPTION)] = None,
     timeout: Annotated[
@@ -123,6 +125,7 @@ def submit_job(
             output=output_options(compression, row_group_rows, partition_by),
             row_number=row_number,
             on_row_error=on_row_error,
+            explain=explain,
             name=name,
             priority=priority,
             timeout=timeout,

@@ -26,6 +26,10 @@ RowNumberOption = Annotated[
     str, typer.Option(metavar="NAME", help="Add a column of this name with each row's number in the input.")
 ]
 
+ExplainOption = Annotated[
+    int, typer.Option(min=0, help="Add so many reasons a row: the features that moved its score most.")
+]
+
 
 def output_options(compression: str, row_group_rows: int, partition_by: str) -> "OutputOptions | None":
     """Return how files are to be written; None where nothing was said of it."""

@@ -14,6 +14,7 @@ from scorestream.cli.following import follow, follower
 from scorestream.cli.interrupts import cancelling
 from scorestream.cli.outputs import (
     CompressionOption,
+    ExplainOption,
     PartitionOption,
     RowGroupOption,
     RowNumberOption,
@@ -57,6 +58,7 @@ class Wanted:
     options: "OutputOptions | None"
     row_number: str
     on_row_error: str | None
+    explain: int
     report: Output
 
 
@@ -94,6 +96,7 @@ def score(
     partition_by: PartitionOption = "",
     row_number: RowNumberOption = "",
     on_row_error: OnRowErrorOption = None,
+    explain: ExplainOption = 0,
     as_json: Annotated[
         bool, typer.Option("--json", help="Print events and the result as JSON lines.")
     ] = False,
@@ -103,6 +106,8 @@ def score(
     Example: scorestream score model.ubj customers.parquet -o scores.parquet --keep customer_id
 
     Partitioned: scorestream score model.ubj customers.parquet -o scores/ --keep segment --partition-by segment
+
+    With reasons: scorestream score model.ubj customers.parquet -o scores.parquet --explain 3
 
     Exit codes: 0 done, 1 the job failed, 2 wrong usage, 130 interrupted.
     """
@@ -136,6 +141,7 @@ def score(
         options=options,
         row_number=row_number,
         on_row_error=on_row_error,
+        explain=explain,
         report=Output.JSON if as_json else Output.TEXT,
     )
     if server:
@@ -168,6 +174,7 @@ def _score_here(wanted: Wanted, device: str) -> None:
                 output=wanted.options,
                 row_number=wanted.row_number,
                 on_row_error=wanted.on_row_error,
+                explain=wanted.explain,
                 name="score",
             )
         done = _interruptible(job, lambda: follow(job, wanted.report, SCORING), _untouched(wanted))
@@ -196,6 +203,7 @@ def _score_there(wanted: Wanted, server: str) -> None:
                     keep=wanted.keep,
                     row_number=wanted.row_number,
                     on_row_error=wanted.on_row_error,
+                    explain=wanted.explain,
                     name="score",
                 )
             except BaseException:

@@ -428,6 +428,7 @@ class JobSpec(_message.Message):
     OUT_LIFETIME_FIELD_NUMBER: _builtins.int
     OUT_PROMOTE_FIELD_NUMBER: _builtins.int
     ON_ROW_ERROR_FIELD_NUMBER: _builtins.int
+    EXPLAIN_FIELD_NUMBER: _builtins.int
     model: _builtins.str
     """Model to score with: `models/{model}` for its newest version at the time of creation,
     `models/{model}/aliases/{alias}` for the version that the alias points to then, or
@@ -474,6 +475,12 @@ class JobSpec(_message.Message):
     """What becomes of rows that cannot be scored. Unset: ON_ROW_ERROR_KEEP where the model can have such rows, which its
     schema and the table's tell beforehand. The server sets ON_ROW_ERROR_KEEP where the result has the column `row_error`,
     else ON_ROW_ERROR_FAIL.
+    """
+    explain: _builtins.int
+    """How many reasons each row is given: the features that moved its score most, largest first, as columns behind the
+    scores, `reason_1` (the feature's name), `contribution_1` and so on, and `contribution_bias`. Contributions are
+    signed Shapley values in the space of the margin, for a classifier of several classes of the class that `label`
+    names. At most as many as the model has features, and 100. 0: none.
     """
     @_builtins.property
     def keep(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
@@ -529,10 +536,11 @@ class JobSpec(_message.Message):
         out_lifetime: _duration_pb2.Duration | None = ...,
         out_promote: _builtins.bool = ...,
         on_row_error: Global___OnRowError.ValueType = ...,
+        explain: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_partition_rows", b"_partition_rows", "out_lifetime", b"out_lifetime", "out_path", b"out_path", "out_table", b"out_table", "output", b"output", "output_options", b"output_options", "partition_rows", b"partition_rows", "queue_timeout", b"queue_timeout", "timeout", b"timeout"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_partition_rows", b"_partition_rows", "append", b"append", "is_batch", b"is_batch", "keep", b"keep", "model", b"model", "on_row_error", b"on_row_error", "out_label", b"out_label", "out_lifetime", b"out_lifetime", "out_path", b"out_path", "out_promote", b"out_promote", "out_table", b"out_table", "output", b"output", "output_options", b"output_options", "parallel_count", b"parallel_count", "partition_rows", b"partition_rows", "priority", b"priority", "queue_timeout", b"queue_timeout", "replace", b"replace", "row_number", b"row_number", "table", b"table", "timeout", b"timeout", "variables", b"variables", "where", b"where"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_partition_rows", b"_partition_rows", "append", b"append", "explain", b"explain", "is_batch", b"is_batch", "keep", b"keep", "model", b"model", "on_row_error", b"on_row_error", "out_label", b"out_label", "out_lifetime", b"out_lifetime", "out_path", b"out_path", "out_promote", b"out_promote", "out_table", b"out_table", "output", b"output", "output_options", b"output_options", "parallel_count", b"parallel_count", "partition_rows", b"partition_rows", "priority", b"priority", "queue_timeout", b"queue_timeout", "replace", b"replace", "row_number", b"row_number", "table", b"table", "timeout", b"timeout", "variables", b"variables", "where", b"where"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__partition_rows: _TypeAlias = _typing.Literal["partition_rows"]  # noqa: Y015
     _WhichOneofArgType__partition_rows: _TypeAlias = _typing.Literal["_partition_rows", b"_partition_rows"]  # noqa: Y015

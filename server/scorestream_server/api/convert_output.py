@@ -58,9 +58,27 @@ def row_number_from_wire(spec: job_pb2.JobSpec) -> str:
     return name
 
 
+def explain_from_wire(spec: job_pb2.JobSpec) -> int:
+    """Return how many reasons each row is given.
+
+    Raises:
+        ScorestreamError: INVALID_EXPLAIN.
+    """
+    if spec.explain < 0:
+        fault = FieldFault("spec.explain", "negative")
+        told = "explain is how many reasons each row is given: 0 for none, or a number from 1."
+        raise invalid("INVALID_EXPLAIN", told, [fault])
+    return spec.explain
+
+
 def output_to_wire(spec: JobSpec) -> dict[str, Any]:
     """Return the fields of a job on the wire that are about its output; what was not asked for is left out."""
-    fields: dict[str, Any] = {"append": spec.append, "row_number": spec.row_number, **batch_to_wire(spec)}
+    fields: dict[str, Any] = {
+        "append": spec.append,
+        "row_number": spec.row_number,
+        "explain": spec.explain,
+        **batch_to_wire(spec),
+    }
     if spec.out_table:
         fields["out_table"] = spec.out_table
     if spec.destination:

@@ -13,6 +13,7 @@ from scorestream_server.api import batches, convert, names, paging
 from scorestream_server.api.auth import Context, owner_of, reach_of, require_owner
 from scorestream_server.api.convert_output import (
     append_from_wire,
+    explain_from_wire,
     options_from_wire,
     row_number_from_wire,
 )
@@ -270,6 +271,8 @@ def submission_of(request: job_service_pb2.CreateJobRequest, owner: str) -> Subm
         parallel_count = batches.parallel_count_from_wire(spec)
     with faults.of("spec.on_row_error"):
         on_row_error = on_row_error_from_wire(spec)
+    with faults.of("spec.explain"):
+        explain = explain_from_wire(spec)
     with faults.of("display_name"):
         names.check_display_name("display_name", name)
     with faults.of("request_id"):
@@ -307,6 +310,7 @@ def submission_of(request: job_service_pb2.CreateJobRequest, owner: str) -> Subm
         parallel_count=parallel_count,
         is_batch=spec.is_batch,
         on_row_error=on_row_error,
+        explain=explain,
     )
 
 

@@ -5,7 +5,7 @@ prepared. A lane serves one call at a time and owns every buffer that it needs.
 """
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,25 @@ class PreparedForest(Protocol):
     """A forest in the layout that a device's kernels read; what is in it is the device's own affair."""
 
 
+class PreparedReasons(Protocol):
+    """A forest in the layout of the kernels that explain; like `PreparedForest`."""
+
+
+class Reasons(NamedTuple):
+    """Why rows have the margins that they have.
+
+    Attributes:
+        features: int32, shape ``(reasons, rows)``: each row's features, the largest contribution first.
+        contributions: float64, likewise: what each of them adds to the row's margin.
+        bias: float64, shape ``(rows,)``: the margin of a row of which nothing is known. With all features' contributions
+            it adds up to the margin.
+    """
+
+    features: NDArray[np.int32]
+    contributions: NDArray[np.float64]
+    bias: NDArray[np.float64]
+
+
 class Lane(Protocol):
     """One stream of work on a device; used by one thread at a time.
 
@@ -37,6 +56,12 @@ class Lane(Protocol):
 
     def score_forest(self, forest: PreparedForest, columns: Columns) -> NDArray[np.floating[Any]]:
         """Return the post-processed scores of all rows, shape ``(rows, outputs)``."""
+        ...
+
+    def explain_forest(
+        self, forest: PreparedReasons, columns: Columns, *, output: int, reasons: int
+    ) -> Reasons:
+        """Return each row's `reasons` largest contributions to an output's margin; of equal ones the first features'."""
         ...
 
     def evaluate(self, program: Program, columns: Sequence[Vector]) -> list[Vector]:
@@ -56,6 +81,14 @@ class Device(Protocol):
 
     def prepare_forest(self, forest: ForestArrays) -> PreparedForest:
         """Lay a forest out for this device's kernels."""
+        ...
+
+    def prepare_reasons(self, forest: ForestArrays) -> PreparedReasons:
+        """Lay a forest out for this device's kernels that explain.
+
+        Raises:
+            Unexplained: it cannot be explained.
+        """
         ...
 
     def open_lane(self) -> Lane:

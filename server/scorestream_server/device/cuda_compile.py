@@ -14,6 +14,7 @@ from numpy.typing import DTypeLike
 
 from scorestream_server.device.forest_arrays import PostProcessor
 from scorestream_server.device.rank_pack import BUCKETS, CATEGORY, CATEGORY_SET, THRESHOLD
+from scorestream_server.device.reason_pack import DOWN, LEAF, UP
 
 ARCHITECTURES = (75, 80, 86, 89, 90, 100, 120)
 """The compute capabilities, times ten, that the kernels are proved to compile for."""
@@ -127,6 +128,12 @@ def finish_program(leaf: DTypeLike) -> Program:
     )
 
 
+def reasons_program() -> Program:
+    """Return the kernels that explain scores."""
+    steps = (("LEAF_STEP", LEAF), ("DOWN_STEP", DOWN), ("UP_STEP", UP))
+    return Program("reasons", "reasons.cu", ("explain_rows", "choose_reasons"), steps)
+
+
 def all_programs() -> list[Program]:
     """Return every program that any forest may need."""
     leaves = (np.float32, np.float64)
@@ -140,6 +147,7 @@ def all_programs() -> list[Program]:
             for vector in (False, True)
         ),
         *(finish_program(leaf) for leaf in leaves),
+        reasons_program(),
     ]
 
 

@@ -9,7 +9,7 @@ import threading
 import weakref
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,13 +22,16 @@ from scorestream_server.device.cuda_compile import (
     rank_program,
     walk_program,
 )
-from scorestream_server.device.cuda_forest import CudaArrays, CudaForest, Unfit, pack_cuda
-from scorestream_server.device.cuda_lane import CudaLane, PreparedCudaForest, no_room
+from scorestream_server.device.cuda_forest import CudaArrays, Unfit, pack_cuda
+from scorestream_server.device.cuda_lane import CudaLane, no_room
 from scorestream_server.device.cuda_memory import aligned
+from scorestream_server.device.cuda_prepared import PreparedCudaForest, PreparedCudaReasons
+from scorestream_server.device.cuda_reasons import CudaReasonArrays, pack_cuda_reasons
 from scorestream_server.device.cuda_tuning import Shapes
 from scorestream_server.device.forest_arrays import ForestArrays
 
 logger = logging.getLogger(__name__)
+Arrays = TypeVar("Arrays", CudaArrays, CudaReasonArrays)
 
 LARGEST_ARENA = 128 << 20
 """Device memory of a lane at most: two chunks of 16 MiB with everything that scoring them takes."""
@@ -72,7 +75,7 @@ class CudaDevice:
         self._shapes = Shapes(cache / "shapes.json")
         self._lanes: weakref.WeakSet[CudaLane] = weakref.WeakSet()
         self._uploading = threading.Lock()
-        self._models: weakref.WeakSet[PreparedCudaForest] = weakref.WeakSet()
+        self._models: weakref.WeakSet[PreparedCudaForest | PreparedCudaReasons] = weakref.WeakSet()
 
     def prepare_forest(self, forest: ForestArrays) -> PreparedCudaForest:
         """Lay a forest out in the card's memory; lanes give theirs up for it where there is too little.
@@ -89,11 +92,29 @@ class CudaDevice:
         for program in packed.programs():
             kernels |= self._calls.load(program)
         with self._uploading:
-            block, arrays = self._upload(packed)
+            block, arrays = self._upload(packed.arrays)
         digest = hashlib.sha256()
         for array in packed.arrays:
             digest.update(array.tobytes())
         prepared = PreparedCudaForest(forest, packed, arrays, block, kernels, digest.hexdigest()[:32])
+        weakref.finalize(prepared, block.free)
+        self._models.add(prepared)
+        return prepared
+
+    def prepare_reasons(self, forest: ForestArrays) -> PreparedCudaReasons:
+        """Lay a forest out in the card's memory, for its reasons; see `prepare_forest`.
+
+        Raises:
+            Unexplained: it cannot be explained.
+            ScorestreamError, DeviceFault: as `prepare_forest`.
+        """
+        packed = pack_cuda_reasons(forest)
+        kernels: dict[str, Any] = {}
+        for program in packed.programs():
+            kernels |= self._calls.load(program)
+        with self._uploading:
+            block, arrays = self._upload(packed.arrays)
+        prepared = PreparedCudaReasons(forest, packed, arrays, block, kernels)
         weakref.finalize(prepared, block.free)
         self._models.add(prepared)
         return prepared
@@ -123,8 +144,8 @@ class CudaDevice:
                 self._calls.load(finish_program(leaf))
             self._calls.load(rank_program(np.uint8))
 
-    def _upload(self, packed: CudaForest) -> tuple[DeviceBlock, CudaArrays]:
-        packed_arrays: tuple[NDArray[Any], ...] = packed.arrays
+    def _upload(self, packed: Arrays) -> tuple[DeviceBlock, Arrays]:
+        packed_arrays: tuple[NDArray[Any], ...] = packed
         sizes = [aligned(max(array.nbytes, 1)) for array in packed_arrays]
         starts = list(itertools.accumulate(sizes, initial=0))
         block = self._room(starts[-1])
@@ -145,7 +166,7 @@ class CudaDevice:
         except OutOfDeviceMemory as error:  # of pinned memory, or for the stream itself
             block.free()
             raise no_room(self._calls, f"a model of {starts[-1]:,} bytes could not be copied") from error
-        return block, CudaArrays(*arrays)
+        return block, type(packed)(*arrays)
 
     def _room(self, size: int) -> DeviceBlock:
         """Take memory for a model."""

@@ -10,87 +10,41 @@ run meanwhile.
 import contextlib
 import logging
 import threading
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from scorestream_server.device import cuda_score_code, forest_numpy
-from scorestream_server.device.base import Columns, PreparedForest
+from scorestream_server.device.base import Columns, PreparedForest, PreparedReasons, Reasons
 from scorestream_server.device.cuda_calls import (
     CudaCalls,
     DeviceArray,
-    DeviceBlock,
-    HostBlock,
     OutOfDeviceMemory,
 )
 from scorestream_server.device.cuda_expression import expression_launch, expression_program, supports
-from scorestream_server.device.cuda_forest import CudaArrays, CudaForest
+from scorestream_server.device.cuda_forest import CudaForest
 from scorestream_server.device.cuda_launch import Launch, finish_launch, rank_launch, row_launch, walk_launch
-from scorestream_server.device.cuda_memory import SLOTS, chunk_rows, layout, write_header
+from scorestream_server.device.cuda_memory import SLOTS, chunk_rows, layout
+from scorestream_server.device.cuda_prepared import PreparedCudaForest, PreparedCudaReasons
+from scorestream_server.device.cuda_reasons import (
+    choose_launch,
+    explain_launch,
+)
 from scorestream_server.device.cuda_score_code import empty_outputs, places, read_outputs, write_inputs
+from scorestream_server.device.cuda_slots import Chunk, Slot, run_chunks
 from scorestream_server.device.cuda_tuning import Shape, Shapes, shapes
 from scorestream_server.device.forest_arrays import ForestArrays
 from scorestream_server.device.program import Program, Vector, evaluate
 from scorestream_server.domain.errors import ErrorCode, ScorestreamError
 
 logger = logging.getLogger(__name__)
+Result = TypeVar("Result")
 
 SMALLEST_ARENA = 1 << 20
 PROGRAMS_KEPT = 32
 """Score-code programs whose kernels a lane has at hand."""
-
-
-@dataclass(frozen=True, eq=False)
-class PreparedCudaForest:
-    """A forest on a card; its memory is given back when nobody refers to it any more.
-
-    Attributes:
-        forest: as it was, for rows that the kernels cannot take.
-        packed: the variant; None where NumPy has to score it.
-        arrays: ``packed.arrays`` on the card, in ``block``.
-        kernels: its kernels by name.
-        digest: of the packed arrays.
-    """
-
-    forest: ForestArrays
-    packed: CudaForest | None
-    arrays: CudaArrays | None
-    block: DeviceBlock | None
-    kernels: dict[str, Any]
-    digest: str
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Chunk:
-    """A chunk on its way: which rows of the call, and where its scores will be."""
-
-    start: int
-    rows: int
-    plan: Any
-
-
-class _Slot:
-    """One chunk's memory, and the event behind it."""
-
-    def __init__(self, calls: CudaCalls, size: int) -> None:
-        self.host: HostBlock = calls.allocate_host(size)
-        try:
-            self.device: DeviceBlock = calls.allocate(size)
-        except BaseException:
-            self.host.free()
-            raise
-        self.done = calls.event()
-        self.chunk: _Chunk | None = None
-
-    def array(self, place: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> DeviceArray:
-        return DeviceArray(self.device.address + place, shape, dtype)
-
-    def free(self) -> None:
-        self.device.free()
-        self.host.free()
 
 
 class CudaLane:
@@ -107,7 +61,7 @@ class CudaLane:
         self._shapes = best_shapes
         self._using = threading.Lock()
         self._notes: list[str] = []
-        self._slots: list[_Slot] = []
+        self._slots: list[Slot] = []
         self._streams: dict[int, Any] = {}
         self._programs: dict[tuple[int, tuple[np.dtype[Any], ...]], tuple[Program, Any]] = {}
         self._clock = (calls.event(timing=True), calls.event(timing=True))
@@ -136,20 +90,26 @@ class CudaLane:
         """
         if not isinstance(forest, PreparedCudaForest):
             raise TypeError("this forest was prepared for another device")
-        if len(columns) != forest.forest.num_features or len({len(column) for column in columns}) > 1:
-            raise ValueError("a forest takes one column a feature, all of one length")
-        if any(column.dtype not in (np.float32, np.float64) for column in columns):
-            raise ValueError("a column must be float32 or float64")
-        if forest.packed is None or not columns:
+        _check_columns(forest.forest, columns)
+        packed = forest.packed
+        if packed is None or not columns:
             return forest_numpy.score(forest.forest, columns)
-        with self._using:
-            while True:
-                try:
-                    return self._score(forest, forest.packed, columns)
-                except OutOfDeviceMemory as error:
-                    self._drain()
-                    if not self._shrink():
-                        raise no_room(self._calls, str(error)) from error
+        return self._with_memory(lambda: self._score(forest, packed, columns))
+
+    def explain_forest(
+        self, forest: PreparedReasons, columns: Columns, *, output: int, reasons: int
+    ) -> Reasons:
+        """Return each row's largest contributions; see `Lane.explain_forest`.
+
+        Raises:
+            ScorestreamError, DeviceFault: as `score_forest`.
+        """
+        if not isinstance(forest, PreparedCudaReasons):
+            raise TypeError("this forest was prepared for another device")
+        _check_columns(forest.forest, columns)
+        if not 0 < reasons <= forest.packed.slots:
+            raise ValueError("a row has at least one reason, and no more than the model has features")
+        return self._with_memory(lambda: self._explain(forest, columns, output, reasons))
 
     def evaluate(self, program: Program, columns: Sequence[Vector]) -> list[Vector]:
         """Return the outputs of a score-code program; NumPy computes what its kernel cannot, such as text.
@@ -160,14 +120,7 @@ class CudaLane:
         kernel = self._program_kernel(program, columns)
         if kernel is None:
             return evaluate(np, program, columns)
-        with self._using:
-            while True:
-                try:
-                    return self._compute(program, kernel, columns)
-                except OutOfDeviceMemory as error:
-                    self._drain()
-                    if not self._shrink():
-                        raise no_room(self._calls, str(error)) from error
+        return self._with_memory(lambda: self._compute(program, kernel, columns))
 
     def take_notes(self) -> list[str]:
         """Return what a person should know of the calls since this was last asked for."""
@@ -184,29 +137,69 @@ class CudaLane:
     def _score(
         self, prepared: PreparedCudaForest, forest: CudaForest, columns: Columns
     ) -> NDArray[np.floating[Any]]:
-        if not self._slots:
-            self._allocate()
-        rows = len(columns[0])
-        widths = [column.dtype.itemsize for column in columns]
+        rows, widths = len(columns[0]), [column.dtype.itemsize for column in columns]
         sizes = (forest.columns * forest.cell.itemsize, forest.outputs * forest.leaf.itemsize)
-        step = chunk_rows(self._slots[0].device.size, rows, widths, *sizes)
-        if rows and not step:
-            raise OutOfDeviceMemory(
-                f"a lane of {self._arena:,} bytes is too small for {len(columns)} columns"
-            )
+        step = self._step(lambda room: chunk_rows(room, rows, widths, *sizes), rows, len(columns))
         out = np.empty((forest.outputs, rows), forest.leaf)
         stream = self._stream()
+
+        def send(slot: Slot, start: int, count: int) -> None:
+            slot.chunk = Chunk(start, count, layout(count, widths, *sizes))
+            slot.fill(columns, widths)
+            self._send(stream, slot, prepared, forest)
+
+        def take(slot: Slot, chunk: Chunk) -> None:
+            size = len(out) * chunk.plan.stride * out.dtype.itemsize
+            scores = slot.host.bytes[:size].view(out.dtype).reshape(len(out), chunk.plan.stride)
+            out[:, chunk.start : chunk.start + chunk.rows] = scores[:, : chunk.rows]
+
         with self._drained_in_the_end():
-            for number, start in enumerate(range(0, rows, max(step, 1))):
-                slot = self._slots[number % SLOTS]
-                self._collect(slot, out)
-                plan = layout(min(step, rows - start), widths, *sizes)
-                slot.chunk = _Chunk(start, min(step, rows - start), plan)
-                self._fill(slot, columns, widths)
-                self._send(stream, slot, prepared, forest)
-            for slot in self._in_order():
-                self._collect(slot, out)
+            run_chunks(self._calls, self._slots, rows, step, send, take)
         return out.T
+
+    def _explain(self, prepared: PreparedCudaReasons, columns: Columns, output: int, reasons: int) -> Reasons:
+        forest, arrays, calls = prepared.packed, prepared.arrays, self._calls
+        rows, widths = len(columns[0]), [column.dtype.itemsize for column in columns]
+        sizes = (forest.cell_bytes, forest.work_bytes(reasons))
+        step = self._step(lambda room: chunk_rows(room, rows, widths, *sizes), rows, len(columns))
+        bias = np.full(rows, forest.packed.bias[output])
+        result = Reasons(np.empty((reasons, rows), np.int32), np.empty((reasons, rows)), bias)
+        stream = self._stream()
+
+        def send(slot: Slot, start: int, count: int) -> None:
+            plan = layout(count, widths, *sizes)
+            slot.chunk = Chunk(start, count, plan)
+            slot.fill(columns, widths)
+            addresses = slot.array(0, (len(columns),), np.dtype(np.uint64))
+            wide = slot.array(plan.wide, (len(columns),), np.dtype(np.uint8))
+            cells = slot.array(plan.cells, (len(arrays.columns), plan.stride), forest.cell)
+            work = forest.work_arrays(
+                reasons, plan.stride, lambda place, *what: slot.array(plan.sums + place, *what)
+            )
+            launches = [
+                explain_launch(forest, arrays, cells, work, count, output),
+                choose_launch(forest, arrays, work, count, output),
+            ]
+            if forest.used_features:
+                launches.insert(0, rank_launch(forest, arrays, addresses, wide, count, cells))
+            calls.copy_in(stream, slot.device.address, slot.host.bytes[: plan.input_bytes])
+            for launch in launches:
+                calls.launch(stream, prepared.kernels[launch.kernel], launch)
+            size = plan.stride * forest.result_bytes(reasons)
+            calls.copy_out(stream, slot.host.bytes[:size], slot.device.address + plan.sums)
+            calls.record(slot.done, stream)
+
+        def take(slot: Slot, chunk: Chunk) -> None:
+            place, there = 0, slice(chunk.start, chunk.start + chunk.rows)
+            for out in (result.contributions, result.features):
+                size = reasons * chunk.plan.stride * out.dtype.itemsize
+                found = slot.host.bytes[place : place + size].view(out.dtype).reshape(reasons, -1)
+                out[:, there] = found[:, : chunk.rows]
+                place += size
+
+        with self._drained_in_the_end():
+            run_chunks(self._calls, self._slots, rows, step, send, take)
+        return result
 
     def _program_kernel(self, program: Program, columns: Sequence[Vector]) -> Any:
         """Return a program's kernel, compiled the first time; None where NumPy has to compute it."""
@@ -227,56 +220,43 @@ class CudaLane:
         return self._programs[key][1]
 
     def _compute(self, program: Program, kernel: Any, columns: Sequence[Vector]) -> list[Vector]:
-        if not self._slots:
-            self._allocate()
         rows = len(columns[0])
-        step = cuda_score_code.chunk_rows(self._slots[0].device.size, rows, columns, program)
-        if not step:
-            raise OutOfDeviceMemory(
-                f"a lane of {self._arena:,} bytes is too small for {len(columns)} columns"
-            )
+        step = self._step(
+            lambda room: cuda_score_code.chunk_rows(room, rows, columns, program), rows, len(columns)
+        )
         values, masks = empty_outputs(program, rows)
         stream, calls = self._stream(), self._calls
 
-        def collect(slot: _Slot) -> None:
-            chunk, slot.chunk = slot.chunk, None
-            if chunk is not None:
-                calls.wait(slot.done)
-                read_outputs(slot.host.bytes, chunk.plan, values, masks, chunk.start, chunk.rows)
+        def send(slot: Slot, start: int, count: int) -> None:
+            plan = places(count, columns, program)
+            slot.chunk = Chunk(start, count, plan)
+            write_inputs(slot.host.bytes, slot.device.address, plan, columns, start, count)
+            table = slot.array(0, (len(columns) + len(program.outputs), 2), np.dtype(np.uint64))
+            calls.copy_in(stream, slot.device.address, slot.host.bytes[: plan.input_bytes])
+            calls.launch(stream, kernel, expression_launch(table, count))
+            out_bytes = plan.size - plan.input_bytes
+            calls.copy_out(stream, slot.host.bytes[:out_bytes], slot.device.address + plan.input_bytes)
+            calls.record(slot.done, stream)
+
+        def take(slot: Slot, chunk: Chunk) -> None:
+            read_outputs(slot.host.bytes, chunk.plan, values, masks, chunk.start, chunk.rows)
 
         with self._drained_in_the_end():
-            for number, start in enumerate(range(0, rows, step)):
-                slot, count = self._slots[number % SLOTS], min(step, rows - start)
-                collect(slot)
-                plan = places(count, columns, program)
-                slot.chunk = _Chunk(start, count, plan)
-                write_inputs(slot.host.bytes, slot.device.address, plan, columns, start, count)
-                table = slot.array(0, (len(columns) + len(program.outputs), 2), np.dtype(np.uint64))
-                calls.copy_in(stream, slot.device.address, slot.host.bytes[: plan.input_bytes])
-                calls.launch(stream, kernel, expression_launch(table, count))
-                out_bytes = plan.size - plan.input_bytes
-                calls.copy_out(stream, slot.host.bytes[:out_bytes], slot.device.address + plan.input_bytes)
-                calls.record(slot.done, stream)
-            for slot in self._in_order():
-                collect(slot)
+            run_chunks(self._calls, self._slots, rows, step, send, take)
         return [
             Vector(value, null if null.any() else None) for value, null in zip(values, masks, strict=True)
         ]
 
-    def _in_order(self) -> list[_Slot]:
-        return sorted(self._slots, key=lambda slot: slot.chunk.start if slot.chunk else 0)
+    def _step(self, rows_for: Callable[[int], int], rows: int, columns: int) -> int:
+        """Return how many rows to send at a time; `rows_for` says how many fit into so many bytes."""
+        if not self._slots:
+            self._allocate()
+        step = rows_for(self._slots[0].device.size)
+        if rows and not step:
+            raise OutOfDeviceMemory(f"a lane of {self._arena:,} bytes is too small for {columns} columns")
+        return max(step, 1)
 
-    def _fill(self, slot: _Slot, columns: Columns, widths: Sequence[int]) -> None:
-        """Write a chunk's rows to pinned memory; the slot's last chunk has been collected."""
-        chunk = slot.chunk
-        assert chunk is not None  # noqa: S101  # set by the caller, one line before
-        host = slot.host.bytes
-        write_header(host, slot.device.address, chunk.plan, widths)
-        for column, place in zip(columns, chunk.plan.columns, strict=True):
-            target = host[place : place + chunk.rows * column.dtype.itemsize].view(column.dtype)
-            np.copyto(target, column[chunk.start : chunk.start + chunk.rows])
-
-    def _send(self, stream: Any, slot: _Slot, prepared: PreparedCudaForest, forest: CudaForest) -> None:
+    def _send(self, stream: Any, slot: Slot, prepared: PreparedCudaForest, forest: CudaForest) -> None:
         """Put a chunk's whole way on the stream."""
         chunk, arrays, calls = slot.chunk, prepared.arrays, self._calls
         assert chunk is not None  # noqa: S101  # as above
@@ -293,16 +273,6 @@ class CudaLane:
         self._launch(stream, prepared, finish_launch(forest, arrays, sums, chunk.rows))
         calls.copy_out(stream, slot.host.bytes[: sums.nbytes], sums.address)
         calls.record(slot.done, stream)
-
-    def _collect(self, slot: _Slot, out: NDArray[np.floating[Any]]) -> None:
-        """Wait for a slot's chunk, if it has one, and take its scores."""
-        chunk, slot.chunk = slot.chunk, None
-        if chunk is None:
-            return
-        self._calls.wait(slot.done)
-        size = len(out) * chunk.plan.stride * out.dtype.itemsize
-        scores = slot.host.bytes[:size].view(out.dtype).reshape(len(out), chunk.plan.stride)
-        out[:, chunk.start : chunk.start + chunk.rows] = scores[:, : chunk.rows]
 
     def _walk(
         self,
@@ -344,6 +314,17 @@ class CudaLane:
             self._streams[self.priority] = self._calls.stream(self.priority)
         return self._streams[self.priority]
 
+    def _with_memory(self, work: Callable[[], Result]) -> Result:
+        """Do what takes a lane's memory; with less of it where the card has no more."""
+        with self._using:
+            while True:
+                try:
+                    return work()
+                except OutOfDeviceMemory as error:
+                    self._drain()
+                    if not self._shrink():
+                        raise no_room(self._calls, str(error)) from error
+
     # -- memory -----------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
@@ -363,7 +344,7 @@ class CudaLane:
 
     def _allocate(self) -> None:
         for _ in range(SLOTS):
-            self._slots.append(_Slot(self._calls, self._arena // SLOTS))
+            self._slots.append(Slot(self._calls, self._arena // SLOTS))
 
     def _smaller(self) -> bool:
         """Let go of the memory and plan for half of it; False where that is too little."""
@@ -386,6 +367,13 @@ class CudaLane:
                 self._notes.append(note)
                 return True
         return False
+
+
+def _check_columns(forest: ForestArrays, columns: Columns) -> None:
+    if len(columns) != forest.num_features or len({len(column) for column in columns}) > 1:
+        raise ValueError("a forest takes one column a feature, all of one length")
+    if any(column.dtype not in (np.float32, np.float64) for column in columns):
+        raise ValueError("a column must be float32 or float64")
 
 
 def no_room(calls: CudaCalls, what: str) -> ScorestreamError:

@@ -6,7 +6,7 @@ kernels; rows of a chunk, at most 2**30, are padded to a *stride*, a multiple of
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -44,9 +44,49 @@ def stride_of(rows: int) -> int:
     return -(-rows // ROW_MULTIPLE) * ROW_MULTIPLE
 
 
+class Ranked(Protocol):
+    """A forest whose rows are quantised; see `CudaForest`."""
+
+    @property
+    def used_features(self) -> int:
+        """How many searches there are."""
+
+    @property
+    def category_floor(self) -> float:
+        """See `RankTables`."""
+
+    @property
+    def strict(self) -> bool:
+        """See `RankTables`."""
+
+
+class RankArrays(Protocol):
+    """What `rank.cu` reads; see `CudaArrays`."""
+
+    @property
+    def searches(self) -> Any:
+        """Of each used feature."""
+
+    @property
+    def columns(self) -> Any:
+        """Of the quantised rows."""
+
+    @property
+    def values(self) -> Any:
+        """What is searched."""
+
+    @property
+    def buckets(self) -> Any:
+        """Where searches begin."""
+
+    @property
+    def members(self) -> Any:
+        """Of sets of categories."""
+
+
 def rank_launch(
-    forest: CudaForest,
-    arrays: CudaArrays,
+    forest: Ranked,
+    arrays: RankArrays,
     addresses: Any,
     wide: Any,
     rows: int,

@@ -10,7 +10,7 @@ The arrays hold a forest in one normal form, so that no kernel knows which libra
 """
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -60,6 +60,8 @@ class ForestArrays:
         fractions_above_minus_one: whether a category in (-1, 0) is category 0 (LightGBM truncates)
             rather than no category.
         postprocessor, sigmoid_alpha, ratio_c: from margin to score.
+        covers: float64, shape ``(N,)``: how much of the training data came to each node, by which reason codes weigh
+            the ways that a row did not go; empty where the model does not say.
     """
 
     num_features: int
@@ -84,6 +86,7 @@ class ForestArrays:
     postprocessor: PostProcessor
     sigmoid_alpha: float
     ratio_c: float
+    covers: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))
 
     @property
     def trees(self) -> int:

@@ -124,6 +124,7 @@ class JobSpec:
         parallel_count: at most so many partitions run at the same time; 0 for any number.
         is_batch: whether it is a batch of the service that its model is.
         on_row_error: what becomes of rows that cannot be scored; KEEP exactly where the result has `ROW_ERROR`.
+        explain: how many reasons each row is given; 0: none.
     """
 
     model_id: str
@@ -156,6 +157,7 @@ class JobSpec:
     parallel_count: int = 0
     is_batch: bool = False
     on_row_error: OnRowError = OnRowError.FAIL
+    explain: int = 0
 
 
 @dataclass(frozen=True, slots=True)

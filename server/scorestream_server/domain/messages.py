@@ -45,6 +45,8 @@ class OpenJob(ToWorker, frozen=True, tag=True):
         table_id: what clients call the table.
         on_row_error: what becomes of rows that cannot be scored.
         artifacts: outputs of the model that are files of their rows.
+        explain: how many reasons each row is given; 0: none.
+        reason_names: what the model's features are called in them.
     """
 
     job_id: str
@@ -62,6 +64,8 @@ class OpenJob(ToWorker, frozen=True, tag=True):
     table_id: str = ""
     on_row_error: OnRowError = OnRowError.FAIL
     artifacts: Sequence[Artifact] = ()
+    explain: int = 0
+    reason_names: Sequence[str] = ()
 
 
 class RunPartition(ToWorker, frozen=True, tag=True):

@@ -144,7 +144,7 @@ class ActiveJob:
             self.job.spec.priority,
             self.weight,
             self.order,
-            partition.rows * self.model.schema.cost,
+            partition.rows * self.model.schema.row_cost(explained=self.job.spec.explain > 0),
             may_take(len(self.pending), len(self.in_flight), self.job.spec.parallel_count),
             self.waiting_since,
             alone=self.lost.get(partition.index, 0) > 0,

@@ -41,6 +41,7 @@ from scorestream_server.engine.cache_contents import (
     with_cached,
 )
 from scorestream_server.engine.cache_sweeper import CacheSweeper, remove_files, remove_others
+from scorestream_server.engine.table_use import TableUse
 from scorestream_server.store import cached as cache_store
 from scorestream_server.store import tables as table_store
 from scorestream_server.store.cached import CacheRecord, LiveTable
@@ -60,7 +61,12 @@ class TableCache:
     """The tables in the cache directories; used on the event loop only."""
 
     def __init__(
-        self, config: Config, directory: DataDirectory, database: Database, pool: WorkerPool
+        self,
+        config: Config,
+        directory: DataDirectory,
+        database: Database,
+        pool: WorkerPool,
+        use: TableUse,
     ) -> None:
         self._size = config.cache_size
         self.most_of_owner = config.limits.cache_bytes
@@ -74,7 +80,7 @@ class TableCache:
         self._known: dict[str, CacheRecord | None] = {}
         self._reloads: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self._deciding = asyncio.Lock()
-        self.sweeper = CacheSweeper(directory.cache_dirs, self.contents, self._making)
+        self.sweeper = CacheSweeper(directory.cache_dirs, self.contents, self._making, use)
 
     # -- who uses what ----------------------------------------------------------------------------------
 

@@ -13,8 +13,12 @@ import sqlalchemy as sa
 from scorestream_server.domain.data_directory import TABLE_FOLDER
 from scorestream_server.domain.disk import StorageError
 from scorestream_server.engine.cache_contents import Contents
+from scorestream_server.engine.table_use import TableUse
 
 logger = logging.getLogger(__name__)
+
+_READERS_SECONDS = 0.2
+"""Readers have a table for so long or longer, before the next look at whether its files may go."""
 
 
 class CacheSweeper:
@@ -24,6 +28,7 @@ class CacheSweeper:
         directories: the cache directories.
         contents: returns what is in the cache, with the tables that were dropped and are in use.
         making: ids of tables that are being made; it changes.
+        use: who reads tables, and may not have come to `TableCache.pin` yet.
 
     Attributes:
         leaving: tables that were dropped, and wait for whoever uses them.
@@ -35,10 +40,12 @@ class CacheSweeper:
         directories: Sequence[Path],
         contents: Callable[[], Awaitable[Contents]],
         making: AbstractSet[str],
+        use: TableUse,
     ) -> None:
         self._directories = directories
         self._contents = contents
         self._making = making
+        self._use = use
         self._task: asyncio.Task[None] | None = None
         self._again = False
         self.leaving: set[str] = set()
@@ -60,16 +67,19 @@ class CacheSweeper:
         while self._again:
             self._again = False
             try:
-                await self._remove_unknown()
+                if not await self._remove_unknown():
+                    await asyncio.sleep(_READERS_SECONDS)
+                    self._again = True
             except (OSError, StorageError, sa.exc.SQLAlchemyError) as error:
                 logger.warning("tables that were dropped could not be removed now: %s", error)
 
-    async def _remove_unknown(self) -> None:
+    async def _remove_unknown(self) -> bool:
+        """Remove the folders of tables that nobody needs; return whether all of them went."""
         async with self.folders:
             making = set(self._making)  # and what came into the store by then, the store knows
             folders = await asyncio.to_thread(_folders, self._directories)
             if not folders:
-                return
+                return True
             contents = await self._contents()
             needed = {
                 folder
@@ -79,7 +89,17 @@ class CacheSweeper:
             }
             self.leaving = {entry.table.uid for entry in contents.entries if not entry.table.session_id}
             gone = [folder for folder in folders if folder not in needed and folder.name not in making]
-            await asyncio.to_thread(remove_others, gone, set())
+            # A version that rows were appended to has folders of the one before: who reads one that was dropped may have any.
+            live = {entry.table.uid for entry in contents.entries if entry.table.session_id}
+            free = (
+                [folder for folder in gone if self._use.may_go(folder.name)]
+                if self._use.in_use() <= live
+                else []
+            )
+            await asyncio.to_thread(remove_others, free, set())
+            for folder in free:
+                self._use.forget(folder.name)
+            return len(free) == len(gone)
 
 
 def _folders(directories: Sequence[Path]) -> list[Path]:

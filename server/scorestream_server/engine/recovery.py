@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from scorestream_server.domain.errors import ErrorCode, ScorestreamError, counted, precondition
 from scorestream_server.domain.job import Job, State
 from scorestream_server.domain.model import Model
-from scorestream_server.domain.table import PartitionFile, Table
+from scorestream_server.domain.table import PartitionFile, Table, TableData
 from scorestream_server.engine.active import ActiveJob
 from scorestream_server.store import jobs as job_store
 from scorestream_server.store import models as model_store
@@ -98,6 +98,12 @@ def changes(
     if tuple(partition.rows for partition in active.partitions) != stored_rows:
         found.append("this version of the server cuts the table into other partitions")
     return found
+
+
+def is_gone(table: TableData) -> bool:
+    """Return whether rows that a table had in the cache are nowhere, and cannot be loaded again."""
+    lost = (one for one in table.cached if not any(Path(path).exists() for path in (one.path, *one.copies)))
+    return table.recipe is None and any(lost)
 
 
 def changed_error(what: list[str]) -> ScorestreamError:

@@ -5,6 +5,7 @@ import dataclasses
 import itertools
 import shutil
 import time
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -32,6 +33,7 @@ from scorestream_server.engine.table_use import Reading, TableUse
 from scorestream_server.engine.target import check_name, check_target, checked_target
 from scorestream_server.scoring.check import check_job, with_row_errors, with_row_number
 from scorestream_server.scoring.match import match_columns
+from scorestream_server.scoring.reasons import feature_names, with_reasons
 from scorestream_server.store import deployments as deployment_store
 from scorestream_server.store import jobs as job_store
 from scorestream_server.store import log as log_store
@@ -89,6 +91,7 @@ class Submission:
     on_row_error: OnRowError | None = None
     deployment: str = ""
     process: str = ""
+    explain: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,14 +135,15 @@ class Submitter:
         """
         # Looking things up, parsing and looking at files are one step of one thread: every change of threads
         # costs as much as a statement.
-        with self._use.reading() as reading:
+        with ExitStack() as held:
+            reading = held.enter_context(self._use.reading())
             active = await self._database.read(
                 lambda connection: self._prepare(connection, submission, reading)
             )
             if isinstance(active, Job):
                 return active
             # Shielded: a client that hangs up now must not leave a job that is recorded, and that nobody drives.
-            return await asyncio.shield(self._record(active, submission.request_id))
+            return await asyncio.shield(self._record(active, submission.request_id, held.pop_all()))
 
     async def resume(self, resumption: Resumption) -> Job:
         """Record a job that does what an ended one did not come to, and hand it to the engine.
@@ -150,13 +154,15 @@ class Submitter:
             ScorestreamError: NOT_FOUND; FAILED_PRECONDITION where there is nothing to go on with, or something
                 is not as it was when the ended job began.
         """
-        with self._use.reading() as reading:
+        with ExitStack() as held:
+            reading = held.enter_context(self._use.reading())
             active = await self._database.read(
                 lambda connection: self._resumed(connection, resumption, reading)
             )
             if isinstance(active, Job):
                 return active
-            return await asyncio.shield(self._record(active, resumption.request_id))  # as above
+            # As above.
+            return await asyncio.shield(self._record(active, resumption.request_id, held.pop_all()))
 
     async def recover(self) -> int:
         """Go on with every job that the store says is not final; return how many there are."""
@@ -192,8 +198,11 @@ class Submitter:
             refusal = refusal or error
         self._engine.add(active, refusal)
 
-    async def _record(self, active: ActiveJob, request_id: str) -> Job:
-        """Write a new job and hand it to the engine; where the same request came before, return its job."""
+    async def _record(self, active: ActiveJob, request_id: str, held: ExitStack) -> Job:
+        """Write a new job and hand it to the engine; where the same request came before, return its job.
+
+        What is held keeps the job's table until the engine does.
+        """
         wanted = active.job
         made: Job | None = None
 
@@ -213,16 +222,17 @@ class Submitter:
                 connection, wanted, active.session_name, active.partitions, active.committed, request_id
             )
 
-        try:
-            await self._engine.admission.admit(active)
-            made = await self._database.write(create)
-        finally:
-            if made is None or made.id != wanted.id:
-                folder = self._directory.job(wanted.session_id, wanted.id)
-                await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
-        if made.id == wanted.id:
-            active.job = made
-            self._engine.add(active)
+        with held:
+            try:
+                await self._engine.admission.admit(active)
+                made = await self._database.write(create)
+            finally:
+                if made is None or made.id != wanted.id:
+                    folder = self._directory.job(wanted.session_id, wanted.id)
+                    await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
+            if made.id == wanted.id:
+                active.job = made
+                self._engine.add(active)
         return made
 
     def _resumed(
@@ -264,6 +274,8 @@ class Submitter:
             job_store.partition_rows(connection, old.id),
             recovery.ModelFiles(),
         )
+        if self._use.is_going(table.uid) or recovery.is_gone(table.data):
+            what.append(f"table {table.table_id!r} was dropped or replaced")
         if what:
             raise recovery.changed_error(what)
         folder = self._directory.job(job.session_id, job.id)
@@ -313,6 +325,8 @@ class Submitter:
             variable_store.of_session(connection, session.id),
             submission.variables,
         )
+        with faults.of("spec.explain"):
+            result = with_reasons(result, model.schema, submission.explain)
         with faults.of("spec.row_number"):
             result = with_row_number(result, columns, submission.row_number)
         with faults.of("spec.on_row_error"):
@@ -322,7 +336,8 @@ class Submitter:
         )
         with faults.of("spec.partition_rows"):
             asked = _or(submission.partition_rows, defaults.partition_rows)
-            size = _partition_rows(asked, table.data.rows, model.schema.cost)
+            cost = model.schema.row_cost(explained=submission.explain > 0)
+            size = _partition_rows(asked, table.data.rows, cost)
         faults.raise_any()
         spec = JobSpec(
             model.model_id,
@@ -354,6 +369,7 @@ class Submitter:
             parallel_count=submission.parallel_count,
             is_batch=submission.is_batch,
             on_row_error=on_row_error,
+            explain=submission.explain,
         )
         job = Job(
             id=submission.job_id,
@@ -403,6 +419,8 @@ class Submitter:
             table.table_id,
             job.spec.on_row_error,
             model.schema.artifacts,
+            job.spec.explain,
+            feature_names(model.schema) if job.spec.explain else (),
         )
         job = dataclasses.replace(job, partitions_total=len(partitions))
         active = ActiveJob(

@@ -15,7 +15,7 @@ from scorestream_server.domain.disk import StorageError
 from scorestream_server.domain.session import SessionState
 from scorestream_server.domain.table_life import WRITE_SECONDS, expired
 from scorestream_server.engine import log_lines
-from scorestream_server.engine.table_use import Reading, TableUse
+from scorestream_server.engine.table_use import TableUse
 from scorestream_server.store import log as log_store
 from scorestream_server.store import sessions as session_store
 from scorestream_server.store import table_life
@@ -56,7 +56,6 @@ class TableKeeper:
         self._dropped = dropped
         self._clock = clock
         self._started = self._written = clock()
-        self._leaving: dict[str, list[Reading]] = {}
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -113,8 +112,7 @@ class TableKeeper:
         of_jobs = self._of_jobs()
         free: list[Dropped] = []
         for one in dropped:
-            readings = self._leaving.setdefault(one.uid, self._use.who_may_have(one.uid))
-            if one.uid in of_jobs or self._use.still_have(one.uid, readings):
+            if one.uid in of_jobs or not self._use.may_go(one.uid):
                 continue
             # A version that rows were appended to has files of the one before.
             if any(folder.is_dir() for folder in self._folders(one)) and await self._database.read(
@@ -130,7 +128,6 @@ class TableKeeper:
         for one in free:
             for folder in self._folders(one):
                 await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
-            self._leaving.pop(one.uid, None)
             self._use.forget(one.uid)
 
     def _folders(self, one: Dropped) -> tuple[Path, Path]:

@@ -28,6 +28,8 @@ class TableUse:
         self._readings: set[Reading] = set()
         self._accesses: dict[str, float] = {}
         self._unwritten: set[str] = set()
+        self._waited_for: dict[str, list[Reading]] = {}
+        self._going: set[str] = set()
 
     @property
     def accesses(self) -> Mapping[str, float]:
@@ -63,14 +65,23 @@ class TableUse:
         """Return the uids of the tables that readers have."""
         return {reading.uid for reading in list(self._readings) if reading.uid}
 
-    def who_may_have(self, uid: str) -> list[Reading]:
-        """Return the readers that have a table, or may just have found it; whoever comes later finds it no more."""
-        return [reading for reading in self._readings if reading.uid in {"", uid}]
+    def may_go(self, uid: str) -> bool:
+        """Return whether the files of a dropped table may go: nobody has it, or may have found it just before the drop.
 
-    def still_have(self, uid: str, readings: list[Reading]) -> bool:
-        """Whether a table is read by one of those who might have found it, or by anybody who did."""
-        waiting = any(reading in self._readings and not reading.uid for reading in readings)
-        return waiting or bool(self.readers(uid))
+        Who comes later finds it by its id alone, and learns from `is_going` that it is about to be gone.
+        """
+        self._going.add(
+            uid
+        )  # before the look: who marks a table looks here behind that, and one of the two sees the other
+        before = self._waited_for.setdefault(uid, list(self._readings))
+        if self.readers(uid) or any(reading in self._readings and not reading.uid for reading in before):
+            self._going.discard(uid)
+            return False
+        return True
+
+    def is_going(self, uid: str) -> bool:
+        """Return whether the files of a table go at this moment."""
+        return uid in self._going
 
     def take_unwritten(self) -> dict[str, float]:
         """Return the accesses that the store does not know yet, for it to know them."""
@@ -81,3 +92,5 @@ class TableUse:
         """Forget a table whose files are gone."""
         self._accesses.pop(uid, None)
         self._unwritten.discard(uid)
+        self._waited_for.pop(uid, None)
+        self._going.discard(uid)

@@ -7,6 +7,7 @@ import pyarrow as pa
 
 from scorestream_server.device.base import Lane
 from scorestream_server.domain.model import ModelSchema
+from scorestream_server.scoring.reasons import WantedReasons
 from scorestream_server.scoring.row_errors import RowErrors
 
 
@@ -40,5 +41,30 @@ class Scorer(Protocol):
 
         Raises:
             ScorestreamError: a value or a type that the model cannot take.
+        """
+        ...
+
+    def explain(
+        self,
+        columns: Sequence[pa.Array],
+        scores: Sequence[pa.Array],
+        lane: Lane,
+        wanted: WantedReasons,
+        errors: RowErrors | None = None,
+    ) -> list[pa.Array]:
+        """Give rows' reasons: the features that moved their scores most.
+
+        Args:
+            columns: as for `score`.
+            scores: what `score` returned for them.
+            lane: likewise.
+            wanted: how many a row, at least 1 and at most as many as there are features, and what these are called.
+            errors: as for `score`.
+
+        Returns:
+            The columns that `reasons.with_reasons` adds to a result.
+
+        Raises:
+            ScorestreamError: MODEL_NOT_EXPLAINED.
         """
         ...

@@ -24,16 +24,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from scorestream_server.device.base import Lane
-from scorestream_server.device.program import Output, Program
+from scorestream_server.device.program import Output, Program, Vector
 from scorestream_server.device.program_types import Op, Type
 from scorestream_server.domain.errors import counted, invalid
 from scorestream_server.domain.model import ColumnType, Feature, ModelKind, ModelSchema, OutputColumn
 from scorestream_server.domain.variable import Variable
 from scorestream_server.scoring.columns import may_not_fit, to_array, to_vector
+from scorestream_server.scoring.linear import line_of, null_for_nan, reasons_of_line
+from scorestream_server.scoring.reasons import WantedReasons, not_explained, reason_columns
 from scorestream_server.scoring.row_errors import MOST_ROWS, RowErrors, note_errors
 from scorestream_server.scoring.sql_arrow import to_arrow
 from scorestream_server.scoring.sql_binding import resolve, sampled
@@ -45,6 +48,11 @@ MOST_TEXT_ROWS = 4_096
 """Of a batch in which texts are put together: an array of texts has room for 2 GiB."""
 _OPERATIONS_A_VISIT = 8
 """Vectorised operations on a row that take as long as one tree visit."""
+
+_UNEXPLAINED = (
+    "it is score code that is no sum of columns times constants with one output. Ask for reasons of a forest, or of a "
+    "linear formula"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +67,7 @@ class ScoreCode:
         features: the inputs as a model's features.
         operations: how many operations it costs a row.
         row_errors: whether there may be rows that it gives up.
+        linear: whether it has reasons.
     """
 
     syntax: Syntax
@@ -67,6 +76,7 @@ class ScoreCode:
     features: tuple[Feature, ...]
     operations: int
     row_errors: bool
+    linear: bool
 
     def bind(self, schema: pa.Schema, variables: Sequence[Variable] = ()) -> Program:
         """Return the program for tables of a schema; its inputs are in the order of `inputs`.
@@ -114,7 +124,8 @@ def compile_score_code(text: str, kind: ModelKind = ModelKind.EXPRESSION) -> Sco
         outputs.append(OutputColumn(output.name, ColumnType(str(made))))
     features = tuple(Feature(name, text=kinds[name] is Type.TEXT) for name in inputs)
     operations = sum(node.op not in {Op.COLUMN, Op.CONST} for node in program.nodes)
-    return ScoreCode(syntax, inputs, tuple(outputs), features, operations, bool(program.errors))
+    linear = line_of(program) is not None
+    return ScoreCode(syntax, inputs, tuple(outputs), features, operations, bool(program.errors), linear)
 
 
 def score_code_schema(text: str, kind: ModelKind = ModelKind.EXPRESSION) -> ModelSchema:
@@ -135,6 +146,8 @@ def _schema(code: ScoreCode, kind: ModelKind) -> ModelSchema:
         cost=max(1.0, code.operations / _OPERATIONS_A_VISIT),
         description=f"score code, {counted(code.operations, 'operation')}: {names}{_taking(code.syntax)}",
         row_errors=code.row_errors,
+        unexplained="" if code.linear else _UNEXPLAINED,
+        reasons_cost=max(1.0, float(len(code.inputs))),
     )
 
 
@@ -223,6 +236,37 @@ class ExpressionScorer:
             ScorestreamError: EXPRESSION_TYPE where a column's type does not fit; without `errors`, COLUMN_VALUE where a
                 value does not, ROW_NOT_SCORED where the score code gives a row up.
         """
+        program, vectors = self._bound(columns, errors)
+        made = lane.evaluate(program, vectors)
+        outputs = len(self._code.outputs)
+        if program.errors:
+            note_errors(errors, program.errors, made[outputs], made)
+        return [to_array(vector) for vector in made[:outputs]]
+
+    def explain(
+        self,
+        columns: "Sequence[pa.Array[Any]]",
+        scores: "Sequence[pa.Array[Any]]",  # noqa: ARG002  # a formula needs no more than its inputs
+        lane: Lane,  # noqa: ARG002  # likewise
+        wanted: WantedReasons,
+        errors: RowErrors | None = None,
+    ) -> "list[pa.Array[Any]]":
+        """Give rows' reasons, what each column adds; NULL where it has no value. See `Scorer.explain`.
+
+        Raises:
+            ScorestreamError: MODEL_NOT_EXPLAINED where this is no linear formula.
+        """
+        program, vectors = self._bound(columns, errors)
+        line = line_of(program)
+        if line is None:
+            raise not_explained(_UNEXPLAINED)
+        found = reasons_of_line(line, vectors, wanted.most)
+        return null_for_nan(reason_columns(wanted.names, found, np.dtype(np.float64)))
+
+    def _bound(
+        self, columns: "Sequence[pa.Array[Any]]", errors: RowErrors | None
+    ) -> tuple[Program, list[Vector]]:
+        """Return the program for columns of these types, and its inputs."""
         types = tuple(column.type for column in columns)
         program = self._programs.get(types)
         if program is None:
@@ -231,12 +275,7 @@ class ExpressionScorer:
             # Two lanes may do this at once: both make the same program.
             self._programs[types] = program
         pairs = zip(program.inputs, columns, strict=True)
-        vectors = [to_vector(column, place.type, place.name, errors) for place, column in pairs]
-        made = lane.evaluate(program, vectors)
-        outputs = len(self._code.outputs)
-        if program.errors:
-            note_errors(errors, program.errors, made[outputs], made)
-        return [to_array(vector) for vector in made[:outputs]]
+        return program, [to_vector(column, place.type, place.name, errors) for place, column in pairs]
 
 
 def compile_where(text: str, schema: pa.Schema, variables: Sequence[Variable] = ()) -> pc.Expression:

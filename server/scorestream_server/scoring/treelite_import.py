@@ -33,6 +33,7 @@ class _Tree:
     categories: NDArray[np.uint32]
     leaves: Floats
     strict: NDArray[np.bool_]
+    covers: NDArray[np.float64]
 
 
 def forest_from_treelite(
@@ -77,7 +78,7 @@ def forest_from_treelite(
             f"The model has {nodes:,} nodes, at most {MOST_NODES:,} are taken. Train fewer or shallower trees.",
             metadata={"limit": str(MOST_NODES)},
         )
-    parts = [_read_tree(tree, width) for tree in accessors]
+    parts = [_read_tree(tree, width, counts_first=lightgbm) for tree in accessors]
     starts = np.concatenate([[0], np.cumsum([len(part.left) for part in parts])]).astype(np.int64)
     if any(
         np.any(part.feature >= model.num_feature) for part in parts
@@ -113,6 +114,7 @@ def forest_from_treelite(
         postprocessor=PostProcessor(str(header.get_field("postprocessor"))),
         sigmoid_alpha=float(header.get_field("sigmoid_alpha")[0]) if sigmoid_alpha is None else sigmoid_alpha,
         ratio_c=_exact_path_length(float(header.get_field("ratio_c")[0])),
+        covers=_covers(parts),
     )
     faults = structure_faults(forest)
     if faults:
@@ -122,7 +124,7 @@ def forest_from_treelite(
     return forest
 
 
-def _read_tree(accessor: Any, width: int) -> _Tree:
+def _read_tree(accessor: Any, width: int, *, counts_first: bool) -> _Tree:
     """Copy one tree; categorical sets that send right, and ``>`` and ``>=``, become their mirror images."""
     field = accessor.get_field
     left, right = field("cleft").astype(np.int32), field("cright").astype(np.int32)
@@ -155,6 +157,7 @@ def _read_tree(accessor: Any, width: int) -> _Tree:
         leaves=_leaves(field, width, left < 0),
         # x > t is the mirror image of x <= t.
         strict=np.where(numeric, np.isin(operator, (_LT, _GE)), False),
+        covers=_covers_of_tree(field, counts_first=counts_first),
     )
     inner = np.flatnonzero(left >= 0)
     children = np.concatenate([left[inner], right[inner]])
@@ -172,6 +175,26 @@ def _leaves(field: Any, width: int, leaf: NDArray[np.bool_]) -> Floats:
         raise invalid("MODEL_CORRUPT", "The model's leaves are not all of one length. Save the model again.")
     leaves[leaf] = vectors[begin[leaf].astype(np.int64)[:, None] + np.arange(width)]
     return leaves
+
+
+def _covers_of_tree(field: Any, *, counts_first: bool) -> NDArray[np.float64]:
+    """Return each node's cover as its library takes it: LightGBM counts rows, others sum second derivatives or weights.
+
+    Empty where not every node has one.
+    """
+    names = ("data_count", "sum_hess")
+    for name in names if counts_first else names[::-1]:
+        present = field(f"{name}_present")
+        if len(present) and np.all(present):
+            return np.asarray(field(name), np.float64)
+    return np.zeros(0)
+
+
+def _covers(parts: list[_Tree]) -> NDArray[np.float64]:
+    """Return all covers; none where a tree lacks them, or where one is no number of at least 0."""
+    covers = np.concatenate([part.covers for part in parts])
+    whole = len(covers) == sum(len(part.left) for part in parts)
+    return covers if whole and np.all(np.isfinite(covers) & (covers >= 0)) else np.zeros(0)
 
 
 def _parents_first(tree: _Tree) -> _Tree:
@@ -204,6 +227,7 @@ def _parents_first(tree: _Tree) -> _Tree:
         categories=np.concatenate([*kept, np.zeros(0, np.uint32)]).astype(np.uint32),
         leaves=tree.leaves[order],
         strict=tree.strict[order],
+        covers=tree.covers[order] if len(tree.covers) else tree.covers,
     )
 
 

@@ -22,6 +22,7 @@ from scorestream_server.scoring.artifacts import refuse_large
 from scorestream_server.scoring.base import Scorer
 from scorestream_server.scoring.expression import compile_conditions
 from scorestream_server.scoring.load import load_scorer
+from scorestream_server.scoring.reasons import WantedReasons
 from scorestream_server.scoring.row_errors import RowErrors, row_failure
 from scorestream_server.tables.artifacts import unused_name, with_artifacts
 from scorestream_server.tables.conditions import Condition
@@ -136,6 +137,7 @@ class OpenedJobs:
         path = Path(task.path)
         scratch = Scratch(task.job_id, path.parent, moving=cancelled)
 
+        reasons = WantedReasons(job.explain, pa.array(job.reason_names, pa.string()))
         bytes_in = missing = failed = 0
 
         def scored() -> Iterator[pa.RecordBatch]:
@@ -167,6 +169,8 @@ class OpenedJobs:
                 given = {artifact.output for artifact in job.artifacts}
                 scores = [column for name, column in made.items() if name not in given]
                 missing += sum(count_missing(column) for column in errors.without_rows(scores))
+                if job.explain:
+                    scores += scorer.explain(inputs, scores, lane, reasons, errors)
                 scores = errors.without_values(scores)
                 told = [errors.column()] if job.on_row_error is OnRowError.KEEP else []
                 yield pa.RecordBatch.from_arrays(
