@@ -1,4 +1,4 @@
-"""The README's table for users of SAS names tests and commands that there are."""
+"""The README's tables for users of other systems name tests and commands that there are."""
 
 import re
 from pathlib import Path
@@ -10,17 +10,17 @@ import typer.main
 from scorestream.cli.app import app
 
 ROOT = Path(__file__).parents[2]
-LAST = {"A": 10, "C": 15, "D": 9}
+LAST = {"A": 10, "B": 9, "C": 15, "D": 9, "E": 9}
 ROWS = {f"{letter}{number}" for letter, last in LAST.items() for number in range(1, last + 1)}
 TABLE = {
     found[1]: [cell.strip() for cell in found[0].strip("|\n").split(" | ")]
-    for found in re.finditer(r"^\| ([ACD]\d+) \|.*\|$", (ROOT / "README.md").read_text(), re.MULTILINE)
+    for found in re.finditer(r"^\| ([A-E]\d+) \|.*\|$", (ROOT / "README.md").read_text(), re.MULTILINE)
 }
 TESTS = "\n".join(path.read_text() for path in (ROOT / "tests" / "e2e").glob("test_*.py"))
 
 
 def test_every_row_is_there() -> None:
-    """A1 to A10, C1 to C15 and D1 to D9, each once."""
+    """A1 to A10, B1 to B9, C1 to C15, D1 to D9 and E1 to E9, each once."""
     assert TABLE.keys() == ROWS
 
 
