@@ -3,16 +3,19 @@
 import asyncio
 import re
 
+import pytest
+
 from engine_bench import PARTITION_ROWS, ROWS, Bench, no_contexts
 from scorestream_server.config import Config
 from scorestream_server.domain.device import WorkerUse
+from scorestream_server.domain.errors import ScorestreamError
 from scorestream_server.domain.event import EventType
 from scorestream_server.domain.job import State
 from scorestream_server.domain.limits import Limits
 from scorestream_server.engine.cache import TableCache
 from scorestream_server.engine.engine import Engine
 from scorestream_server.engine.quota import JobQuota
-from scorestream_server.engine.submit import Submitter
+from scorestream_server.engine.submit import Resumption, Submitter
 from scorestream_server.engine.table_use import TableUse
 from scorestream_server.scheduler import PREFETCH
 from scorestream_server.store import jobs
@@ -147,3 +150,21 @@ async def test_no_more_partitions_run_at_a_time_than_the_job_was_told(bench: Ben
     bench.pool.release()
     assert (await bench.finished(job)).state is State.SUCCEEDED
     assert max(map(len, bench.pool.together)) == 2
+
+
+async def test_a_job_whose_dropped_table_goes_is_not_resumed(bench: Bench) -> None:
+    """It is told, and nothing is begun; as long as somebody else has the table, it may be."""
+    bench.pool.hold.add(5)
+    job = await bench.submit()
+    await bench.pool.held.wait()
+    await bench.engine.cancel(job.id)
+    await bench.finished(job)
+    use = bench.submitter._use
+    assert use.may_go(job.spec.table_uid)
+    with pytest.raises(ScorestreamError, match="was dropped or replaced since it began") as refused:
+        await bench.submitter.resume(Resumption(job.id, "again", "me", "", 2.0))
+    assert refused.value.reason == "INPUT_CHANGED"
+    use.forget(job.spec.table_uid)
+    bench.pool.hold.clear()
+    again = await bench.finished(await bench.submitter.resume(Resumption(job.id, "again", "me", "", 2.0)))
+    assert again.state is State.SUCCEEDED

@@ -179,3 +179,28 @@ async def test_d6_what_is_cleared_is_looked_at_once(bench: Bench) -> None:
         "SELECT count(*) FROM tables WHERE dropped = 1 AND cleared = 0"
     ).scalar_one()
     assert await bench.database.read(count) == 0
+
+
+def test_d8_files_wait_for_who_may_have_found_their_table_just_before_it_was_dropped() -> None:
+    """Who has not said yet which table it is may have found it; who begins later cannot find it by name."""
+    use = TableUse()
+    with use.reading() as before:
+        assert not use.may_go("dropped")
+        with use.reading():
+            assert not use.may_go("dropped")
+        before.uid = "another"
+        with use.reading():
+            assert use.may_go("dropped")
+
+
+def test_d8_who_finds_a_dropped_table_by_its_id_has_it_or_learns_that_it_goes() -> None:
+    """One of the two looks second, whoever that is: files do not go under a job that is resumed."""
+    use = TableUse()
+    with use.reading() as reading:
+        reading.uid = "dropped"
+        assert not use.may_go("dropped")
+        assert not use.is_going("dropped")
+    assert use.may_go("dropped")
+    assert use.is_going("dropped")
+    use.forget("dropped")
+    assert not use.is_going("dropped")
