@@ -47,11 +47,12 @@ from scorestream_server.domain.messages import (
 )
 from scorestream_server.domain.model import Model
 from scorestream_server.domain.session import Session, SessionState
+from scorestream_server.domain.submission import Submission
 from scorestream_server.domain.table import Table
 from scorestream_server.engine.cache import TableCache
 from scorestream_server.engine.engine import Engine
 from scorestream_server.engine.quota import JobQuota
-from scorestream_server.engine.submit import Submission, Submitter
+from scorestream_server.engine.submit import Submitter
 from scorestream_server.engine.table_use import TableUse
 from scorestream_server.scoring.load import inspect_model
 from scorestream_server.store import jobs, log, models, sessions, tables

@@ -12,10 +12,11 @@ from scorestream_server.domain.errors import ScorestreamError
 from scorestream_server.domain.event import EventType
 from scorestream_server.domain.job import State
 from scorestream_server.domain.limits import Limits
+from scorestream_server.domain.submission import Resumption
 from scorestream_server.engine.cache import TableCache
 from scorestream_server.engine.engine import Engine
 from scorestream_server.engine.quota import JobQuota
-from scorestream_server.engine.submit import Resumption, Submitter
+from scorestream_server.engine.submit import Submitter
 from scorestream_server.engine.table_use import TableUse
 from scorestream_server.scheduler import PREFETCH
 from scorestream_server.store import jobs

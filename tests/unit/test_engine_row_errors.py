@@ -11,8 +11,8 @@ from scorestream_server.domain.event import EventType
 from scorestream_server.domain.job import Job, State
 from scorestream_server.domain.model import Model
 from scorestream_server.domain.row_error import OnRowError
+from scorestream_server.domain.submission import Resumption
 from scorestream_server.engine import row_errors
-from scorestream_server.engine.submit import Resumption
 from scorestream_server.scoring.artifacts import declared
 from scorestream_server.scoring.load import inspect_model
 from scorestream_server.store import jobs, models

@@ -25,10 +25,11 @@ from scorestream_server.domain.errors import ErrorCode, FieldFault, ScorestreamE
 from scorestream_server.domain.faults import Faults
 from scorestream_server.domain.job import Job
 from scorestream_server.domain.model_name import ModelName
+from scorestream_server.domain.submission import Resumption, Submission
 from scorestream_server.engine.engine import Engine
 from scorestream_server.engine.expiry import SessionExpiry
 from scorestream_server.engine.papers import Papers
-from scorestream_server.engine.submit import Resumption, Submission, Submitter
+from scorestream_server.engine.submit import Submitter
 from scorestream_server.feed import Feed, Selection
 from scorestream_server.store import jobs as job_store
 from scorestream_server.store import sessions as session_store

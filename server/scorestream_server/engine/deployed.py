@@ -26,11 +26,12 @@ from scorestream_server.domain.job import Job
 from scorestream_server.domain.principal import Principal
 from scorestream_server.domain.session import Session, SessionState
 from scorestream_server.domain.signal import filled
+from scorestream_server.domain.submission import Submission
 from scorestream_server.engine.engine import Engine
 from scorestream_server.engine.new_sessions import SessionMaker, SessionWish
 from scorestream_server.engine.runtimes import Runtimes
 from scorestream_server.engine.sessions import SessionEnder
-from scorestream_server.engine.submit import Submission, Submitter
+from scorestream_server.engine.submit import Submitter
 from scorestream_server.store import deployments as deployment_store
 from scorestream_server.store import jobs as job_store
 from scorestream_server.store import requests

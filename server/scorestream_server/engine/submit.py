@@ -6,7 +6,6 @@ import itertools
 import shutil
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,15 +15,13 @@ import sqlalchemy as sa
 from scorestream_server.domain.data_directory import DataDirectory
 from scorestream_server.domain.errors import ScorestreamError, counted, invalid
 from scorestream_server.domain.faults import Faults
-from scorestream_server.domain.job import Job, JobSpec, Priority, State
+from scorestream_server.domain.job import Job, JobSpec, State
 from scorestream_server.domain.messages import OpenJob
 from scorestream_server.domain.model import Model
 from scorestream_server.domain.option import job_defaults
-from scorestream_server.domain.output import AS_USUAL, OutputOptions
-from scorestream_server.domain.row_error import OnRowError
 from scorestream_server.domain.session import Session, require_active
+from scorestream_server.domain.submission import Resumption, Submission
 from scorestream_server.domain.table import Table
-from scorestream_server.domain.variable import Variable
 from scorestream_server.engine import log_lines, recovery
 from scorestream_server.engine.active import ActiveJob, partition_rows
 from scorestream_server.engine.engine import Engine
@@ -49,60 +46,6 @@ from scorestream_server.tables.plan import plan_partitions
 
 MOST_PARTITIONS = 100_000
 Value = TypeVar("Value")
-
-
-@dataclass(frozen=True, slots=True)
-class Submission:
-    """A request for a job, its names checked; 0 as `model_version` is the newest, as `partition_rows` our choice.
-
-    None is what the session's options say. `variables` are those that the request itself gives.
-    """
-
-    job_id: str
-    name: str
-    session_id: str
-    owner: str
-    model_id: str
-    model_version: int
-    table_id: str
-    where: str
-    keep: tuple[str, ...]
-    out_table: str
-    out_path: str
-    replace: bool
-    priority: Priority | None
-    partition_rows: int | None
-    timeout: float | None
-    queue_timeout: float | None
-    request_id: str
-    time: float
-    status_notification: bool = False
-    reset_log_line_numbers: bool = False
-    variables: tuple[Variable, ...] = ()
-    output: OutputOptions = AS_USUAL
-    append: bool = False
-    row_number: str = ""
-    out_label: str = ""
-    out_lifetime: float = 0.0
-    out_promote: bool = False
-    model_alias: str = ""
-    parallel_count: int = 0
-    is_batch: bool = False
-    on_row_error: OnRowError | None = None
-    deployment: str = ""
-    process: str = ""
-    explain: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Resumption:
-    """A request to go on with what an ended job did not come to."""
-
-    old_id: str
-    job_id: str
-    owner: str
-    request_id: str
-    time: float
 
 
 class Submitter:
