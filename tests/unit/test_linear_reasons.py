@@ -48,7 +48,9 @@ def test_what_has_no_value_has_no_contribution_and_comes_last() -> None:
 def test_whole_columns_divisions_and_variables_are_linear() -> None:
     """Constants of any place and kind; a variable counts with the job's value."""
     columns = [pa.array([4, 8]), pa.array([1.0, 9.0])]
-    found = explained("n / 2 + 1 - (x * 3 - 2) * :w AS p", columns, 2, Variable("w", VariableType.DOUBLE, 2.0))
+    found = explained(
+        "n / 2 + 1 - (x * 3 - 2) * :w AS p", columns, 2, Variable("w", VariableType.DOUBLE, 2.0)
+    )
     assert found == [["x", "x"], [-6.0, -54.0], ["n", "n"], [2.0, 4.0], [5.0, 5.0]]
 
 
