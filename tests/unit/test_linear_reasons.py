@@ -69,6 +69,7 @@ def test_whole_columns_divisions_and_variables_are_linear() -> None:
         "CASE WHEN a > 0 THEN a ELSE b END AS p",
         "a AS p, b AS q",
         "a / 0 AS p",
+        "a * 1e308 * 10 AS p",
         "COALESCE(a, 0) + b AS p",
     ],
 )

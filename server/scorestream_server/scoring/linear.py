@@ -39,7 +39,11 @@ def _line(inputs: int, node: Node, args: Sequence[_Line | None]) -> _Line | None
         return float(node.value), np.zeros(inputs)
     lines = [arg for arg in args if arg is not None]
     whole = len(lines) == len(args) > 0 and node.type is Type.FLOAT
-    return _combined(node.op, lines[0], lines[-1]) if whole else None
+    if not whole:
+        return None
+    with np.errstate(over="ignore", invalid="ignore"):  # a weight beyond any number is no weight
+        found = _combined(node.op, lines[0], lines[-1])
+    return found if found is not None and np.isfinite([found[0], *found[1]]).all() else None
 
 
 def _combined(op: Op, one: _Line, other: _Line) -> _Line | None:
