@@ -1,5 +1,7 @@
 """Forests in plain NumPy: the reference that kernels are tested against, and the fallback where none fits."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -94,11 +96,33 @@ def post_process(forest: ForestArrays, sums: Floats) -> Floats:
     if forest.average:
         sums /= forest.trees_of_output().astype(sums.dtype)
     sums += forest.base_scores.astype(sums.dtype)
+    return link(
+        forest.postprocessor, sums, forest.classes, sigmoid_alpha=forest.sigmoid_alpha, ratio_c=forest.ratio_c
+    )
+
+
+def link(
+    kind: PostProcessor,
+    sums: Floats,
+    classes: Sequence[int],
+    *,
+    sigmoid_alpha: float = 1.0,
+    ratio_c: float = 1.0,
+) -> Floats:
+    """Turn margins into scores. Changes ``sums`` in place.
+
+    Args:
+        kind: the link function.
+        sums: shape ``(rows, outputs)``, in the type that the result keeps.
+        classes: see `ForestArrays`.
+        sigmoid_alpha: likewise.
+        ratio_c: likewise.
+    """
     one = sums.dtype.type(1)
-    alpha = sums.dtype.type(forest.sigmoid_alpha)
+    alpha = sums.dtype.type(sigmoid_alpha)
     # An overflow gives the limit that it should: exp(1000) is inf, and 1 / inf is 0.
     with np.errstate(over="ignore", invalid="ignore"):
-        match forest.postprocessor:
+        match kind:
             case PostProcessor.IDENTITY | PostProcessor.IDENTITY_MULTICLASS:
                 pass
             case PostProcessor.SIGNED_SQUARE:
@@ -113,18 +137,18 @@ def post_process(forest: ForestArrays, sums: Floats) -> Floats:
             case PostProcessor.EXPONENTIAL:
                 np.exp(sums, out=sums)
             case PostProcessor.EXPONENTIAL_STANDARD_RATIO:
-                np.exp2(-sums / sums.dtype.type(forest.ratio_c), out=sums)
+                np.exp2(-sums / sums.dtype.type(ratio_c), out=sums)
             case PostProcessor.LOGARITHM_ONE_PLUS_EXP:
                 np.log1p(np.exp(sums), out=sums)
             case PostProcessor.SOFTMAX:
-                _softmax(forest, sums)
+                _softmax(classes, sums)
     return sums
 
 
-def _softmax(forest: ForestArrays, sums: Floats) -> None:
-    width = max(forest.classes)
-    for target, classes in enumerate(forest.classes):
-        part = sums[:, target * width : target * width + classes]
+def _softmax(classes: Sequence[int], sums: Floats) -> None:
+    width = max(classes)
+    for target, count in enumerate(classes):
+        part = sums[:, target * width : target * width + count]
         part -= part.max(axis=1, keepdims=True)
         np.exp(part, out=part)
         part /= part.sum(axis=1, keepdims=True)

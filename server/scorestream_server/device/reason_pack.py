@@ -114,10 +114,15 @@ def why_unexplained(forest: ForestArrays) -> str:
             "Save it in its library's own format, or import it with a treelite that keeps them"
         )
     if len(forest.classes) > 1:
-        return f"it has {len(forest.classes)} targets, and reasons are for one. Score a model of one target"
+        return several_targets(len(forest.classes))
     if forest.tree_depths().max(initial=0) >= MOST_LEVELS:
         return f"it has trees of {MOST_LEVELS:,} levels or more. Train shallower ones"
     return ""
+
+
+def several_targets(targets: int) -> str:
+    """Return why a model of several targets cannot be explained, likewise."""
+    return f"it has {targets} targets, and reasons are for one. Score a model of one target"
 
 
 def most_work(forest: ForestArrays) -> float:
