@@ -13,6 +13,7 @@ import pytest
 import xgboost
 from numpy.typing import NDArray
 
+import mlflow_models
 import scorestream
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
@@ -172,6 +173,31 @@ def test_a_linear_formulas_reasons_are_its_terms(
     assert result["reason_1"].to_pylist() == np.array(list(weights))[largest].tolist()
     np.testing.assert_allclose(result["contribution_1"], np.take_along_axis(terms, largest[None], 0)[0])
     assert set(result["contribution_bias"].to_pylist()) == {0.0}
+
+
+def test_a_linear_booster_is_scored_and_explained_as_xgboost_does(
+    local: scorestream.Client, session: scorestream.Session, table: scorestream.Table, tmp_path: Path
+) -> None:
+    """From its file or an MLflow model's directory; with values that are missing, in partitions."""
+    rows = table.read()
+    names = ["AGE", "LIMIT_BAL", "PAY_0"]
+    values = np.column_stack([rows[name].to_numpy() for name in names]).astype(np.float32)
+    values /= values.max(axis=0)
+    values[::7, 0] = np.nan
+    data = xgboost.DMatrix(values, values[:, 2] > 0, feature_names=names)
+    booster = xgboost.train({"booster": "gblinear", "objective": "binary:logistic"}, data, 5)
+    folder = mlflow_models.write(
+        tmp_path / "logged", mlflow_models.mlmodel(mlflow_models.flavor("xgboost", "model.ubj"), None)
+    )
+    booster.save_model(folder / "model.ubj")
+    linear = local.register_model("linear_credit", path=folder / "model.ubj")
+    assert linear.info.description == "XGBoost, binary:logistic, linear, 3 features"
+    assert local.register_model("logged_credit", folder).info.digest == linear.info.digest
+    columns = [pa.array(column, from_pandas=True) for column in values.T]
+    people = session.load_table(pa.table(columns, names), name="people")
+    result = pa.Table.from_batches(session.score(linear, people, explain=3, partition_rows=1000).results())
+    np.testing.assert_allclose(result["score"], booster.predict(data), rtol=2e-6)
+    assert_reasons(result, (names, booster.predict(data, pred_contribs=True)), 3)
 
 
 def test_what_cannot_be_explained_is_refused_with_what_to_do(

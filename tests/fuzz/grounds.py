@@ -54,6 +54,11 @@ def models() -> dict[str, bytes]:
     multi = xgboost.train(
         {"max_depth": 2, "objective": "multi:softprob", "num_class": 3}, xgboost.DMatrix(features, classes), 2
     )
+    linear = xgboost.train(
+        {"booster": "gblinear", "objective": "multi:softprob", "num_class": 3},
+        xgboost.DMatrix(features, classes, feature_names=names()),
+        2,
+    )
     quiet = {"verbosity": -1, "num_leaves": 7, "num_threads": 1}
     light = lightgbm.train(
         quiet | {"objective": "binary"}, lightgbm.Dataset(features, target > 0, feature_name=names()), 3
@@ -67,6 +72,8 @@ def models() -> dict[str, bytes]:
         "booster.ubj": bytes(booster.save_raw("ubj")),
         "booster.json": bytes(booster.save_raw("json")),
         "multi.ubj": bytes(multi.save_raw("ubj")),
+        "linear.ubj": bytes(linear.save_raw("ubj")),
+        "linear.json": bytes(linear.save_raw("json")),
         "light.txt": light.model_to_string().encode(),
         "categorical.txt": categorical.model_to_string().encode(),
         "forest.tl": treelite.sklearn.import_model(forest).serialize_bytes(),

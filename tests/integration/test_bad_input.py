@@ -1,5 +1,6 @@
 """Bad input: the right code, a stable reason, a sentence to act on, and nothing half-made left behind."""
 
+import json
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -155,16 +156,18 @@ def test_a_file_that_is_no_model_is_refused(
     assert client.models("bad_model") == []
 
 
-def test_a_linear_booster_is_refused_by_name(client: scorestream.Client, tmp_path: Path) -> None:
-    """What treelite cannot read is named, with what to do."""
+def test_a_model_that_cannot_be_scored_is_refused_by_name(client: scorestream.Client, tmp_path: Path) -> None:
+    """What is wrong with its weights is said, with what to do."""
     rng = np.random.default_rng(0)
     data = xgboost.DMatrix(rng.normal(size=(50, 3)), rng.normal(size=50))
     booster = xgboost.train({"booster": "gblinear", "verbosity": 0}, data, 2)
-    booster.save_model(tmp_path / "linear.json")
+    document = json.loads(booster.save_raw("json"))
+    document["learner"]["gradient_booster"]["model"]["weights"][1] = float("nan")
+    (tmp_path / "linear.json").write_text(json.dumps(document))
     refused(
         scorestream.InvalidArgumentError,
-        "MODEL_LINEAR",
-        "gblinear",
+        "MODEL_NOT_FINITE",
+        "smaller eta",
         by=lambda: client.register_model("linear", path=tmp_path / "linear.json"),
     )
 

@@ -141,11 +141,6 @@ def test_a_file_cut_short_is_refused(tmp_path: Path, make: Any, share: float) ->
     assert refusal(path, kind).reason == "MODEL_CORRUPT"
 
 
-def test_a_linear_booster_is_refused(tmp_path: Path) -> None:
-    path = xgboost_file(tmp_path, booster="gblinear")
-    assert refusal(path, ModelKind.XGBOOST_UBJ).reason == "MODEL_LINEAR"
-
-
 def test_linear_leaves_are_refused(tmp_path: Path) -> None:
     path = lightgbm_file(tmp_path, linear_tree=True)
     assert refusal(path, ModelKind.LIGHTGBM).reason == "MODEL_LINEAR_TREES"
@@ -220,10 +215,10 @@ def test_a_kind_without_a_scorer_is_refused(tmp_path: Path) -> None:
         load_scorer(tmp_path / "a.json", ModelKind.XGBOOST_JSON, CpuDevice())
 
 
-def legacy_file(path: Path) -> None:
+def legacy_file(path: Path, booster_name: bytes = b"gbtree") -> None:
     """Write the binary format of XGBoost before 1.0, which later ones no longer write: ``x1 < 0.5 ? 1 : 2``, base 0.25."""
     learner = struct.pack("<fIiiiII", 0.25, 3, 0, 0, 0, 0, 90) + bytes(4 * 27)
-    names = b"".join(struct.pack("<Q", len(name)) + name for name in (b"reg:linear", b"gbtree"))
+    names = b"".join(struct.pack("<Q", len(name)) + name for name in (b"reg:linear", booster_name))
     booster = struct.pack("<iiiiqii", 1, 1, 3, 0, 0, 1, 0) + bytes(4 * 32)
     tree = struct.pack("<iiiiii", 1, 3, 0, 1, 3, 0) + bytes(4 * 31)
     nodes = struct.pack("<iiiIf", -1, 1, 2, 1, 0.5)
@@ -239,6 +234,14 @@ def test_xgboosts_old_binary_format_is_read(tmp_path: Path) -> None:
     columns = [pa.array([0.0, 0.0, 0.0]), pa.array([0.4, 0.5, 0.6]), pa.array([0, 0, 0])]
     assert scorer.schema.kind is ModelKind.XGBOOST_LEGACY
     assert scorer.score(columns, device.open_lane())[0].to_pylist() == [1.25, 2.25, 2.25]
+
+
+def test_a_linear_booster_in_the_old_binary_format_is_refused_by_name(tmp_path: Path) -> None:
+    path = tmp_path / "old.model"
+    legacy_file(path, b"gblinear")
+    error = refusal(path, ModelKind.XGBOOST_LEGACY)
+    assert error.reason == "MODEL_LINEAR"
+    assert "save_model('m.ubj')" in error.message
 
 
 @pytest.mark.parametrize("place", [22, 30, 54, 96, 240, 249])

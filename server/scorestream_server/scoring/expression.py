@@ -35,7 +35,7 @@ from scorestream_server.domain.errors import counted, invalid
 from scorestream_server.domain.model import ColumnType, Feature, ModelKind, ModelSchema, OutputColumn
 from scorestream_server.domain.variable import Variable
 from scorestream_server.scoring.columns import may_not_fit, to_array, to_vector
-from scorestream_server.scoring.linear import line_of, null_for_nan, reasons_of_line
+from scorestream_server.scoring.line_reasons import line_of, null_for_nan, reasons_of_line
 from scorestream_server.scoring.reasons import WantedReasons, not_explained, reason_columns
 from scorestream_server.scoring.row_errors import MOST_ROWS, RowErrors, note_errors
 from scorestream_server.scoring.sql_arrow import to_arrow

@@ -13,13 +13,12 @@ from scorestream_server.device.reason_pack import most_work, why_unexplained
 from scorestream_server.domain.errors import counted, invalid
 from scorestream_server.domain.model import ColumnType, Feature, ModelKind, ModelSchema, OutputColumn
 from scorestream_server.scoring.feature_columns import FloatColumn, float_columns
-from scorestream_server.scoring.model_files import Category, ForestFile, read_forest_file
+from scorestream_server.scoring.model_files import Category, ForestFile, read_model_file
+from scorestream_server.scoring.outputs import output_arrays, output_columns
 from scorestream_server.scoring.reasons import ForestReasons, WantedReasons, reason_columns
 from scorestream_server.scoring.row_errors import MOST_ROWS, RowErrors
 from scorestream_server.scoring.training import XGBOOST_CATEGORY, classes_of
 from scorestream_server.scoring.treelite_import import forest_from_treelite
-
-FOREST_KINDS = frozenset(set(ModelKind) - {ModelKind.EXPRESSION})
 
 _USUAL_DEPTH = 6.0
 _REASONS_A_VISIT = 3.3
@@ -32,15 +31,22 @@ def load_forest(path: Path, kind: ModelKind) -> tuple[ForestArrays, ModelSchema]
     Raises:
         ScorestreamError: INVALID_ARGUMENT; the file is damaged, empty, a pickle, or a model without trees.
     """
-    forest, schema, _ = _load(path, kind)
-    return forest, schema
+    file = read_model_file(path, kind)
+    if not isinstance(file, ForestFile):
+        raise invalid("MODEL_LINEAR", f"{path.name} is a linear model, which has no trees.")
+    return forest_of(file, kind)
 
 
 class ForestScorer:
-    """A forest prepared for one device; implements `scoring.base.Scorer`."""
+    """A forest prepared for one device; implements `scoring.base.Scorer`.
 
-    def __init__(self, path: Path, kind: ModelKind, device: Device) -> None:
-        forest, self._schema, self._categories = _load(path, kind)
+    Raises:
+        ScorestreamError: as `forest_of`.
+    """
+
+    def __init__(self, file: ForestFile, kind: ModelKind, device: Device) -> None:
+        forest, self._schema = forest_of(file, kind)
+        self._categories = _categories(forest, file)
         self._classes = forest.classes
         self._narrow = forest.narrow
         self._unknown_is_missing = _unknown_is_missing(kind)
@@ -66,14 +72,7 @@ class ForestScorer:
         scores = lane.score_forest(self._prepared, values)
         if self._single_score:
             return [pa.array(np.ascontiguousarray(scores[:, 1]))]
-        width = max(self._classes)
-        results = []
-        for target, classes in enumerate(self._classes):
-            part = scores[:, target * width : target * width + classes]
-            results += [pa.array(np.ascontiguousarray(part[:, place])) for place in range(classes)]
-            if classes > 1:
-                results.append(pa.array(np.argmax(part, axis=1).astype(np.int32)))
-        return results
+        return output_arrays(self._classes, scores)
 
     def explain(
         self,
@@ -105,22 +104,23 @@ def _unknown_is_missing(kind: ModelKind) -> bool:
     return kind is ModelKind.LIGHTGBM
 
 
-def _load(path: Path, kind: ModelKind) -> tuple[ForestArrays, ModelSchema, tuple[tuple[Category, ...], ...]]:
-    file = read_forest_file(path, kind)
+def forest_of(file: ForestFile, kind: ModelKind) -> tuple[ForestArrays, ModelSchema]:
+    """Make arrays and a schema of what a file holds.
+
+    Raises:
+        ScorestreamError: INVALID_ARGUMENT; it is not sound, or too large.
+    """
     try:
         forest = forest_from_treelite(
             file.model, lightgbm=kind is ModelKind.LIGHTGBM, sigmoid_alpha=file.sigmoid_alpha
         )
     except (ValueError, LookupError, ArithmeticError) as error:  # indexes and names in it that lead nowhere
-        raise invalid(
-            "MODEL_CORRUPT", f"The model in {path.name} is not sound ({error}). Save the model again."
-        ) from None
-    if len(set(file.names)) != len(file.names):
-        raise invalid(
-            "MODEL_FEATURES", f"{path.name} has two features of one name. Rename them and train again."
-        )
-    categories = tuple(file.categories.get(place, ()) for place in range(forest.num_features))
-    return forest, _schema(forest, file, kind), categories
+        raise invalid("MODEL_CORRUPT", f"The model is not sound ({error}). Save the model again.") from None
+    return forest, _schema(forest, file, kind)
+
+
+def _categories(forest: ForestArrays, file: ForestFile) -> tuple[tuple[Category, ...], ...]:
+    return tuple(file.categories.get(place, ()) for place in range(forest.num_features))
 
 
 def _schema(forest: ForestArrays, file: ForestFile, kind: ModelKind) -> ModelSchema:
@@ -162,13 +162,4 @@ def _outputs(forest: ForestArrays) -> tuple[OutputColumn, ...]:
     score = ColumnType.FLOAT32 if forest.leaves.dtype == np.float32 else ColumnType.FLOAT64
     if _one_score_of_two_classes(forest) or forest.classes == (1,):
         return (OutputColumn("score", score),)
-    columns: list[OutputColumn] = []
-    several = len(forest.classes) > 1
-    for target, classes in enumerate(forest.classes):
-        suffix = f"_{target}" if several else ""
-        if classes == 1:
-            columns.append(OutputColumn(f"score{suffix}", score))
-            continue
-        columns += [OutputColumn(f"score{suffix}_{place}", score) for place in range(classes)]
-        columns.append(OutputColumn(f"label{suffix}", ColumnType.INT32))
-    return tuple(columns)
+    return output_columns(forest.classes, score)

@@ -9,9 +9,11 @@ from scorestream_server.domain.model import ModelKind, ModelSchema
 from scorestream_server.domain.variable import Variable
 from scorestream_server.scoring.base import Scorer
 from scorestream_server.scoring.expression import ExpressionScorer
-from scorestream_server.scoring.forest import ForestScorer, load_forest
+from scorestream_server.scoring.forest import ForestScorer, forest_of
 from scorestream_server.scoring.kinds import KINDS
-from scorestream_server.scoring.model_files import refuse_pickle
+from scorestream_server.scoring.linear import LinearScorer, linear_schema
+from scorestream_server.scoring.model_files import read_model_file, refuse_pickle
+from scorestream_server.scoring.xgboost_linear import LinearFile
 
 _BY_ENDING = {ending: kind for kind, facts in KINDS.items() if facts.by_ending for ending in facts.endings}
 """Text says nothing of itself by its first bytes."""
@@ -35,7 +37,10 @@ def load_scorer(path: Path, kind: ModelKind, device: Device, variables: Sequence
     """
     if kind.score_code:
         return ExpressionScorer.from_file(path, kind, variables)
-    return ForestScorer(path, kind, device)
+    file = read_model_file(path, kind)
+    if isinstance(file, LinearFile):
+        return LinearScorer(file, kind)
+    return ForestScorer(file, kind, device)
 
 
 def inspect_model(path: Path) -> ModelSchema:
@@ -47,7 +52,8 @@ def inspect_model(path: Path) -> ModelSchema:
     kind = detect_kind(path)
     if kind.score_code:
         return ExpressionScorer.from_file(path, kind).schema
-    return load_forest(path, kind)[1]
+    file = read_model_file(path, kind)
+    return linear_schema(file, kind) if isinstance(file, LinearFile) else forest_of(file, kind)[1]
 
 
 def detect_kind(path: Path) -> ModelKind:

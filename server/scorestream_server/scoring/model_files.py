@@ -1,4 +1,4 @@
-"""What a forest's file says beside its trees: names, categories, objective. And what no forest can be made of.
+"""What a model's file says beside its trees: names, categories, objective. And what no model can be made of.
 
 treelite reads the trees and drops the rest; this module reads the rest, from the file itself.
 """
@@ -15,7 +15,15 @@ import treelite
 
 from scorestream_server.domain.errors import ScorestreamError, counted, invalid
 from scorestream_server.domain.model import ModelKind, Training
-from scorestream_server.scoring import checkpoint, lightgbm_trees, training, ubjson, xgboost_trees
+from scorestream_server.scoring import (
+    checkpoint,
+    lightgbm_trees,
+    training,
+    ubjson,
+    xgboost_linear,
+    xgboost_trees,
+)
+from scorestream_server.scoring.xgboost_linear import LinearFile
 
 Category = str | float
 """A category as the training table had it: a string, or a number."""
@@ -55,12 +63,21 @@ class ForestFile:
     types: tuple[str, ...] = ()
 
 
-def read_forest_file(path: Path, kind: ModelKind) -> ForestFile:
+def read_model_file(path: Path, kind: ModelKind) -> ForestFile | LinearFile:
     """Read a model file.
 
     Raises:
-        ScorestreamError: it is not what ``kind`` says, is damaged, or holds a model that has no trees.
+        ScorestreamError: it is not what ``kind`` says, is damaged, or holds a model that cannot be scored.
     """
+    file = _read(path, kind)
+    if len(set(file.names)) != len(file.names):
+        raise invalid(
+            "MODEL_FEATURES", f"{path.name} has two features of one name. Rename them and train again."
+        )
+    return file
+
+
+def _read(path: Path, kind: ModelKind) -> ForestFile | LinearFile:
     try:
         with path.open("rb") as opened:
             start = opened.read(16)
@@ -85,6 +102,12 @@ def read_forest_file(path: Path, kind: ModelKind) -> ForestFile:
     except treelite.TreeliteError as error:
         if "bad_alloc" in str(error):
             raise MemoryError(str(error)) from None
+        if "name_gbm_" in str(error):  # neither gbtree nor dart
+            raise invalid(
+                "MODEL_LINEAR",
+                f"{path.name} is a linear XGBoost model (booster gblinear) in the old binary format, which is read for "
+                "trees only. Load it with an XGBoost before 3.1 and save it: booster.save_model('m.ubj').",
+            ) from None
         raise _corrupt(path, _first_line(error)) from None
 
 
@@ -125,7 +148,7 @@ def _read_checkpoint(path: Path) -> ForestFile:
     return ForestFile(model, (), {}, "treelite checkpoint", training=training.of_treelite(model, "treelite"))
 
 
-def _read_xgboost(path: Path, kind: ModelKind) -> ForestFile:
+def _read_xgboost(path: Path, kind: ModelKind) -> ForestFile | LinearFile:
     content = path.read_bytes()
     try:
         document = json.loads(content) if kind is ModelKind.XGBOOST_JSON else ubjson.loads(content)
@@ -136,11 +159,9 @@ def _read_xgboost(path: Path, kind: ModelKind) -> ForestFile:
         types = tuple(str(name)[:64] for name in learner.get("feature_types") or ())
         trained = training.of_xgboost(document)
         if booster.get("name") == "gblinear":
-            raise invalid(
-                "MODEL_LINEAR",
-                f"{path.name} is a linear XGBoost model (booster gblinear), which has no trees. Train with the "
-                "booster gbtree or dart, or write the linear formula as score code.",
-            )
+            linear = xgboost_linear.read(learner, names, types, trained)
+            _check_names(path, names, len(linear.weights))
+            return linear
         trees = booster["gbtree"]["model"] if booster.get("name") == "dart" else booster["model"]
         categories = _xgboost_categories(trees.get("cats") or {})
         fault = xgboost_trees.fault_of(trees)
@@ -157,11 +178,15 @@ def _read_xgboost(path: Path, kind: ModelKind) -> ForestFile:
     else:
         suffix = "json" if kind is ModelKind.XGBOOST_JSON else "ubjson"
         model = treelite.frontend.load_xgboost_model(path, format_choice=suffix, allow_unknown_field=True)
-    if names and len(names) != model.num_feature:
-        raise _corrupt(
-            path, f"it has {counted(len(names), 'feature name')} for {counted(model.num_feature, 'feature')}"
-        )
+    _check_names(path, names, model.num_feature)
     return ForestFile(model, names, categories, f"XGBoost, {objective}", training=trained, types=types)
+
+
+def _check_names(path: Path, names: Sequence[str], features: int) -> None:
+    if names and len(names) != features:
+        raise _corrupt(
+            path, f"it has {counted(len(names), 'feature name')} for {counted(features, 'feature')}"
+        )
 
 
 def _xgboost_categories(cats: Mapping[str, Any]) -> dict[int, tuple[Category, ...]]:
@@ -212,10 +237,7 @@ def _read_lightgbm(path: Path) -> ForestFile:
     if fault:
         raise _corrupt(path, fault)
     model = treelite.frontend.load_lightgbm_model(path)
-    if names and len(names) != model.num_feature:
-        raise _corrupt(
-            path, f"it has {counted(len(names), 'feature name')} for {counted(model.num_feature, 'feature')}"
-        )
+    _check_names(path, names, model.num_feature)
     categories = _pandas_categories(path, text, fields.get("feature_infos", "").split())
     objective = fields.get("objective", "custom objective")
     sigmoid = re.search(r" sigmoid:([-+.\de]+)", objective)
