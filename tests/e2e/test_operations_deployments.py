@@ -101,7 +101,9 @@ def test_b2_a_model_version_is_deployed_to_a_stage(
     """DEPLOYED where a runtime has both tags, else FAILED with the tag that was meant; retired, it lets go of its model."""
     name = f"credit_{service[3:]}"
     models = [local.register_model(name, source=f"var1 + {number} AS score") for number in (1, 2)]
-    made = ask("deployment", "create", f"{name}@1", "--service", service, "--stage", prod)
+    models[0].set_alias("champion")
+    made = ask("deployment", "create", f"{name}@champion", "--service", service, "--stage", prod)
+    models[0].drop_alias("champion")
     assert (made["state"], made["model"], made["context"]) == ("DEPLOYED", f"{name}@1", "default")
     failed = run(
         "deployment",

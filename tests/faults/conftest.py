@@ -32,7 +32,7 @@ def forest(tmp_path_factory: pytest.TempPathFactory) -> Path:
         feature_names=[f"f{i}" for i in range(FEATURES)],
     )
     path = tmp_path_factory.mktemp("forest") / "model.ubj"
-    xgboost.train({"max_depth": 12, "nthread": 2}, data, 120).save_model(path)
+    xgboost.train({"max_depth": 12, "nthread": 1, "max_bin": 32}, data, 120).save_model(path)
     return path
 
 

@@ -35,7 +35,9 @@ class CreateDeploymentRequest(_message.Message):
     REPLACE_FIELD_NUMBER: _builtins.int
     REQUEST_ID_FIELD_NUMBER: _builtins.int
     model: _builtins.str
-    """The model version, `models/{model}/versions/{version}`; `models/{model}` is the newest now. Required."""
+    """The model version, `models/{model}/versions/{version}`; `models/{model}` is the newest now, and
+    `models/{model}/aliases/{alias}` the one that the alias points to now. Required.
+    """
     service_tag: _builtins.str
     """What its runtimes are meant for: 1 to 63 letters, digits or `_ . -`, first a letter or a digit. Required."""
     stage: _builtins.str

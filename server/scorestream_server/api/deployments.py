@@ -21,6 +21,7 @@ from scorestream_server.contexts.rules import check_tag
 from scorestream_server.domain.deployment import Deployment, DeploymentState
 from scorestream_server.domain.errors import FieldFault, invalid
 from scorestream_server.domain.faults import Faults
+from scorestream_server.domain.model_name import ModelName
 from scorestream_server.domain.principal import Principal
 from scorestream_server.domain.signal import check_pattern
 from scorestream_server.engine.deployed import INPUT_TABLE, DeployedJobs, Load
@@ -62,9 +63,9 @@ class DeploymentService(deployment_service_pb2_grpc.DeploymentServiceServicer):
     ) -> deployment_pb2.Deployment:
         """Deploy a model version."""
         faults, now = Faults(), time.time()
-        model_id, version = "", 0
+        model = ModelName("", 0)
         with faults.of("model"):
-            model_id, version = names.model_version("model", request.model)
+            model = names.model_name("model", request.model)
         with faults.of("service_tag"):
             check_tag("service_tag", request.service_tag)
         with faults.of("stage"):
@@ -77,8 +78,8 @@ class DeploymentService(deployment_service_pb2_grpc.DeploymentServiceServicer):
         faults.raise_any()
         wanted = Deployment(
             str(uuid.uuid4()),
-            model_id,
-            version,
+            model.model_id,
+            model.version,
             request.service_tag,
             request.stage,
             DeploymentState.DEPLOYING,
@@ -89,7 +90,7 @@ class DeploymentService(deployment_service_pb2_grpc.DeploymentServiceServicer):
             input=request.input,
             output=request.output,
         )
-        return await self._told(await self._deployer.create(wanted, request.request_id))
+        return await self._told(await self._deployer.create(wanted, request.request_id, model.alias))
 
     async def GetDeployment(
         self, request: deployment_service_pb2.GetDeploymentRequest, context: Context

@@ -40,14 +40,19 @@ class Deployer:
         self._runtimes = runtimes
         self._tasks: dict[str, asyncio.Task[None]] = {}
 
-    async def create(self, wanted: Deployment, request_id: str) -> Deployment:
+    async def create(self, wanted: Deployment, request_id: str, alias: str = "") -> Deployment:
         """Record a deployment and begin to deploy it; the answer of a repeated request is the deployment of then.
+
+        Args:
+            wanted: with version 0 of the newest version.
+            request_id: of the request.
+            alias: of the version that is wanted; empty: what `wanted` says. The deployment keeps the number.
 
         Raises:
             ScorestreamError: NOT_FOUND, where the model version is not there.
         """
         # Shielded: a client that hangs up now must not leave a deployment that nobody brings anywhere.
-        return await asyncio.shield(self._create(wanted, request_id))
+        return await asyncio.shield(self._create(wanted, request_id, alias))
 
     async def wait(self, deployment_id: str, seconds: float) -> None:
         """Return when a deployment is no longer DEPLOYING, or when the time is up."""
@@ -97,13 +102,13 @@ class Deployer:
             task.cancel()
         await asyncio.gather(*self._tasks.values(), return_exceptions=True)
 
-    async def _create(self, wanted: Deployment, request_id: str) -> Deployment:
+    async def _create(self, wanted: Deployment, request_id: str, alias: str) -> Deployment:
         def create(connection: sa.Connection) -> Deployment:
             earlier = deployment_store.find_request(connection, wanted.owner, request_id)
             if earlier is not None:
                 return earlier
             # In one transaction: a version is not removed while it is being deployed.
-            model = model_store.get(connection, wanted.model_id, wanted.model_version)
+            model = model_store.get(connection, wanted.model_id, wanted.model_version, alias)
             made = replace(wanted, model_version=model.version)
             return deployment_store.create(connection, made, request_id)
 
