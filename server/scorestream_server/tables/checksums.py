@@ -1,7 +1,6 @@
 """Checksums of blocks: made while a cached file is written, compared when it is read."""
 
 import os
-from pathlib import Path
 
 import xxhash
 
@@ -13,7 +12,7 @@ _PIECE = 1 << 20
 
 
 class BlockWriter:
-    """Takes the checksums of an Arrow file batch by batch, as long as its pages are in memory.
+    """Takes the checksums of an Arrow file batch by batch, of what is written to it.
 
     Args:
         room: how many bytes the file may have; None: any number.
@@ -26,9 +25,14 @@ class BlockWriter:
         self.blocks: list[Block] = []
         self._room = room
         self._at = 0
+        self._checksum = xxhash.xxh3_64()
 
-    def add(self, path: Path, end: int) -> None:
-        """Take what was written since the last call; `end` is the file's size.
+    def take(self, data: memoryview) -> None:
+        """Take the next bytes of the file."""
+        self._checksum.update(data)
+
+    def add(self, end: int) -> None:
+        """Make a block of what was taken since the last call; `end` is the file's size.
 
         Raises:
             ScorestreamError: CACHE_FULL.
@@ -39,12 +43,8 @@ class BlockWriter:
                 CACHE_FULL,
                 f"The table takes more than the {self._room:,} bytes that the cache has room for.",
             )
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            found = digest(handle, self._at, end - self._at)
-        finally:
-            os.close(handle)
-        self.blocks.append(Block(self._at, end - self._at, found))
+        self.blocks.append(Block(self._at, end - self._at, self._checksum.intdigest()))
+        self._checksum = xxhash.xxh3_64()
         self._at = end
 
 

@@ -1,12 +1,13 @@
 """Files that appear complete or not at all."""
 
+import io
 import os
 import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import pyarrow as pa
 
@@ -80,7 +81,7 @@ class ArrowFile:
         with disk_errors(path):
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
             try:
-                self._sink = pa.OSFile(str(path), "wb")
+                self._sink = pa.OSFile(str(path), "wb") if blocks is None else _Checked(path, blocks).sink
                 self._writer = pa.ipc.new_file(self._sink, schema)
             except BaseException:
                 path.unlink()
@@ -100,7 +101,7 @@ class ArrowFile:
         with disk_errors(self.path):
             self._writer.write_batch(batch)
             if self._blocks is not None:
-                self._blocks.add(self.path, self._sink.tell())
+                self._blocks.add(self._sink.tell())
         size = batch.nbytes
         self._batches.append((batch.num_rows, size))
         self.rows += batch.num_rows
@@ -111,7 +112,7 @@ class ArrowFile:
         with disk_errors(self.path):
             self._writer.close()
             if self._blocks is not None:
-                self._blocks.add(self.path, self._sink.tell())
+                self._blocks.add(self._sink.tell())
             self._sink.close()
 
     def finish(self, final: Path, *, durable: bool) -> tuple[tuple[Fragment, ...], SourceFile]:
@@ -137,3 +138,24 @@ class ArrowFile:
         with suppress(OSError, pa.ArrowException):
             self._sink.close()
         self.path.unlink(missing_ok=True)
+
+
+class _Checked(io.FileIO):
+    """A file of which the checksums are taken as it is written.
+
+    Attributes:
+        sink: what Arrow writes to.
+    """
+
+    def __init__(self, path: Path, blocks: BlockWriter) -> None:
+        super().__init__(path, "wb")
+        self._blocks = blocks
+        self.sink = pa.PythonFile(self, "w")
+
+    def write(self, data: Any, /) -> int:
+        """Write all of it."""
+        rest = memoryview(data)
+        self._blocks.take(rest)
+        while rest:
+            rest = rest[super().write(rest) :]
+        return len(data)
