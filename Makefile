@@ -1,7 +1,7 @@
 # `make demo` shows the main job, `make test` runs the tests; both need only Python (3.11 or later) and make.
 # `make test-long` runs what `make test` leaves out because it takes half an hour: fuzzing (FUZZ_SECONDS, FUZZ_SEED), the
-# life cycle (LIFE_CYCLE_RUNS), the soak (SOAK_SECONDS) and kills at random moments (RANDOM_KILLS, RANDOM_KILLS_SEED),
-# with their figures at the end.
+# life cycle (LIFE_CYCLE_RUNS), the soak (SOAK_SECONDS), kills at random moments (RANDOM_KILLS, RANDOM_KILLS_SEED) and more
+# of the steps at which something dies, with their figures at the end.
 PY ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -28,7 +28,7 @@ gpu-check:
 	$(PYTHON) tools/gpu_check.py $(if $(OUTPUT),--output '$(OUTPUT)')
 
 test-long: $(VENV)/.installed
-	$(BIN)/python -m pytest -m long
+	$(BIN)/python -m pytest -m long --numprocesses 2
 
 lint: $(VENV)/.installed
 	$(BIN)/ruff check

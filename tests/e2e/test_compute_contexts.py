@@ -219,12 +219,18 @@ def test_c4_jobs_wait_in_the_queue_that_the_context_names(
         with pytest.raises(scorestream.ResourceExhaustedError, match="1 job wait, as many as may") as caught:
             session.score("slow", rows)
         assert caught.value.reason == "QUEUE_FULL"
+        assert {
+            queue.name: (queue.weight, queue.running_jobs, queue.waiting_jobs)
+            for queue in configured.contexts.queues()
+        } == {"batch": (300, 1, 1), "default": (100, 0, 0), "quick": (100, 0, 0)}
+        # By then they may be done.
         listed = json.loads(run("queue", "list", "-o", "json", "--server", configured.address).stdout)
-        assert {row["name"]: (row["weight"], row["running_jobs"], row["waiting_jobs"]) for row in listed} == {
-            "batch": (300, 1, 1),
-            "default": (100, 0, 0),
-            "quick": (100, 0, 0),
-        }
+        assert [(row["name"], row["weight"]) for row in listed] == [
+            ("batch", 300),
+            ("default", 100),
+            ("quick", 100),
+        ]
+        assert {"running_jobs", "waiting_jobs"} <= listed[0].keys()
         with configured.create_session(queue="quick") as other:
             other.score("slow", rows.head(10)).wait(timeout=60)
         first.cancel()

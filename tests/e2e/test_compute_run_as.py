@@ -192,7 +192,7 @@ def make_folders(folder: Path, kind: str) -> None:
             os.chown(path, pwd.getpwnam(USER).pw_uid, -1)
 
 
-@pytest.fixture(scope="module", params=["root", "ambient"])
+@pytest.fixture(scope="module", params=["root", pytest.param("ambient", marks=pytest.mark.long)])
 def place(request: pytest.FixtureRequest) -> Iterator[Place]:
     with open_folder() as folder:
         make_folders(folder, request.param)

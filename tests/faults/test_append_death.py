@@ -175,9 +175,21 @@ def test_rows_that_cannot_join_any_more_leave_nothing(tmp_path: Path, moved: int
 @pytest.mark.parametrize(
     ("where", "step", "who"),
     [
-        pytest.param(WORKER, r"os\.rename {out}/\.scores\.\w+\.tmp/\.merged", "itself", id="worker"),
+        pytest.param(
+            WORKER,
+            r"os\.rename {out}/\.scores\.\w+\.tmp/\.merged",
+            "itself",
+            marks=pytest.mark.long,
+            id="worker",
+        ),
         pytest.param(WORKER, r"os\.rename {out}/\.scores\.\w+\.tmp/part", "both", id="both"),
-        pytest.param(SERVER, r"os\.remove {data}/publishing/[\w-]+\.json", "itself", id="server"),
+        pytest.param(
+            SERVER,
+            r"os\.remove {data}/publishing/[\w-]+\.json",
+            "itself",
+            marks=pytest.mark.long,
+            id="server",
+        ),
     ],
 )
 def test_d8_a_job_appends_once_whoever_dies(

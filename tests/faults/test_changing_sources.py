@@ -92,7 +92,7 @@ IN_PLACE = r"open {out} "
     ("step", "who", "done"),
     [
         pytest.param(KEEPING, "itself", True, id="worker before it keeps the old file"),
-        pytest.param(RENAMING, "both", False, id="both before the rename"),
+        pytest.param(RENAMING, "both", False, marks=pytest.mark.long, id="both before the rename"),
         pytest.param(IN_PLACE, "both", True, id="both behind it"),
     ],
 )

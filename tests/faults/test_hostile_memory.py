@@ -88,7 +88,13 @@ def test_a_constant_of_381_mib_in_a_small_file_is_scored(machine: Machine) -> No
     machine.bounded()
 
 
-@pytest.mark.parametrize("make", [delta, page], ids=["footer does not tell", "one page"])
+@pytest.mark.parametrize(
+    "make",
+    [
+        pytest.param(delta, id="footer does not tell"),
+        pytest.param(page, marks=pytest.mark.long, id="one page"),
+    ],
+)
 def test_a_worker_out_of_memory_fails_the_job_that_took_it_and_no_other(
     machine: Machine, make: Callable[[Path], None]
 ) -> None:

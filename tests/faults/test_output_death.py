@@ -25,9 +25,9 @@ WRITTEN_DOWN = r"os\.remove {data}/publishing/[\w-]+\.json"
 @pytest.mark.parametrize(
     ("where", "step", "who", "replace"),
     [
-        pytest.param(WORKER, BEGUN, "itself", False, id="worker begins"),
+        pytest.param(WORKER, BEGUN, "itself", False, marks=pytest.mark.long, id="worker begins"),
         pytest.param(WORKER, ABSENT, "itself", True, id="worker between the renames"),
-        pytest.param(WORKER, ABSENT, "both", True, id="both between the renames"),
+        pytest.param(WORKER, ABSENT, "both", True, marks=pytest.mark.long, id="both between the renames"),
         pytest.param(WORKER, IN_PLACE, "both", False, id="both behind them"),
         pytest.param(SERVER, WRITTEN_DOWN, "itself", False, id="server at the end"),
     ],

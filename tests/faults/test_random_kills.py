@@ -148,7 +148,7 @@ def check_nothing_is_left(serving: Serving, customers: Sequence[Customer]) -> No
 @pytest.mark.parametrize(
     ("kills", "workers"),
     [
-        pytest.param(8, 1, marks=pytest.mark.timeout(300), id="short"),
+        pytest.param(4, 1, marks=pytest.mark.timeout(300), id="short"),
         pytest.param(LONG_KILLS, 2, marks=[pytest.mark.long, pytest.mark.timeout(1200)], id="long"),
     ],
 )

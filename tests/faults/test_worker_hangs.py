@@ -58,7 +58,7 @@ def test_a_stopped_worker_is_replaced_and_costs_nothing(tmp_path: Path) -> None:
         check(session.score(model, table, keep=["id"], partition_rows=ROWS_AT_ONCE))
 
 
-@pytest.mark.parametrize("how", ["loop", "wait"])
+@pytest.mark.parametrize("how", ["loop", pytest.param("wait", marks=pytest.mark.long)])
 def test_a_partition_that_hangs_once_is_run_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
@@ -77,7 +77,7 @@ def test_a_partition_that_hangs_once_is_run_again(
         assert any("made no progress with a task for 4 seconds" in told for told in retried(job))
 
 
-@pytest.mark.parametrize("how", ["loop", "wait"])
+@pytest.mark.parametrize("how", ["loop", pytest.param("wait", marks=pytest.mark.long)])
 def test_a_model_whose_parser_never_ends_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, how: str
 ) -> None:
