@@ -22,11 +22,13 @@ NEEDED = {
     "cupy": "cupy-cuda13x, or cupy-cuda12x",
     "alembic": "alembic",
     "google.rpc": "googleapis-common-protos",
+    "cronsim": "cronsim",
     "grpc": "grpcio",
     "grpc_health": "grpcio-health-checking",
     "grpc_reflection": "grpcio-reflection",
     "grpc_status": "grpcio-status",
     "hypothesis": "hypothesis",
+    "lark": "lark",
     "lightgbm": "lightgbm",
     "msgspec": "msgspec",
     "numba": "numba",
@@ -46,6 +48,8 @@ NEEDED = {
     "treelite": "treelite",
     "typer": "typer",
     "xgboost": "xgboost-cpu, or xgboost",
+    "xxhash": "xxhash",
+    "yaml": "pyyaml",
 }
 """Modules, and the packages that have them."""
 
